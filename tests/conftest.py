@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from lora_studio.engine.runtime import fast_imports
 from tests.helpers.faults.preloaded import get_shared, share
 
@@ -116,4 +116,4 @@ def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_notices_of_other_tests() -> None:
     """Forget what earlier tests damaged: the next job in this process would warn of it."""
-    damaged_files.collect_notices()
+    foreign_files.collect_notices()

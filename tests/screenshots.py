@@ -23,10 +23,10 @@ from PySide6.QtWidgets import QApplication, QDialog, QWidget
 from lora_studio.core.messages import counted, text
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.serving import ServedAdapter
+from lora_studio.core.protocol.chat import ServedAdapter
 from lora_studio.core.system import paths
 from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
-from lora_studio.engine.merging.prequantized import other_precision_warning
+from lora_studio.engine.merging.model_files import other_precision_warning
 from lora_studio.gui import language, theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.help.about import AboutDialog

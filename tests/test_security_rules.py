@@ -43,7 +43,7 @@ PLACES: dict[str, set[str]] = {
     "SourceFileLoader": set(),
     "ctypes.CDLL": {
         "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
-        "engine/runtime/cpu_allocator.py",  # the C library of the process itself
+        "engine/runtime/torch_settings.py",  # the C library of the process itself
         "engine/worker_rank.py",
     },
     "eval": set(),
@@ -57,8 +57,8 @@ PLACES: dict[str, set[str]] = {
     "numpy.memmap": {"engine/export/gguf/direct_gguf.py", "engine/export/gguf/tensor_comparison.py",
                      "engine/runtime/disk.py", "engine/selftest/oracle/gguf_tensors.py"},
     "mmap.mmap": set(),
-    "os.open": {"__main__.py", "cli/app.py", "core/system/descriptor_locks.py", "core/system/foreign_files.py",
-                "core/system/programs.py", "engine/runtime/pinned_folder.py"},
+    "os.open": {"__main__.py", "cli/app.py", "core/system/locks.py", "core/system/foreign_files.py",
+                "core/system/programs.py", "engine/runtime/disk.py"},
     "linecache.*": set(),
     "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
     "jinja2.Template": set(),
@@ -77,9 +77,9 @@ PLACES: dict[str, set[str]] = {
     "pyarrow.csv.read_csv": set(),
     "pyarrow.json.read_json": set(),
     "ImmutableSandboxedEnvironment": set(),
-    "yaml.load": {"engine/hub/front_matter.py"},
+    "yaml.load": {"engine/hub/datasets.py"},
     "yaml.safe_load": set(),
-    "shutil.which": {"core/system/build_tools.py", "core/system/programs.py"},
+    "shutil.which": {"core/system/programs.py"},
     "tarfile.open": {"engine/dataset/files/archives.py"},
     "gzip.*": {"engine/dataset/files/archives.py", "engine/dataset/files/byte_streams.py"},
     "bz2.*": {"engine/dataset/files/byte_streams.py"},
@@ -92,11 +92,11 @@ PLACES: dict[str, set[str]] = {
         "core/help/diagnostics.py",  # writes one
         "setup/install.py",  # its own wheel
     },
-    "csv.writer": {"core/csv_tables.py"},
+    "csv.writer": {"core/formatting.py"},
     "csv.DictWriter": set(),
     # consent is given
-    "known_projects.accept": {"cli/access.py", "cli/headless.py", "cli/new.py", "gui/project/state.py"},
-    "run_consent.remember": {"cli/access.py", "core/runs/folder.py",
+    "known_projects.accept": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
+    "run_consent.remember": {"cli/common.py", "core/runs/folder.py",
                              "core/runs/step_records.py", "gui/help/commands.py"},
     "own_plans.remember": {"engine/evaluation/evaluation.py"},
     "consent.trust": {"gui/problems/consent_dialog.py"},
@@ -111,7 +111,7 @@ PLACES: dict[str, set[str]] = {
     # hosts are contacted
     "httpx.Client": {
         "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
-        "engine/export/ollama/client.py", "setup/http_client.py",
+        "engine/export/ollama/client.py", "setup/download.py",
     },
     "httpx.AsyncClient": set(),
     "ollama.Client": {"engine/export/ollama/client.py"},
@@ -119,7 +119,7 @@ PLACES: dict[str, set[str]] = {
     "snapshot_download": {"engine/hub/client.py"},
     "hf_hub_download": {"engine/hub/datasets.py"},
     "HfApi": {"engine/export/hub_upload.py", "engine/hub/account.py", "engine/hub/datasets.py",
-              "engine/hub/models.py", "engine/hub/search.py"},
+              "engine/hub/models.py"},
     "init_process_group": {"engine/training/distributed/launch.py"},
     "socket.socket": {"engine/export/gguf/llama_server.py"},  # to find a free port
     "socket.create_*": set(),
@@ -135,7 +135,7 @@ IMPORTERS: dict[str, set[str]] = {
     "httpx": {
         "core/network/bounded_answers.py", "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
         "engine/export/ollama/server.py", "engine/hub/client.py",
-        "engine/hub/errors.py", "setup/download.py", "setup/http_client.py",
+        "engine/hub/errors.py", "setup/download.py",
     },
     "ollama": {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",
@@ -145,7 +145,7 @@ IMPORTERS: dict[str, set[str]] = {
     "requests": set(),
     "aiohttp": set(),
     "urllib3": set(),
-    "urllib.request": {"client/network_report.py", "setup/http_client.py", "setup/download.py"},  # no contact
+    "urllib.request": {"client/network_report.py", "setup/download.py"},  # no contact
     "websockets": set(),
     "xmlrpc": set(),
     "imaplib": set(),
@@ -256,7 +256,7 @@ def test_function_is_called_only_in_its_place(
 #: modules that need no check because they only read.
 ASKED: dict[str, tuple[set[str], set[str]]] = {
     "project.load": (
-        {"known_projects.list_new", "access.ask_for_project"},
+        {"known_projects.list_new", "common.ask_for_project"},
         # lists settings; the program's own; reads a run
         {"core/help/diagnostics.py", "core/project/samples.py", "core/runs/frozen_project.py"},
     ),
@@ -363,8 +363,8 @@ def test_weights_are_never_unpickled(calls: list[tuple[str, ast.Call, str]]) -> 
 #: The modules that open files on their own: what they read is the program's, the user's or the system's.
 #: Everything else reads through `core/system/foreign_files.py`.
 OPENERS = {
-    "core/help/topics.py",  # the documentation
-    "core/system/amdgpu.py",  # /sys
+    "core/help/diagnostics.py",  # the documentation
+    "core/system/nvml.py",  # /sys
     "core/system/files.py",  # copies, which the caller has checked
     "core/system/memory_limits.py",  # /proc
     "engine/dataset/rows/verdicts.py",  # the cache of the user
@@ -376,7 +376,7 @@ OPENERS = {
     "engine/model/builtin.py",  # the download of the built-in model
     "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
     "engine/runtime/memory_guard.py",  # /proc
-    "engine/runtime/source_digest.py",  # the program itself
+    "engine/runtime/disk.py",  # the program itself
     "gui/frame/device_gauges.py",  # the driver of the GPU
     "gui/theme.py",  # resources
     "gui/widgets/docs_viewer.py",  # the documentation
@@ -418,7 +418,7 @@ def test_foreign_files_are_opened_in_one_place(calls: list[tuple[str, ast.Call, 
 #: Packages whose modules read what others prepared: bounds on it belong to `core/limits.py`.
 BOUNDED = (
     "core/lora/", "core/model/", "core/system/foreign_files.py", "core/templates/", "core/spec.py", "core/llama_cpp.py",
-    "engine/dataset/files/", "engine/hub/front_matter.py", "engine/lora/adapter_files.py", "engine/model/gguf_header.py",
+    "engine/dataset/files/", "engine/hub/datasets.py", "engine/lora/adapter_files.py", "engine/model/gguf_header.py",
     "engine/model/safetensors_header.py", "engine/export/ollama/template_sandbox.py",
 )  # fmt: skip
 
@@ -509,7 +509,7 @@ VIOLATIONS = [
     "import tomlkit\ntomlkit.parse(content)",
     "from lora_studio.core.project import known_projects\nknown_projects.accept(draft)",
     "from lora_studio.core.project.run_consent import remember\nremember(run, frozen)",
-    "from lora_studio.core.system.digest_records import DigestRecord\nDigestRecord('runs.json')",
+    "from lora_studio.core.system.consent import DigestRecord\nDigestRecord('runs.json')",
     "from lora_studio.core.system.consent import trust\ntrust(code)",
     "from lora_studio.engine import jobs\njobs.run_command(command, job)",
     "from lora_studio.engine.jobs.training import train\ntrain(command, job)",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from rich.table import Table
 
-from lora_studio.cli import access, headless
+from lora_studio.cli import common, headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonOption,
@@ -251,7 +251,7 @@ def _merge_outside(
 def _create_run(path: Path, model: str | None, display: Display) -> RunFolder:
     """Create a run of a project; only its model settings must be valid."""
     draft = project.load(path)
-    access.ask_for_project(draft, display)
+    common.ask_for_project(draft, display)
     if model is not None:
         draft.set("model", "source", parse_model(model).source)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))

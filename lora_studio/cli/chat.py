@@ -10,8 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lora_studio.cli import access, headless
 from lora_studio.cli import adapters as cli_adapters
+from lora_studio.cli import common, headless
 from lora_studio.cli.common import add_spec_options, exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
@@ -92,10 +92,10 @@ def _open_project(path: Path, display: Display) -> tuple[Project, RunFolder | No
     run = RunFolder(path.resolve())
     if run.project_file.is_file():
         frozen = run.load_project()
-        access.ask_for_run(run, frozen, display)
+        common.ask_for_run(run, frozen, display)
         return frozen, run
     draft = project.load(path)
-    access.ask_for_project(draft, display)
+    common.ask_for_project(draft, display)
     wrong = checks.filter_errors(checks.filter_by_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)

@@ -8,8 +8,7 @@ from functools import singledispatch
 from lora_studio.core import serving
 from lora_studio.core.messages import NO_TEXT, Text, counted, join_sentences, text
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.evaluation_text import describe_predictions
-from lora_studio.core.protocol.row_counts import describe_row_counts
+from lora_studio.core.protocol.evaluation_text import describe_predictions, describe_row_counts
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.setup import events as setup_events
 from lora_studio.setup.detect import Accelerator

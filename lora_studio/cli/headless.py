@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lora_studio.cli import access
+from lora_studio.cli import common
 from lora_studio.cli.classification.label_table import print_report
 from lora_studio.cli.console import Display
 from lora_studio.client import (
@@ -26,14 +26,7 @@ from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import NO_TEXT, Text, listed, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
-from lora_studio.core.project import (
-    access_requests,
-    checks,
-    known_projects,
-    linked_settings,
-    presets,
-    project,
-)
+from lora_studio.core.project import access_requests, checks, known_projects, presets, project
 from lora_studio.core.project.project import SETTINGS, SPECS, Draft
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands, events
@@ -65,7 +58,7 @@ def open_project(
     """
     try:
         draft = project.load(path)
-        access.ask_for_project(draft, display)
+        common.ask_for_project(draft, display)
         if preset:
             chosen = presets.find_preset(preset)
             changes = tuple(item.text for item in presets.apply_preset(draft, chosen))
@@ -98,7 +91,7 @@ def apply_overrides(draft: Draft, overrides: Sequence[str], display: Display) ->
     Settings that follow one of them, such as alpha the rank, are changed and shown.
     """
     parsed = [_parse_override(draft, override) for override in overrides]
-    linked = linked_settings.list_linked_changes(draft.get, parsed)
+    linked = presets.list_linked_changes(draft.get, parsed)
     for step, field, value in linked:
         draft.set(step, field, value)
     for step, field, value in linked[len(parsed) :]:
@@ -253,7 +246,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
-        access.ask_for_job(command, display)
+        common.ask_for_job(command, display)
         with (
             forward_ctrl_c(links, command),
             sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"),
@@ -283,7 +276,7 @@ def _add_recipe_warnings(stream: Iterator[events.Event], run: RunFolder) -> Iter
 def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
     """Run a command that doesn't change a run in its own worker, and show its events."""
     try:
-        access.ask_for_job(command, display)
+        common.ask_for_job(command, display)
         worker = client_worker.Worker.start()
         with forward_ctrl_c([worker], command):
             worker.send(command)

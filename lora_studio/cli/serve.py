@@ -14,7 +14,7 @@ from lora_studio.cli.export import LlamaCppOption
 from lora_studio.core import serving
 from lora_studio.core.lora.adapters import parse_weighted
 from lora_studio.core.protocol import commands
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs.folder import RunFolder
 
 RunsArgument = Annotated[

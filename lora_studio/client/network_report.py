@@ -7,16 +7,16 @@ from typing import Any
 from urllib.request import getproxies
 
 from lora_studio.core import formatting
-from lora_studio.core.network import connections, record
+from lora_studio.core.network import connections
+from lora_studio.core.network.connections import Contact
 from lora_studio.core.network.purposes import (
     TITLES,
     PossibleContact,
     extract_hosts,
     list_possible_contacts,
 )
-from lora_studio.core.network.record import Contact
 from lora_studio.core.system import offline
-from lora_studio.setup.environment import build_uv_environment
+from lora_studio.setup.tools import build_uv_environment
 
 
 def read_contacts(session: str = "") -> list[Contact]:
@@ -25,8 +25,8 @@ def read_contacts(session: str = "") -> list[Contact]:
     The record of this process is written before.
     """
     connections.save()
-    records = record.read_records(session)
-    return record.merge_contacts(contact for one in records for contact in one.contacts)
+    records = connections.read_records(session)
+    return connections.merge_contacts(contact for one in records for contact in one.contacts)
 
 
 def list_possible(ollama_host: str = "") -> list[PossibleContact]:

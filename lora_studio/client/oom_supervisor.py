@@ -27,7 +27,7 @@ from lora_studio.core.protocol.events import Ending, Event, Failed, TrainingStar
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
-from lora_studio.setup.environment import build_child_environment, is_frozen
+from lora_studio.setup.tools import build_child_environment, is_frozen
 
 #: The command-line verb that runs `guard_run`.
 GUARD_VERB = "guard"

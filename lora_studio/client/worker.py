@@ -37,14 +37,12 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.files import create_folder, describe_os_error
 from lora_studio.core.system.foreign_files import open_own
 from lora_studio.core.system.memory_limits import KillCounter
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.setup import engines
-from lora_studio.setup.environment import build_child_environment, is_frozen
-from lora_studio.setup.tools import kill_tree
+from lora_studio.setup.tools import build_child_environment, is_frozen, kill_tree
 
 #: Seconds between reads of the system's count of processes killed for lack of memory.
 KILL_COUNT_INTERVAL = 10.0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.spec import Spec, setting
@@ -140,7 +140,7 @@ def get_speaker_key(speaker: AnySpeaker) -> str:
 
 def format_speaker_name(speaker: AnySpeaker) -> str:
     """Return the display name of a speaker; runs are named by their start time."""
-    return _name_speaker(speaker, timestamps.format_run_name, "{run}, step {step}")
+    return _name_speaker(speaker, formatting.format_run_name, "{run}, step {step}")
 
 
 def _name_speaker(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: str) -> str:

@@ -35,9 +35,10 @@ def estimate_bytes(quantization: Quantization, model: ModelInspected) -> int:
     Q4_K_M adds to its main type is taken from Llama 3 8B, and counted in the layers that read the inner width.
     """
     shape = model.shape
-    if shape is None or not shape.linear or QUANTIZATIONS[quantization].needs_experts:
-        return round(model.parameters * BITS_PER_WEIGHT[quantization] / 8)
     main = _get_main_type(quantization)
+    needs_experts = QUANTIZATIONS[quantization].needs_experts
+    if shape is None or not shape.linear or needs_experts or main not in _BITS:
+        return round(model.parameters * BITS_PER_WEIGHT[quantization] / 8)
     embedding = model.vocabulary * model.hidden_size
     head = embedding * _get_head_bits(main, model.hidden_size)
     table = 0.0 if shape.tied else embedding * _get_row_bits(main, model.hidden_size)

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from lora_studio.core import formatting, limits, timestamps
+from lora_studio.core import formatting, limits
 
 #: Looks up the translation of a template; the number decides which plural form is returned.
 Translate = Callable[[str, int | None], str]
@@ -34,8 +34,8 @@ FORMATS: Mapping[str, Callable[[Any], str | Text]] = {
     "remaining": lambda seconds: describe_remaining(seconds),
     "loss": formatting.format_loss,
     "small": formatting.format_setting,
-    "date": timestamps.format_day,
-    "run": timestamps.format_run_name,
+    "date": formatting.format_day,
+    "run": formatting.format_run_name,
 }
 
 

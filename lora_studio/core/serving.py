@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.protocol.serving import ServerReady
+from lora_studio.core.protocol.chat import ServerReady
 from lora_studio.core.runs import folder, speakers
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder

@@ -58,7 +58,7 @@ def setting(
     `choices` gives the words shown for each value of a Literal, and `choice_details` a sentence on
     each; `path` marks a text field that names a file or folder; `advanced` puts it under "Advanced"; a list with `lines` has texts with
     blanks and commas, shown one per line; `help_topic` is the section of the help document that
-    explains it (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt, min_length,
+    explains it (core/help/diagnostics.py); `bounds` are pydantic's ge, gt, le, lt, min_length,
     max_length, pattern.
     """
     return Field(

@@ -27,19 +27,19 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs import leftovers, manifest
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import damaged_files, memory_limits
+from lora_studio.core.system import foreign_files, memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.system.programs import delete_private_folders
 from lora_studio.engine import jobs
 from lora_studio.engine.runtime import fast_imports, memory_guard
 from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
+from lora_studio.engine.runtime.disk import PinnedFolder
 from lora_studio.engine.runtime.failures import (
     CancelledError,
     is_device_lost,
     is_out_of_memory,
     to_problem,
 )
-from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 from lora_studio.engine.runtime.torch_settings import set_torch_defaults
 
 #: Seconds to keep trying to acquire the lock of a run.
@@ -153,7 +153,7 @@ def _carry_out(
         allowance, lambda: memory_guard.end_process(job, allowance or 0)
     ):
         ending = run_command(command, job)
-    for problem in damaged_files.collect_notices():
+    for problem in foreign_files.collect_notices():
         job.emit(events.Warned(problem=problem))
     return ending
 

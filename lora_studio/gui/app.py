@@ -21,7 +21,7 @@ from lora_studio.core.project import checks  # noqa: F401 - see above
 
 # WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
 # `__feature__` (shibokensupport.feature). Importing modules without Qt first saves 0.2 s.
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 
 # isort: split
 from PySide6.QtCore import (
@@ -40,7 +40,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from lora_studio import __version__
 from lora_studio.core.network import connections
 from lora_studio.core.problems import Where, error
-from lora_studio.core.system import damaged_files, offline, paths, user_folders
+from lora_studio.core.system import files, foreign_files, offline, paths
 from lora_studio.gui import language, theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
@@ -191,9 +191,9 @@ def _begin_without_project(window: Window) -> None:
 
 def _report_settings(window: Window) -> None:
     """Report damaged settings, and open the setup if no engine is usable."""
-    for problem in damaged_files.collect_notices():
+    for problem in foreign_files.collect_notices():
         window.state.messages.problem(problem)
-    if unsaved := user_folders.settings_problem():
+    if unsaved := files.settings_problem():
         window.state.messages.problem(unsaved)
     window.engine.open_if_missing()
 

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, Qt, QTranslator
 from PySide6.QtGui import QGuiApplication
 
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import formatting
 from lora_studio.core.system import paths
 
 #: One context for all texts: the same English text has one translation.
@@ -74,7 +74,7 @@ def install(app: QGuiApplication, choice: str) -> str:
             translator = QTranslator(app)
             if translator.load(name, folder):
                 app.installTranslator(translator)
-    timestamps.set_date_names(names, tr("{day} {month}"))
+    formatting.set_date_names(names, tr("{day} {month}"))
     app.setLayoutDirection(Qt.LayoutDirection.LeftToRight)  # of all LANGUAGES
     return code
 

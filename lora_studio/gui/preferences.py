@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_studio.core.system import damaged_files, paths
+from lora_studio.core.system import foreign_files, paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import parse_json, read_bytes
 
@@ -87,12 +87,12 @@ class Preferences(BaseModel):
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError):
-            damaged_files.set_aside(file)
+            foreign_files.set_aside(file)
             return cls()
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            damaged_files.set_aside(file)
+            foreign_files.set_aside(file)
             invalid = {item["loc"][0] for item in error.errors() if item["loc"]}
         if not isinstance(content, dict):
             return cls()

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
+from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import describe_os_error, write_atomic
-from lora_studio.core.system.packages import normalize_package_name
+from lora_studio.core.system.programs import normalize_package_name
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot, get_root, not_writable_error
+from lora_studio.setup.tools import SetupLog
 
 MANIFEST = "engine.json"
 
@@ -433,3 +435,50 @@ def _is_intact(record: Path, site: Path) -> bool:
     except (OSError, csv.Error, UnicodeDecodeError):
         return False
     return True
+
+
+STAGE = "Removing"
+
+#: A folder with the names of its folders and files, as `os.walk` yields it.
+_Level = tuple[str, list[str], list[str]]
+
+#: Seconds between two progress events.
+_INTERVAL = 0.2
+
+
+def iter_engine_deletion(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
+    """Delete engines that aren't selected, yielding the progress; raises ProblemError."""
+    yield from _iter_sized_deletion({one.folder: one.bytes for one in old}, log)
+
+
+def iter_folder_deletion(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
+    """Delete folders that aren't complete engines, yielding the progress; raises ProblemError."""
+    yield from _iter_sized_deletion({one: measure_folder(one) for one in folders}, log)
+
+
+def measure_folder(
+    folder: Path, iterate: Callable[[Iterable[_Level]], Iterable[_Level]] = iter
+) -> int:
+    """Return the bytes of all files in a folder; `iterate` can pause or stop between its subfolders."""
+    total = 0
+    for parent, _, names in iterate(os.walk(folder)):
+        for name in names:
+            with contextlib.suppress(OSError):  # the file may have been deleted meanwhile
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - 40,000 of them
+    return total
+
+
+def _iter_sized_deletion(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
+    """Delete folders whose sizes in bytes are known."""
+    if not sizes:
+        return
+    total = sum(sizes.values())
+    done, reported = 0, time.monotonic()
+    yield Progress(stage=STAGE, done=0, total=total or None, unit="B")
+    for folder in sizes:
+        log.write(f"removing {folder.name}")
+        for deleted in iter_deletion(folder):
+            done += deleted
+            if (now := time.monotonic()) - reported >= _INTERVAL:
+                reported = now
+                yield Progress(stage=STAGE, done=min(done, total), total=total or None, unit="B")

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_studio.core.protocol.base import LazyUnion
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Log, Progress, Warned
-from lora_studio.core.protocol.lazy_union import LazyUnion
 from lora_studio.setup.detect import Accelerator
 
 

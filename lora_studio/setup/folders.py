@@ -16,9 +16,8 @@ from pathlib import Path
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.files import create_folder, describe_os_error, write_atomic
 from lora_studio.core.system.locks import FileLock
-from lora_studio.core.system.mounts import create_folder
 
 #: Environment variable with the engine folder, which overrides the user's choice.
 VARIABLE = "LORA_STUDIO_ENGINES"

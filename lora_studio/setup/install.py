@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Condition, Thread
 
 import psutil
 
 from lora_studio import __version__
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress, Warned
-from lora_studio.core.system.files import describe_os_error
-from lora_studio.setup import engines, pythons, removal, selfcheck
-from lora_studio.setup.app_wheel import NAME, provide_wheel
+from lora_studio.core.system.files import create_folder, describe_os_error, link_or_copy
+from lora_studio.setup import download, engines, pythons, selfcheck
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable_error
-from lora_studio.setup.install_pipeline import install_packages
-from lora_studio.setup.plan import SetupPlan
-from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
+from lora_studio.setup.plan import NAME, SetupPlan, provide_wheel
+from lora_studio.setup.resolve import without_indexes
+from lora_studio.setup.tools import (
+    SetupLog,
+    StopFlag,
+    build_uv_environment,
+    find_uv,
+    kill_tree,
+    run,
+    run_checked,
+)
 
 #: Seconds to wait for a killed process to end.
 _PATIENCE = 5.0
@@ -44,7 +54,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
         yield from install_packages(plan, engine, stop, log)
         with _delete_cache_meanwhile(plan.root):  # its files are linked into the engine by now
             yield from selfcheck.check_engine(engine, stop, log)
-        engine = engine.model_copy(update={"bytes": removal.measure_folder(engine.folder)})
+        engine = engine.model_copy(update={"bytes": engines.measure_folder(engine.folder)})
         engines.write_manifest(engine)
     except OSError as error:
         yield from _iter_deletion([engine.folder], log)
@@ -66,7 +76,7 @@ def install_engine(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[E
 def _clean_up(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
     """Delete what the engine replaces and its build files; reports what couldn't be deleted, since the engine works."""
     try:
-        yield from removal.iter_engine_deletion(engines.list_outdated_engines(root, engine), log)
+        yield from engines.iter_engine_deletion(engines.list_outdated_engines(root, engine), log)
     except ProblemError as error:
         log.write(str(error))
         yield Warned(problem=error.problems[0].model_copy(update={"severity": "warning"}))
@@ -76,7 +86,7 @@ def _clean_up(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event
 def _iter_deletion(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
     """Delete unused files; failures are logged, and the next setup retries."""
     try:
-        yield from removal.iter_folder_deletion(folders, log)
+        yield from engines.iter_folder_deletion(folders, log)
     except ProblemError as error:
         log.write(str(error))
 
@@ -98,7 +108,7 @@ def iter_leftover_deletion(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
     for folder in left:
         log.write(f"{folder.name} was never finished")
         _kill_leftovers(folder)
-    yield from removal.iter_folder_deletion(left, log)
+    yield from engines.iter_folder_deletion(left, log)
     if root.trash.is_dir():
         yield from _iter_deletion([root.trash], log)
     for scratch in root.path.glob("resolve-*"):
@@ -168,7 +178,7 @@ def adopt_python(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) ->
             update={
                 "variant": result["backend"],
                 "torch": result["torch"],
-                "bytes": removal.measure_folder(engine.folder),
+                "bytes": engines.measure_folder(engine.folder),
             }
         )
         engines.write_manifest(engine)
@@ -189,3 +199,219 @@ def _remove_older(engine: Engine, root: EngineRoot) -> None:
         is_replaced = old.interpreter == engine.interpreter and old.name != engine.name
         if is_replaced and not engines.is_in_use(old):
             engines.remove_engine(old, root)
+
+
+#: Bytes of wheels to start uv for while others are still downloading: a start takes 0.1 s.
+ENOUGH = 64_000_000
+#: Seconds that the first wheels wait for others: uv unpacks the wheels of one start in parallel,
+#: but a second start waits for the first, so with a fast connection everything else would wait for
+#: PyTorch.
+GATHER = 1.0
+
+#: Folders that are copied between two checks for a cancel.
+_LOOK = 256
+#: Seconds between two progress events.
+_PROGRESS_INTERVAL = 0.25
+_REMEDY = "Start the setup again; completed downloads are kept. Full details are in the log."
+
+
+def install_packages(
+    plan: SetupPlan, engine: Engine, stop: StopFlag, log: SetupLog
+) -> Iterator[Event]:
+    """Create an environment with every package of the plan. Raises ProblemError and SetupCancelledError."""
+    environment = without_indexes(build_uv_environment({"UV_NO_CONFIG": "1"}))
+    create_folder(engine.folder, exist_ok=False)
+    run_checked(
+        [
+            find_uv(), "venv", "--relocatable", "--no-project", "--python", plan.python.path,
+            engine.folder / "venv",
+        ],
+        environment=environment, stop=stop, log=log, code="engine.venv",
+        what="The engine's environment couldn't be created", remedy=_REMEDY,
+    )  # fmt: skip
+    if plan.base is not None and plan.reused:
+        yield from _copy_packages(plan.base, engine, stop, trusted=plan.trusted)
+    files = _list_downloads(plan)
+    with Installer(plan, engine, environment, log) as installer:
+        installer.add(plan.own.path.name)
+        for wheel in plan.fetched:
+            if wheel.file.local is not None:
+                installer.add(wheel.file.name)
+        for progress in download.fetch(files, "Downloading", stop, log, installer.mark_downloaded):
+            installer.check()
+            yield progress
+        installer.finish_downloads()
+        yield installer.progress
+        while not installer.ended():
+            stop.check()
+            yield installer.progress
+        installer.check()
+    _remove_unplanned(engine, environment, stop, log)
+
+
+def _list_downloads(plan: SetupPlan) -> list[DownloadFile]:
+    """Return the wheels of the plan to download; deletes outdated ones from the folder."""
+    files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
+    expected = {file.target.name for file in files} | {file.part.name for file in files}
+    create_folder(plan.root.downloads)
+    for old in plan.root.downloads.glob("*.whl*"):
+        if old.name not in expected:
+            old.unlink()
+    return files
+
+
+class Installer:
+    """Installs wheels in a thread, as many at a time as have been downloaded."""
+
+    def __init__(
+        self,
+        plan: SetupPlan,
+        engine: Engine,
+        environment: dict[str, str],
+        log: SetupLog,
+    ) -> None:
+        """Start without wheels."""
+        self._engine, self._environment = engine, environment
+        self._root, self._log = plan.root, log
+        self._anew = plan.base is not None and bool(plan.reused)
+        self._requirements = {
+            wheel.file.name: (f"{wheel.name}=={wheel.version}", wheel.file.size or 0)
+            for wheel in plan.fetched
+        } | {plan.own.path.name: (f"{NAME}=={__version__}", 0)}
+        # Local wheels are installed from their own folders.
+        local = {str(file.parent) for wheel in plan.fetched if (file := wheel.file.local)}
+        self._places = [*sorted(local | {str(plan.own.path.parent)}), str(plan.root.downloads)]
+        self._installed = 0
+        self._came: list[str] = []
+        self._complete = False
+        self._changed = Condition()
+        self._halt = StopFlag()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._work, name="install", daemon=True)
+
+    def __enter__(self) -> Installer:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, even if downloads are incomplete."""
+        self._halt.ask()
+        self.finish_downloads()
+        self._thread.join()
+
+    def add(self, name: str) -> None:
+        """Queue a wheel, by its file name, for installation."""
+        with self._changed:
+            self._came.append(name)
+            self._changed.notify()
+
+    def mark_downloaded(self, file: DownloadFile) -> None:
+        """Queue a downloaded wheel for installation."""
+        self.add(file.name)
+
+    def finish_downloads(self) -> None:
+        """Signal that all files have been downloaded."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify()
+
+    @property
+    def progress(self) -> Progress:
+        """The progress of the installation."""
+        total = len(self._requirements)
+        return Progress(stage="Installing", done=self._installed, total=total, unit="packages")
+
+    def ended(self) -> bool:
+        """Return whether the thread has ended, after waiting briefly."""
+        self._thread.join(_PROGRESS_INTERVAL)
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise the error of the installation, if any."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        try:
+            while batch := self._next():
+                self._install_or_anew([self._requirements[name][0] for name in batch])
+                self._installed += len(batch)
+        except BaseException as error:
+            self._failure = error
+
+    def _next(self) -> list[str]:
+        """Return the wheels downloaded since the last call, once there are enough; empty at the end."""
+        with self._changed:
+            if not self._installed:
+                self._changed.wait_for(lambda: self._complete, GATHER)
+            while not self._complete:
+                if sum(self._requirements[name][1] for name in self._came) >= ENOUGH:
+                    break
+                self._changed.wait()
+            self._halt.check()
+            batch, self._came = self._came, []
+            return batch
+
+    def _install_or_anew(self, requirements: list[str]) -> None:
+        """Install wheels; on a failure, discard the cache, which may be damaged, and retry."""
+        try:
+            self._install(requirements)
+        except ProblemError as error:
+            if error.problems[0].code != "engine.install":
+                raise
+            self._log.write(str(error))
+            self._root.discard_cache()
+            self._install(requirements)
+
+    def _install(self, requirements: list[str]) -> None:
+        requirements_file = self._engine.folder / "requirements.txt"
+        requirements_file.write_text("\n".join(requirements) + "\n", "utf-8")
+        command: list[object] = [
+            find_uv(), "pip", "install", "--python", self._engine.python, "--offline", "--no-index",
+            "--no-deps", "--requirements", requirements_file,
+            *(part for folder in self._places for part in ("--find-links", folder)),
+        ]  # fmt: skip
+        if self._anew:  # only these packages, since uv unpacks reinstalled ones again
+            names = (one.partition("==")[0] for one in requirements)
+            command += [part for name in names for part in ("--reinstall-package", name)]
+        run_checked(
+            command, environment=self._environment, stop=self._halt, log=self._log,
+            code="engine.install", what="The packages couldn't be installed", remedy=_REMEDY,
+        )  # fmt: skip
+
+
+def _copy_packages(
+    base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool
+) -> Iterator[Event]:
+    """Copy all packages of another engine, as links if possible to save space.
+
+    Untrusted byte-code is left out: Python runs it without checking its content.
+    """
+    source, target = engines.get_site_packages(base), engines.get_site_packages(engine)
+    for number, (folder, inside, names) in enumerate(os.walk(source)):
+        if not trusted and "__pycache__" in inside:
+            inside.remove("__pycache__")
+        if number % _LOOK == 0:
+            stop.check()
+            yield Progress(stage="Installing")
+        target_folder = target / Path(folder).relative_to(source)
+        create_folder(target_folder)
+        for name in names:
+            if not (target_folder / name).exists():
+                link_or_copy(Path(folder) / name, target_folder / name, shutil.copy2)
+
+
+def _remove_unplanned(
+    engine: Engine, environment: dict[str, str], stop: StopFlag, log: SetupLog
+) -> None:
+    """Remove packages of the previous engine that are no longer needed."""
+    installed = {
+        engines.get_package_name(folder)
+        for folder in engines.get_site_packages(engine).glob("*.dist-info")
+    }
+    if extra := sorted(installed - set(engine.packages)):
+        run(
+            [find_uv(), "pip", "uninstall", "--python", engine.python, *extra],
+            environment=environment, stop=stop, log=log,
+        )  # fmt: skip

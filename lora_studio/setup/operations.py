@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,26 +14,21 @@ from typing import Literal
 from lora_studio import __version__
 from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import without_secrets
-from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
-from lora_studio.core.system.mounts import create_folder
-from lora_studio.setup import (
-    engines,
-    folders,
-    install,
-    relocation,
-    removal,
-    selfcheck,
-    wheelhouse,
-)
-from lora_studio.setup.app_wheel import provide_wheel
+from lora_studio.core.system.files import create_folder, link_or_copy
+from lora_studio.setup import engines, folders, install, selfcheck
 from lora_studio.setup.detect import ROCM_BUILD, Accelerator, Variant, detect_accelerator, get_cpu
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.environment import build_uv_environment
 from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
 from lora_studio.setup.folders import EngineRoot, not_writable_error
-from lora_studio.setup.plan import SetupPlan, choose_torch_source, find_reusable_packages
+from lora_studio.setup.plan import (
+    SetupPlan,
+    choose_torch_source,
+    find_reusable_packages,
+    provide_wheel,
+)
 from lora_studio.setup.pythons import (
     STANDALONE,
     fetch_build,
@@ -40,8 +36,8 @@ from lora_studio.setup.pythons import (
     install_standalone,
     python_not_found_error,
 )
-from lora_studio.setup.resolve import Resolver
-from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
+from lora_studio.setup.resolve import Resolver, WheelhouseInfo, fill_wheelhouse, read_info
+from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, build_uv_environment
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ class EngineSetup:
         _require_network(request.wheelhouse)
         yield Progress(stage="Planning")
         base = engines.get_current(root) if request.mode != "install" else None
-        facts = wheelhouse.read_info(request.wheelhouse) if request.wheelhouse else None
+        facts = read_info(request.wheelhouse) if request.wheelhouse else None
         accelerator = self._accelerator(base, facts)
         yield MachineFound(accelerator=accelerator)
         series = facts.python if facts else None
@@ -140,9 +136,7 @@ class EngineSetup:
         self.plan = plan
         yield summarize_plan(plan)
 
-    def _accelerator(
-        self, base: Engine | None, facts: wheelhouse.WheelhouseInfo | None
-    ) -> Accelerator:
+    def _accelerator(self, base: Engine | None, facts: WheelhouseInfo | None) -> Accelerator:
         variant = self.request.variant or (base.variant if base else None)
         variant = variant or (facts.variant if facts else None)
         return _choose_accelerator(variant, detect_accelerator())
@@ -287,13 +281,13 @@ def _fill_wheelhouse(
     source = choose_torch_source(accelerator, request.torch, build_uv_environment(), tag)
     resolver = Resolver(root, app_wheel, stop, log, python, target=other, into=target)
     _, wheels = yield from resolver.resolve(accelerator.variant, source)
-    facts = wheelhouse.WheelhouseInfo(
+    facts = WheelhouseInfo(
         app_version=__version__, variant=accelerator.variant, python=series, platform=platform
     )
     if with_python:
         system = platform or PLATFORMS[sys.platform]
         yield from fetch_build(series, system, target, stop, log)
-    yield from wheelhouse.fill_wheelhouse(target, wheels, app_wheel, facts, stop, log)
+    yield from fill_wheelhouse(target, wheels, app_wheel, facts, stop, log)
 
 
 #: Systems as uv names them.
@@ -313,7 +307,7 @@ def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
 
 def move_engines(to: Path, stop: StopFlag) -> Iterator[Event]:
     """Move all engines to another folder."""
-    return run_setup(lambda log: relocation.move_engines(to, stop, log), stop)
+    return run_setup(lambda log: iter_relocation(to, stop, log), stop)
 
 
 def _get_engine(name: str) -> Engine:
@@ -359,7 +353,7 @@ def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
             chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
             for engine in chosen:
                 engines.deselect_engine(engine, root)
-            yield from removal.iter_engine_deletion(chosen, log)
+            yield from engines.iter_engine_deletion(chosen, log)
             if not name:
                 yield from install.iter_leftover_deletion(root, log)
         if not name:
@@ -382,3 +376,129 @@ def _run_locked(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], 
         yield from ()
 
     return work
+
+
+_MOVING = "Moving"
+
+
+def iter_relocation(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
+    """Move all engines to another folder; raises ProblemError and leaves everything in place.
+
+    If canceled or killed before the end, the old folder stays in use and the next attempt copies
+    only what is missing.
+    """
+    old = folders.get_root()
+    new = _prepare_target(to, old)
+    with old.lock(), new.lock():
+        for engine in engines.list_engines(old):
+            engines.require_idle(engine)
+        total = measure_total_size((old.engines, old.pythons))
+        _require_space(new, total)
+        yield from copy_engines(old, new, total, stop)
+        for engine in engines.list_engines(new):
+            repoint_environment(engine.folder, old.path, new.path)
+        current = engines.get_current(new)
+        if current is not None:
+            yield from selfcheck.check_engine(current, stop, log)
+        folders.move_root(new.path)
+    log.write(f"moved from {old.path} to {new.path}")
+    old.delete()
+
+
+def _prepare_target(to: Path, old: EngineRoot) -> EngineRoot:
+    """Return the new folder, created if necessary; raises ProblemError if it can't be used."""
+    if os.environ.get(folders.VARIABLE):
+        raise fail(
+            "engine.folder",
+            "The environment variable {variable} sets the engine folder.",
+            "Change the variable, and move the folder yourself.",
+            variable=folders.VARIABLE,
+        )
+    new = folders.prepare_root(to)
+    if new.path == old.path or old.path in new.path.parents:
+        raise fail(
+            "engine.folder",
+            "The engines are already in this folder.",
+            "Choose a folder outside the current one.",
+            where=Where(file=str(new.path)),
+        )
+    return new
+
+
+def _require_space(new: EngineRoot, needed: int) -> None:
+    free = shutil.disk_usage(new.path).free
+    if free < needed:
+        raise fail(
+            "disk.full",
+            "The engines need {needed:size} of disk space, but only {free:size} is free.",
+            "Free up some space there, or choose a folder on another disk.",
+            where=Where(file=str(new.path)),
+            needed=needed,
+            free=free,
+        )
+
+
+def measure_total_size(parts: tuple[Path, ...]) -> int:
+    """Return the bytes of all files; files shared by several engines count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for part in parts:
+        for parent, _, names in os.walk(part):
+            for name in names:
+                facts = (Path(parent) / name).lstat()
+                sizes[facts.st_dev, facts.st_ino] = facts.st_size
+    return sum(sizes.values())
+
+
+def copy_engines(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Iterator[Event]:
+    """Copy engines and Pythons; files that engines share stay shared."""
+    done = 0
+    copied: dict[tuple[int, int], Path] = {}
+    yield Progress(stage=_MOVING, done=0, total=total, unit="B")
+    for part in (old.engines, old.pythons):
+        for number, (parent, names, files) in enumerate(os.walk(part)):
+            target = new.path / Path(parent).relative_to(old.path)
+            create_folder(target)
+            links = [name for name in names if (Path(parent) / name).is_symlink()]
+            for name in [*files, *links]:
+                source = Path(parent) / name
+                facts = source.lstat()
+                twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
+                if twin == target / name:
+                    done += _copy_one(source, target / name, old.path, new.path)
+                elif not (target / name).exists():  # hard-linked by several engines, here too
+                    link_or_copy(twin, target / name, shutil.copy2)
+            if number % 32 == 0:
+                stop.check()
+                yield Progress(stage=_MOVING, done=min(done, total), total=total, unit="B")
+    if old.current.is_file():
+        shutil.copy2(old.current, new.current)
+
+
+def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
+    """Copy a file or a link; a link into the old folder then points into the new one."""
+    facts = source.lstat()
+    if source.is_symlink():
+        target.unlink(missing_ok=True)
+        aim = source.readlink()
+        if aim.is_absolute() and aim.is_relative_to(old):
+            aim = new / aim.relative_to(old)
+        target.symlink_to(aim)
+    elif not _is_same_file(target, facts):
+        shutil.copy2(source, target)
+    return facts.st_size
+
+
+def _is_same_file(target: Path, facts: os.stat_result) -> bool:
+    try:
+        existing = target.stat()
+    except OSError:
+        return False
+    return existing.st_size == facts.st_size and int(existing.st_mtime) == int(facts.st_mtime)
+
+
+def repoint_environment(engine: Path, old: Path, new: Path) -> None:
+    """Point an environment at its standalone Python in the new folder."""
+    config = engine / "venv" / "pyvenv.cfg"
+    if config.is_file():
+        text = config.read_text("utf-8")
+        config.write_text(text.replace(str(old / "python"), str(new / "python")), "utf-8")

@@ -12,12 +12,13 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download
 from lora_studio.setup.download import DownloadFile
-from lora_studio.setup.environment import build_child_environment, build_uv_environment
 from lora_studio.setup.events import Event, Log
 from lora_studio.setup.folders import EngineRoot, disk_problem
 from lora_studio.setup.tools import (
     SetupLog,
     StopFlag,
+    build_child_environment,
+    build_uv_environment,
     find_uv,
     get_error_line,
     list_bundled_paths,

@@ -28,9 +28,8 @@ from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, version_mismatch_problem
-from lora_studio.setup.environment import build_child_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.tools import SetupLog, StopFlag, kill_tree
+from lora_studio.setup.tools import SetupLog, StopFlag, build_child_environment, kill_tree
 
 STAGE = "Checking"
 _REMEDY = "Run `lora-studio engine repair`. Full details are in the log."

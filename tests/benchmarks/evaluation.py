@@ -46,7 +46,7 @@ from lora_studio.engine.chat.prompts import create_renderer
 from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.model import sources
-from lora_studio.engine.runtime import llama_batches
+from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest, compute_logprob, score_together
 from tests.helpers.runs.recorded_job import recorded_job
@@ -58,7 +58,7 @@ GOAL = 1.5
 SAME_LOGPROB = 2e-2
 
 #: Sequences of llama.cpp's context, as in an evaluation.
-_SEQUENCES = llama_batches.SEQUENCES + 1
+_SEQUENCES = llama_scores.SEQUENCES + 1
 
 WAYS = ("ours", "lm-eval, batch 1", "lm-eval, batch 8")
 

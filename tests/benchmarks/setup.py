@@ -26,11 +26,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lora_studio
-from lora_studio.setup import app_wheel, engines, folders
-from lora_studio.setup.environment import ALLOCATOR, build_uv_environment
+from lora_studio.setup import engines, folders, plan
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import EngineSetup, SetupRequest
-from lora_studio.setup.tools import SetupLog, StopFlag, find_uv
+from lora_studio.setup.tools import ALLOCATOR, SetupLog, StopFlag, build_uv_environment, find_uv
 from tests.helpers.servers import ports
 
 
@@ -56,7 +55,7 @@ def starts(python: Path) -> tuple[float, float, float]:
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
     """Return seconds and CPU seconds of `uv venv` and `uv pip install` with an empty cache."""
-    text = app_wheel.format_project(wheel, ("engine",), app_wheel.STANDARD)
+    text = plan.format_project(wheel, ("engine",), plan.STANDARD)
     folder.mkdir()
     (folder / "pyproject.toml").write_text(text)
     environment = build_uv_environment({"UV_CACHE_DIR": str(folder / "cache")})
@@ -115,9 +114,9 @@ def measure(
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
     """Run one round; return the figures of `plain` and `starts`, and the stages of the setup."""
     os.environ[folders.VARIABLE] = str(folder / "engines")
-    os.environ.pop(app_wheel.VARIABLE, None)
-    wheel = app_wheel.provide_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
-    os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program includes it
+    os.environ.pop(plan.WHEEL_VARIABLE, None)
+    wheel = plan.provide_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
+    os.environ[plan.WHEEL_VARIABLE] = str(wheel)  # an installed program includes it
     taken: dict[str, tuple[float, ...]] = {}
     with line(folder / "line", megabits):
         for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):

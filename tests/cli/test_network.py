@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lora_studio.cli.app import app
-from lora_studio.core.network import record
+from lora_studio.core.network import connections
+from lora_studio.core.network.connections import Contact, ContactRecord
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.network.record import Contact, ContactRecord
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("127.0.0.1", 11434, "ollama", 500, 2_000),
         ("api.wandb.ai", 443, "wandb", None, None),
     ]
-    record.write_record(
+    connections.write_record(
         ContactRecord(
             session="s",
             pid=1,

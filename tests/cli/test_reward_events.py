@@ -12,8 +12,7 @@ from rich.console import Console
 from lora_studio.cli.console import Display
 from lora_studio.cli.data import rewards
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.rewards import TriedAnswer
-from lora_studio.core.protocol.training import ShownAnswer
+from lora_studio.core.protocol.training import ShownAnswer, TriedAnswer
 from lora_studio.engine import cluster
 from lora_studio.gui.pages.training.page import _format_line
 

@@ -15,7 +15,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.serving import ServedAdapter, ServedRun
+from lora_studio.core.protocol.chat import ServedAdapter, ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.window import fake_engine

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from lora_studio.core.csv_tables import CsvWriter
+from lora_studio.core.formatting import CsvWriter
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core import chat, timestamps
+from lora_studio.core import chat, formatting
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.playground import (
@@ -148,9 +148,9 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     assert chat.get_speaker_key(options[1].speaker) == f"{run.path.name}, step-00000040"
     assert (
         chat.format_speaker_name(options[1].speaker)
-        == f"{timestamps.format_run_name(run.path.name)}, step 40"
+        == f"{formatting.format_run_name(run.path.name)}, step 40"
     )
-    assert options[0].run == timestamps.format_run_name(run.path.name)
+    assert options[0].run == formatting.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
     assert speakers.list_run_speakers(run)[0].run == "My best"
 

@@ -13,7 +13,7 @@ from lora_studio.core import serving
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol.serving import ServedAdapter, ServerReady
+from lora_studio.core.protocol.chat import ServedAdapter, ServerReady
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 

@@ -18,7 +18,7 @@ from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import store
-from lora_studio.engine.hub import account, client, search
+from lora_studio.engine.hub import account, client
 from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.servers import openai_client
 from tests.helpers.runs.jobs import make_job
@@ -137,7 +137,7 @@ def test_hub_without_an_end_is_a_problem(
     with serve(script) as server:
         hub(server.port)
         with pytest.raises(ProblemError) as caught:
-            search.search_models(SearchModels(text="x"), job)
+            account.search_models(SearchModels(text="x"), job)
     assert caught.value.problems[0].code == code
 
 
@@ -202,7 +202,7 @@ def test_list_of_the_hub_does_not_continue_on_another_server(hub: Callable[[int]
         with serve(lambda connection: connection.sendall(answer)) as first:
             hub(first.port)
             with pytest.raises(ProblemError) as caught:
-                search.search_models(SearchModels(text="a"), job)
+                account.search_models(SearchModels(text="a"), job)
     assert caught.value.problems[0].code == "model.unreadable_answer"
     assert b"hf_secret" in first.requests[0]
     assert other.requests == []

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from lora_studio.core.system import telemetry
+from lora_studio.core.network import connections
 
 
 def run(program: str, **environment: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if name not in telemetry.VARIABLES}
+    clean = {name: value for name, value in os.environ.items() if name not in connections.VARIABLES}
     ended = subprocess.run(
         [sys.executable, "-c", f"import lora_studio.engine\n{program}"],
         capture_output=True, text=True, check=True, env=clean | environment,

@@ -26,7 +26,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec

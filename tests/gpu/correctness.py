@@ -288,12 +288,12 @@ def compare_liger(context: CheckContext) -> None:
     """Train three families with and without Liger, in the 16-bit format of the GPU: Triton has no other."""
     import torch
 
-    from lora_studio.core.system import build_tools
+    from lora_studio.core.system import programs
     from lora_studio.engine.training.kernels import liger
 
     if not liger.is_installed(torch.device(context.device)):
         raise UnavailableCheckError("Liger isn't installed, or has no kernels for this device")
-    if missing := build_tools.find_missing_build_tool():
+    if missing := programs.find_missing_build_tool():
         raise UnavailableCheckError(f"Triton can't build kernels without the {missing}")
     expected = {"liger_norms", "liger_gates", "liger_rotations", "liger_scores"}
     for family in ("llama3", "qwen3", "gemma3"):

@@ -17,7 +17,7 @@ import torch
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.calibration import CalibrationRecord, MachineCalibration
 from lora_studio.core.protocol import events
-from lora_studio.core.system import build_tools
+from lora_studio.core.system import programs
 from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.training.kernels import liger, sequence_packing
 from tests.gpu import correctness, resources
@@ -277,7 +277,7 @@ def test_liger_is_not_compared_where_triton_builds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liger, "is_installed", lambda _: True)
-    monkeypatch.setattr(build_tools, "find_missing_build_tool", lambda: "compiler")
+    monkeypatch.setattr(programs, "find_missing_build_tool", lambda: "compiler")
     with pytest.raises(UnavailableCheckError, match="compiler"):
         correctness.compare_liger(CheckContext("cuda:0", tmp_path))
 

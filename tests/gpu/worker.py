@@ -155,12 +155,12 @@ def _ask_while_training(
 ) -> None:
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.core.problems import ProblemError
-    from lora_studio.core.system import device_locks
+    from lora_studio.core.system import locks
     from lora_studio.engine.devices import lock
 
     devices = lock.get_lockable_devices(ModelSpec(source=str(base), device=context.device))
-    holder = device_locks.LockHolder("run", "training")
-    with device_locks.hold_devices(devices, holder, lambda *_: None):
+    holder = locks.LockHolder("run", "training")
+    with locks.hold_devices(devices, holder, lambda *_: None):
         try:
             answers = _ask(session, base, context, speakers, sampling)
             context.expect(not answers, "a chat uses the GPU while a training holds it")

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import formatting
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.messages import Text, text
 from lora_studio.core.runs import table
@@ -96,15 +96,15 @@ def test_message_without_translation_is_shown_in_english() -> None:
 @pytest.mark.usefixtures("german")
 def test_dates_use_the_month_names_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
-    assert timestamps.format_time(december) == "4. Dez. 2020, 10:15"
-    folder = timestamps.format_run_name("20201204-101512-support-bot")
+    assert formatting.format_time(december) == "4. Dez. 2020, 10:15"
+    folder = formatting.format_run_name("20201204-101512-support-bot")
     assert folder == "4. Dez. 2020, 10:15:12 · support-bot"
 
 
 def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
     language.install(qapp, "de")
     language.install(qapp, "en")
-    assert timestamps.format_time(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
+    assert formatting.format_time(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
 
 
 @pytest.mark.usefixtures("german")

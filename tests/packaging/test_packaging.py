@@ -120,10 +120,10 @@ def test_freezing_names_missing_modules(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(str(PACKAGING))
     freeze = load("freeze")
     every = freeze.list_missing_modules([])
-    assert {"lora_studio", "lora_studio.cli.new", "lora_studio.gui.pages.export.page"} <= set(every)
+    assert {"lora_studio", "lora_studio.cli.app", "lora_studio.gui.pages.export.page"} <= set(every)
     assert not [name for name in every if name.startswith("lora_studio.engine")]
-    hidden = set(every) - {"lora_studio.cli.new"}
-    assert freeze.list_missing_modules(hidden) == ["lora_studio.cli.new"]
+    hidden = set(every) - {"lora_studio.cli.app"}
+    assert freeze.list_missing_modules(hidden) == ["lora_studio.cli.app"]
 
 
 def test_frozen_program_restores_user_variables_for_children(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from lora_studio.cli import event_text
 from lora_studio.gui.pages.settings.setup_dialog import describe_machine as describe_in_window
-from lora_studio.setup import app_wheel, detect, plan
+from lora_studio.setup import detect, plan
 from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
 from lora_studio.setup.tools import find_uv
 
@@ -234,10 +234,10 @@ def test_local_torch_wheel_must_match_device_and_python(
     def source(accelerator: detect.Accelerator, tag: str = "cp311") -> str:
         return plan.choose_torch_source(accelerator, None, environ, tag)
 
-    assert source(processor) == app_wheel.STANDARD
+    assert source(processor) == plan.STANDARD
     assert source(processor, "cp313") == "cpu"
     assert source(graphics) == "cu128"
     (tmp_path / "torch-2.13.0+cu128-cp311-cp311-linux_x86_64.whl").write_text("")
-    assert source(graphics) == app_wheel.STANDARD
+    assert source(graphics) == plan.STANDARD
     environ[plan.VARIABLE] = "https://mirror.example/whl/cu128"
     assert source(processor) == "https://mirror.example/whl/cu128"

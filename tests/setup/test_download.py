@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import download, http_client
+from lora_studio.setup import download
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
 from tests.helpers.servers import certificates
@@ -30,8 +30,8 @@ SIZE = 900_000
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    monkeypatch.setattr(http_client, "PAUSE", 0.01)
-    monkeypatch.setattr(http_client, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "LONGEST_PAUSE", 0.02)
     package_index = Index()
     package_index.add(make_wheel("alpha", padding=SIZE), make_wheel("beta", padding=SIZE // 3))
     with serve(package_index):
@@ -139,7 +139,7 @@ def test_retry_after_accepts_dates_and_seconds() -> None:
     def get_delay(header: str, **others: str) -> float:
         answer = httpx.Response(503, headers={"Retry-After": header} | others)
         request = httpx.Request("GET", "http://server/file")
-        return http_client.get_retry_after(
+        return download.get_retry_after(
             httpx.HTTPStatusError("busy", request=request, response=answer)
         )
 
@@ -180,7 +180,7 @@ def test_size_request_to_a_busy_server_is_retried(index: Index, tmp_path: Path) 
 def test_canceling_does_not_wait_for_a_silent_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr(http_client, "_TIMEOUT", 120.0)
+    monkeypatch.setattr(download, "_TIMEOUT", 120.0)
     monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended by then
     stop = StopFlag()
     log = SetupLog(tmp_path / "log.txt")
@@ -335,7 +335,7 @@ def test_named_index_takes_its_user_from_variables(
 
 
 def test_pip_proxy_is_used_for_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -389,7 +389,7 @@ def test_invalid_proxy_or_certificate_file_is_reported(
 def test_certificate_date_error_blames_the_clock_without_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
-    monkeypatch.setattr(http_client, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
     certificate = certificates.make(tmp_path, datetime(year, 1, 1), datetime(year + 1, 1, 1))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     index = Index()

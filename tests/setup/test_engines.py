@@ -13,7 +13,7 @@ import pytest
 from lora_studio import __version__
 from lora_studio.client import worker
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import engines, folders, removal
+from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import EngineRoot
 
@@ -152,7 +152,7 @@ def test_deleting_reports_sizes_and_follows_no_links(root: EngineRoot, tmp_path:
         (engine.folder / f"part-{number}" / "data").write_bytes(bytes(1000))
     link = engine.folder / "elsewhere"
     link.symlink_to(linked, target_is_directory=True)
-    size = link.lstat().st_size + removal.measure_folder(engine.folder)
+    size = link.lstat().st_size + engines.measure_folder(engine.folder)
     manifest = (engine.folder / engines.MANIFEST).stat().st_size
     steps = list(engines.iter_deletion(engine.folder))
     assert sum(steps) == size - manifest

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.setup import environment
-from lora_studio.setup.environment import (
+from lora_studio.setup import tools
+from lora_studio.setup.folders import VARIABLE
+from lora_studio.setup.tools import (
     build_child_environment,
     build_uv_environment,
+    find_uv,
     read_pip_settings,
 )
-from lora_studio.setup.folders import VARIABLE
-from lora_studio.setup.tools import find_uv
 from tests.helpers.servers.wheel_index import make_wheel
 
 
@@ -28,7 +28,7 @@ def pip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     file = tmp_path / "pip.conf"
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
-    monkeypatch.setattr(environment, "list_pip_files", lambda _: [file])
+    monkeypatch.setattr(tools, "list_pip_files", lambda _: [file])
     return file
 
 
@@ -137,8 +137,8 @@ def test_unreadable_pip_file_is_ignored(pip_file: Path) -> None:
 
 
 def test_devnull_as_pip_file_disables_all_files() -> None:
-    assert environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
-    files = environment.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
+    assert tools.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
+    files = tools.list_pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
     assert files[-1] == Path("/mine.conf")
     assert Path("/h/.config/pip/pip.conf") in files
 

@@ -20,7 +20,7 @@ import pytest
 import lora_studio
 from lora_studio import __version__
 from lora_studio.core.problems import Problem
-from lora_studio.setup import app_wheel, engines, folders, http_client, operations, plan
+from lora_studio.setup import download, engines, folders, operations, plan
 from lora_studio.setup.events import (
     EngineReady,
     Event,
@@ -50,8 +50,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    monkeypatch.setenv(plan.VARIABLE, app_wheel.STANDARD)
-    monkeypatch.setattr(http_client, "PAUSE", 0.01)
+    monkeypatch.setenv(plan.VARIABLE, plan.STANDARD)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
     served = Index()
     served.add(
         torch_wheel(padding=300_000), make_wheel("alpha", requires=("beta",)), make_wheel("beta")
@@ -73,7 +73,7 @@ def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str
     folder = tmp_path / "own wheel"
     folder.mkdir(exist_ok=True)
     (folder / wheel[0]).write_bytes(wheel[1])
-    monkeypatch.setenv(app_wheel.VARIABLE, str(folder / wheel[0]))
+    monkeypatch.setenv(plan.WHEEL_VARIABLE, str(folder / wheel[0]))
 
 
 def run(request: SetupRequest | None = None) -> list[Event]:
@@ -224,7 +224,7 @@ def test_undeletable_outdated_engine_is_only_a_warning(
 
 def test_two_engines_can_be_installed_side_by_side(index: Index, root: EngineRoot) -> None:
     processor = ready(run())
-    graphics = ready(run(SetupRequest(variant="cuda", torch=app_wheel.STANDARD)))
+    graphics = ready(run(SetupRequest(variant="cuda", torch=plan.STANDARD)))
     assert engines.get_current() == engines.find_engine(graphics.name)
     engines.switch_engine(engines.get_engine("cpu"), root)
     assert str(engines.get_python()) == processor.python
@@ -243,7 +243,7 @@ def test_gpu_engine_adds_available_accelerators(
     more = ("unsloth; extra == 'unsloth'", "liger-kernel; extra == 'liger'")
     _bring_own(tmp_path, monkeypatch, own_wheel(more=more))
     index.add(*map(make_wheel, there))
-    work = EngineSetup(SetupRequest(variant="cuda", torch=app_wheel.STANDARD), StopFlag())
+    work = EngineSetup(SetupRequest(variant="cuda", torch=plan.STANDARD), StopFlag())
     codes = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
     assert work.plan is not None
     assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta", *there}
@@ -515,7 +515,7 @@ def test_wheel_folder_installs_without_a_network(
     assert built[-1].kind == "done"
     assert len(list(folder.glob("*.whl"))) == 4
     monkeypatch.delenv(
-        app_wheel.VARIABLE
+        plan.WHEEL_VARIABLE
     )  # a checkout would build its own, which needs the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
@@ -733,7 +733,7 @@ def test_existing_python_without_pytorch_is_refused(
         package = Path(lora_studio.__file__).parent
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
-    monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
+    monkeypatch.setenv(plan.WHEEL_VARIABLE, str(whole))
     events = list(operations.adopt_python(engines.get_venv_python(bare), StopFlag()))
     assert problem(events).code == "engine.python_lacks"
     assert " -m pip install torch transformers " in str(problem(events).remedy)

@@ -11,9 +11,9 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import resolve
-from lora_studio.setup.app_wheel import STANDARD, AppWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.plan import STANDARD, AppWheel
 from lora_studio.setup.resolve import Resolver
 from lora_studio.setup.tools import SetupLog, StopFlag
 

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import network_report
-from lora_studio.setup.environment import build_uv_environment
-from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, run
-from lora_studio.setup.uv_contacts import UvContacts
+from lora_studio.setup.tools import (
+    SetupLog,
+    StopFlag,
+    UvContacts,
+    build_uv_environment,
+    find_uv,
+    run,
+)
 from tests.helpers.servers.wheel_index import Index, make_wheel, serve
 
 
@@ -17,7 +22,7 @@ from tests.helpers.servers.wheel_index import Index, make_wheel, serve
 def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     contacts: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        "lora_studio.setup.uv_contacts.note_contact",
+        "lora_studio.setup.tools.note_contact",
         lambda host, port, purpose: contacts.append((host, port)),
     )
     return contacts

@@ -13,15 +13,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lora_studio.cli import access, headless
+from lora_studio.cli import common, headless
 from lora_studio.cli.classification.label_table import print_report
 from lora_studio.cli.common import exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import iter_until_ended
 from lora_studio.core import formatting
-from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.dataset.spec import DataSource
+from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -68,7 +68,7 @@ def classify(
                 "Run the command once for each.",
             )
         if file is not None or texts:
-            access.ask_for_run(run, frozen, display)
+            common.ask_for_run(run, frozen, display)
         if file is not None:
             _classify_file(run, expand_home(file).resolve(), column, out, display)
         elif texts:

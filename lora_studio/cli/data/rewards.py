@@ -16,7 +16,7 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.rewards import TRIED_ROWS
+from lora_studio.core.protocol.training import TRIED_ROWS
 from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 

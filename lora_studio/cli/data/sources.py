@@ -19,8 +19,8 @@ from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource
 from lora_studio.core.messages import READABLE, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.evaluation_text import TASKS
 from lora_studio.core.protocol.events import SourceFound
-from lora_studio.core.protocol.row_counts import TASKS
 from lora_studio.core.system.paths import expand_home
 
 app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)

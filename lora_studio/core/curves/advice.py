@@ -9,7 +9,7 @@ from lora_studio.core.curves.verdict import TrainingVerdict
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Fix
-from lora_studio.core.project.linked_settings import scale_alpha
+from lora_studio.core.project.presets import scale_alpha
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
 

@@ -9,7 +9,7 @@ import io
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
-from lora_studio.core.csv_tables import CsvWriter
+from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import LostSteps

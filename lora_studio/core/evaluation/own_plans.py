@@ -17,7 +17,7 @@ from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.model.spec import BUILTIN_PREFIX
 from lora_studio.core.problems import fail
 from lora_studio.core.system import consent
-from lora_studio.core.system.digest_records import DigestRecord
+from lora_studio.core.system.consent import DigestRecord
 from lora_studio.core.system.offline import is_local_address
 
 _RECORD = DigestRecord("evaluations.json")

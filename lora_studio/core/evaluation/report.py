@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from lora_studio.core import formatting, timestamps
+from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, own_models, preferences, summary
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.own_models import Checksums
@@ -164,7 +164,7 @@ def _describe(results: EvaluationResults, translate: Translate) -> str:
     """Return when and how the answers were made, in one line."""
     sampling = results.plan.sampling
     parts = [
-        timestamps.format_time(results.facts.created),
+        formatting.format_time(results.facts.created),
         translate(
             text("greedy answers")
             if sampling.temperature == 0

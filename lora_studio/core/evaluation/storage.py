@@ -20,16 +20,15 @@ from lora_studio.core.evaluation.results import (
     ItemResult,
     Judgment,
 )
+from lora_studio.core.formatting import create_run_stamp
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.files import create_folder, describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import (
     iter_lines,
     open_own,
     open_regular,
     read_bytes,
 )
-from lora_studio.core.system.mounts import create_folder
-from lora_studio.core.timestamps import create_run_stamp
 
 _NAME = re.compile(r"\d{8}-\d{6}(-\d+)?\Z")
 

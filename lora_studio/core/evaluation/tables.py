@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from lora_studio.core.csv_tables import CsvWriter
 from lora_studio.core.evaluation import preferences, summary
 from lora_studio.core.evaluation.columns import format_model_name
 from lora_studio.core.evaluation.preferences import Preference, PreferenceVote, VoteComparison
 from lora_studio.core.evaluation.results import EvaluationResults, find_chosen
 from lora_studio.core.evaluation.summary import EvaluationSummary
+from lora_studio.core.formatting import CsvWriter
 
 #: The columns of a CSV file before the scores.
 _HEADS = (

@@ -5,6 +5,7 @@ All content is collected as text first, so that the user can read it before it i
 
 from __future__ import annotations
 
+import functools
 import getpass
 import io
 import json
@@ -32,6 +33,7 @@ from lora_studio.core.spec import get_facts
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.programs import normalize_package_name, resolve_closure
 
 #: The most bytes of a log and lines of events to include, counted from the end.
 _LOG_BYTES, _EVENT_LINES = 200_000, 2_000
@@ -328,3 +330,93 @@ def _get_user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
+
+
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+_CLASSIFIER = "License :: "
+#: Longer texts in the license field are the license itself, not its name.
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class LicensedPackage:
+    """An installed package; `license_name` is an SPDX expression if the package has one."""
+
+    name: str
+    version: str
+    license_name: str
+
+
+def list_packages(root: str = "lora-studio") -> list[LicensedPackage]:
+    """Return the package `root` and its installed dependencies, including extras, by name.
+
+    Optional groups for developers are not followed; packages that aren't installed are left out.
+    """
+
+    def list_needed(package: metadata.Distribution) -> list[str]:
+        is_root = normalize_package_name(package.name) == normalize_package_name(root)
+        return [
+            match[0]
+            for needed in package.requires or []
+            if _is_wanted(needed, is_root=is_root) and (match := _NAME.match(needed))
+        ]
+
+    licensed = [
+        LicensedPackage(package.name, package.version, read_license_name(package.metadata))
+        for package in resolve_closure([root], list_needed).values()
+    ]
+    return sorted(licensed, key=lambda item: item.name.lower())
+
+
+def read_license_name(about: metadata.PackageMetadata) -> str:
+    """Return the license's name, from the newest of three metadata fields that packages use."""
+    expression = _read_first_line(about, "License-Expression")
+    if expression:
+        return expression
+    classified = [
+        entry.removeprefix(_CLASSIFIER).removeprefix("OSI Approved :: ")
+        for entry in about.get_all("Classifier") or []
+        if entry.startswith(_CLASSIFIER)
+    ]
+    plain = _read_first_line(about, "License")
+    short_name = plain if plain and "\n" not in plain and len(plain) <= _LONGEST_NAME else ""
+    return short_name or "; ".join(entry for entry in classified if entry) or "see the package"
+
+
+def _read_first_line(about: metadata.PackageMetadata, field: str) -> str:
+    return str((about.get_all(field) or [""])[0]).strip()
+
+
+def _is_wanted(needed: str, *, is_root: bool) -> bool:
+    """Return whether a requirement is needed to run the program; optional ones count only for
+    the root.
+    """
+    if "extra ==" not in needed:
+        return True
+    return is_root and "extra == 'test'" not in needed and 'extra == "test"' not in needed
+
+
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+_NO_WORD = re.compile(r"[^\w]+")
+
+
+def get_path() -> Path:
+    """Return the path of the document."""
+    return paths.get_resources_folder() / "docs" / "math.md"
+
+
+@functools.cache
+def read_text() -> str:
+    """Return the whole document."""
+    return get_path().read_text("utf-8")
+
+
+def slugify(heading: str) -> str:
+    """Return the name of a topic: its heading in lowercase, with hyphens: `lora-update`."""
+    return _NO_WORD.sub("-", heading.lower()).strip("-")
+
+
+@functools.cache
+def list_topics() -> dict[str, str]:
+    """Return headings by topic, in the order of the document."""
+    return {slugify(heading): heading for heading in _HEADING.findall(read_text())}

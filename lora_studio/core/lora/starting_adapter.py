@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from re import _constants, _parser  # type: ignore[attr-defined]  # the only parser of expressions
 from typing import Any
 
 from pydantic import ValidationError
 
+from lora_studio.core import limits
 from lora_studio.core.lora.adapters import CLASSIFIES, EMBEDS, require_generative
-from lora_studio.core.lora.patterns import check_settings
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import (
@@ -225,3 +228,218 @@ def _to_plain(value: Any) -> Any:
 
 def _adapter_error(what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail("lora.start_not_usable", what, remedy, where=_WHERE, **values)
+
+
+#: Settings whose keys are regular expressions, with numbers.
+_TABLES = ("rank_pattern", "alpha_pattern")
+
+#: Settings that are one regular expression or a list: of names, and in the last of expressions.
+_LISTS = ("target_modules", "exclude_modules", "layers_pattern")
+
+#: Settings that are lists of names, and those that are one whole number or several.
+_NAMES = ("modules_to_save", "target_parameters")
+_NUMBERS = ("layers_to_transform",)
+
+#: The share of inputs that training drops, and ranges of layers that replace all layers.
+_DROPOUT, _REPLICATION = "lora_dropout", "layer_replication"
+
+#: PEFT's name for all linear layers but the output layer.
+ALL_LINEAR = "all-linear"
+
+#: Length of a long name: in so many ways an open repetition may end.
+_LENGTH = 200
+
+_REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
+
+
+def check_settings(config: dict[str, Any]) -> None:
+    """Raise InvalidContentError for a setting of a wrong type or size, and for an expression that is invalid or
+    could take very long.
+    """
+    for name in (*_TABLES, *_LISTS, *_NAMES, *_NUMBERS, _DROPOUT, _REPLICATION):
+        value = config.get(name)
+        if value is not None and not _has_right_type(name, value):
+            raise InvalidContentError("the setting {name} is invalid", name=name)
+        if isinstance(value, dict | list) and len(value) > limits.PATTERNS:
+            raise InvalidContentError(
+                "the setting {name} has {count:d} items, more than {limit:d}",
+                name=name,
+                count=len(value),
+                limit=limits.PATTERNS,
+            )
+    for table in _TABLES:
+        for pattern in config.get(table) or {}:
+            check_pattern(pattern)
+    for name in _LISTS:
+        value = config.get(name)
+        expressions = value if name == "layers_pattern" and isinstance(value, list) else [value]
+        for pattern in expressions:
+            if isinstance(pattern, str):
+                check_pattern(pattern)
+
+
+def _has_right_type(name: str, value: Any) -> bool:
+    if name in _TABLES:
+        return isinstance(value, dict) and all(isinstance(x, int | float) for x in value.values())
+    if name in _NUMBERS:
+        numbers = value if isinstance(value, list) else [value]
+        return all(isinstance(x, int) and 0 <= x < limits.MODEL_LAYERS for x in numbers)
+    if name == _DROPOUT:
+        return isinstance(value, int | float) and 0 <= value < 1
+    if name == _REPLICATION:
+        return isinstance(value, list) and _count_replicated_layers(value) <= limits.MODEL_LAYERS
+    if name in _LISTS and isinstance(value, str):
+        return True
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _count_replicated_layers(ranges: list[Any]) -> float:
+    """Return how many layers a model has after its layers were copied, infinite for an invalid range."""
+    layers = 0
+    for span in ranges:
+        if not isinstance(span, list) or [type(end) for end in span] != [int, int]:
+            return math.inf
+        if not 0 <= span[0] < span[1]:
+            return math.inf
+        layers += span[1] - span[0]
+    return layers
+
+
+class ModuleFilter:
+    """Tells which modules of a base model the settings of an adapter select, as PEFT selects them.
+
+    Without any names, PEFT takes those that it knows for the type of the model; here, these are all modules.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Prepare for settings that `check_settings` has accepted."""
+        targets = config.get("target_modules")
+        has_no_names = targets is None and not config.get("target_parameters")
+        if has_no_names or str(targets).lower() == ALL_LINEAR:
+            targets = ALL_LINEAR
+        self._targets, self._excluded = map(_index_names, (targets, config.get("exclude_modules")))
+        self._trained_whole = [f".{name}." for name in config.get("modules_to_save") or ()]
+        layers = config.get("layers_to_transform")
+        self._layers = {layers} if isinstance(layers, int) else set(layers or ())
+        patterns = config.get("layers_pattern") or ()
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        self._layer_patterns = [rf"(?:^|.*?\.)(?:{pattern})" for pattern in patterns]
+
+    def selects(self, module: str) -> bool:
+        """Return whether PEFT adapts a module of this name."""
+        is_trained_whole = any(name in f".{module}." for name in self._trained_whole)
+        if is_trained_whole or _is_named(module, self._excluded):
+            return False
+        if self._targets != ALL_LINEAR and not _is_named(module, self._targets):
+            return False
+        if isinstance(self._targets, str) or module in self._targets or not self._layers:
+            return True
+        for pattern in self._layer_patterns or [r".*?\.[^.]*"]:
+            if match := re.match(rf"{pattern}\.(\d+)\.", module):
+                return int(match[match.re.groups]) in self._layers
+        return False
+
+
+def _index_names(names: str | list[str] | None) -> str | frozenset[str]:
+    return names if isinstance(names, str) else frozenset(names or ())
+
+
+def _is_named(module: str, names: str | frozenset[str]) -> bool:
+    """Return whether an expression matches a module, or its name or the end of it is among the names."""
+    if isinstance(names, str):
+        return re.fullmatch(names, module) is not None
+    parts = module.split(".")
+    return any(".".join(parts[start:]) in names for start in range(len(parts)))
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise InvalidContentError for an expression that is invalid or could take very long.
+
+    Python's matcher tries every way to split a text among repetitions. With one inside another the
+    number of ways grows exponentially.
+    """
+    try:
+        if len(pattern) > limits.PATTERN:
+            raise InvalidContentError("one of its module patterns is too long")
+        re.compile(rf"(.*\.)?({pattern})$")  # as it is matched: flags may only be at the start
+        ways = _count_ways(_parser.parse(pattern))
+    except (re.error, RecursionError, OverflowError):
+        raise InvalidContentError(
+            "the module pattern “{pattern}” is invalid", pattern=pattern
+        ) from None
+    if ways > limits.PATTERN_WAYS:
+        raise InvalidContentError(
+            "the module pattern “{pattern}” could take very long", pattern=pattern[:200]
+        )
+
+
+def _count_ways(parsed: Any) -> float:
+    """Return in how many ways the matcher may try an expression, infinite for one that multiplies.
+
+    A repetition of something that itself has several ways takes exponential time. Open repetitions after one
+    another share the length of the name: k of them can end in about lengthᵏ / k! ways, and each only before the
+    word that follows it.
+    """
+    choices, opened, checks = 1.0, 0, 0.0  # opened: open repetitions
+    operators = list(_iter_flat(parsed))
+    for index, (operator, argument) in enumerate(operators):
+        if operator in _REPEATS:
+            least, most, body = argument
+            inner, lengths = _count_ways(body), most - least + 1
+            if most > 1 and inner > 1:
+                return math.inf
+            if most > 1 and lengths >= _LENGTH:
+                opened += 1
+                choices /= max(1, _measure_word(operators[index + 1 :]))
+            elif most == 1:
+                choices *= (most - least) + inner
+            else:
+                choices *= lengths
+        elif operator is _constants.BRANCH:
+            choices *= _count_branches(argument[1])
+        elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
+            # It is tried once for each way that leads to it, and only succeeds or fails.
+            checks = max(checks, _combine(choices, opened) * _count_ways(argument[1]))
+        elif operator in (_constants.GROUPREF, _constants.GROUPREF_EXISTS):
+            return math.inf
+    return max(_combine(choices, opened), checks)
+
+
+def _iter_flat(parsed: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the operators of an expression, those of its groups as if they had no parentheses."""
+    for operator, argument in parsed:
+        if operator is _constants.SUBPATTERN:
+            yield from _iter_flat(argument[3])
+        elif operator is _constants.ATOMIC_GROUP:
+            yield from _iter_flat(argument)
+        else:
+            yield operator, argument
+
+
+def _measure_word(operators: list[tuple[Any, Any]]) -> int:
+    """Return the least length of the word, or of the words to choose from, at the start of an expression."""
+    length = 0
+    for operator, argument in operators:
+        if operator is _constants.BRANCH:
+            return length + min(_measure_word(list(branch)) for branch in argument[1])
+        if operator is not _constants.LITERAL:
+            break
+        length += 1
+    return length
+
+
+def _combine(choices: float, repetitions: int) -> float:
+    """Return in how many ways choices and open repetitions can be combined."""
+    counted = min(repetitions, 50)  # more don't fit any limit
+    return float(choices * (_LENGTH**counted / math.factorial(counted)))
+
+
+def _count_branches(branches: list[Any]) -> float:
+    """Return in how many ways a choice between branches can match at one place.
+
+    Of plain words, only those match together of which one begins with the other.
+    """
+    words = [tuple(character for _, character in branch) for branch in branches]
+    if all(operator is _constants.LITERAL for branch in branches for operator, _ in branch):
+        return max(sum(word[: len(other)] == other for other in words) for word in words)
+    return sum(map(_count_ways, branches))

@@ -12,7 +12,7 @@ from lora_studio.core.memory.estimate import RECOMPUTING
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.protocol.events import Device
 from lora_studio.core.protocol.training import MemoryEstimate
-from lora_studio.core.system import damaged_files, files, paths
+from lora_studio.core.system import files, foreign_files, paths
 from lora_studio.core.system.foreign_files import read_bytes
 
 #: Bounds of the factor, which each run moves only half the way: one odd run, or another program's
@@ -138,7 +138,7 @@ def load() -> MachineCalibration:
     except FileNotFoundError:
         return MachineCalibration()
     except (OSError, ValidationError):
-        damaged_files.set_aside(get_path())
+        foreign_files.set_aside(get_path())
         return MachineCalibration()
 
 

@@ -47,7 +47,7 @@ def is_sharded(plan: MemoryPlan) -> bool:
 def spread_over_gpus(plan: MemoryPlan, devices: DevicesFound) -> MemoryPlan:
     """Return the plan with the memory of all GPUs where `auto` spreads a model that doesn't fit on one.
 
-    The engine decides the same way (`engine/model/placement.py`), and computes in a format that all have.
+    The engine decides the same way (`engine/model/loading.py`), and computes in a format that all have.
     """
     gpus = [device for device in devices.devices if device.name.startswith("cuda")]
     if plan.model.device != "auto" or len(gpus) < 2:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lora_studio.core import limits
+from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system import paths
-from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.system.foreign_files import read_bytes, read_json
 
 
 class _Preferences(BaseModel):
@@ -35,3 +39,57 @@ def list_lm_studio_folders() -> list[Path]:
     return [
         folder for name in _LM_STUDIO if (folder := paths.expand_home(Path("~")) / name).is_dir()
     ]
+
+
+#: File that maps tensors to the files of a model in several parts.
+INDEX = "model.safetensors.index.json"
+
+_PLAIN_NAME = re.compile(r"[^/\\:\0]+\.safetensors")
+
+
+def read_index(folder: Path) -> Any:
+    """Return the JSON content of a model's index; raises OSError and ValueError."""
+    return read_json(folder / INDEX, limits.WEIGHTS_INDEX, limits.WEIGHTS_VALUES)
+
+
+def list_weight_files(folder: Path) -> list[str]:
+    """Return the files that the index of a model folder lists, each once.
+
+    Raises OSError, and InvalidContentError if one isn't a safetensors file of the folder itself: an
+    index from elsewhere may name a pickle or a file outside.
+    """
+    content = read_index(folder)
+    try:
+        names = list(dict.fromkeys(content["weight_map"].values()))
+    except (KeyError, AttributeError, TypeError):
+        raise InvalidContentError("{file} lists no files", file=INDEX) from None
+    for name in names:
+        if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+            raise InvalidContentError(
+                "{file} lists “{name}”, which isn't a safetensors file of the folder",
+                file=INDEX,
+                name=str(name)[:200],
+            )
+    return names
+
+
+#: The files with which sentence-transformers describes a model, and one of its modules.
+MODULES = "modules.json"
+POOLING_CONFIG = "config.json"
+
+
+def read_pooling(folder: Path) -> dict[str, object] | None:
+    """Return the settings of a model's pooling module, None for a model that isn't an embedding model."""
+    try:
+        modules = read_json(folder / MODULES)
+        path = next(str(each["path"]) for each in modules if str(each["type"]).endswith("Pooling"))
+        settings = read_json(folder / Path(path).name / POOLING_CONFIG)
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def list_pooling_modes(settings: dict[str, object]) -> list[str]:
+    """Return what a pooling module combines: `lasttoken`, `mean_tokens`, …; usually one."""
+    prefix = "pooling_mode_"
+    return [name.removeprefix(prefix) for name, on in settings.items() if name.startswith(prefix) and on]  # fmt: skip

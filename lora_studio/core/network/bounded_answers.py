@@ -70,7 +70,7 @@ API_LIMITS = AnswerLimits(max_bytes=16_000_000, seconds=120.0)
 LINE_LIMITS = AnswerLimits(
     max_bytes=256_000_000, first_seconds=1800.0, line_bytes=4_000_000, line_seconds=1800.0
 )
-#: A file. Its size is checked where it is written (`engine/hub/answers.py`, `setup/download.py`).
+#: A file. Its size is checked where it is written (`engine/hub/client.py`, `setup/download.py`).
 FILE_LIMITS = AnswerLimits(bytes_per_period=64_000)
 
 #: Chooses the limits of a request's answer.

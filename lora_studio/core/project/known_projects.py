@@ -15,9 +15,8 @@ from lora_studio.core import limits
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import Draft
 from lora_studio.core.system import paths
-from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.system.foreign_files import raise_unless_damaged, read_json
 
 
 def is_known(project_file: Path) -> bool:

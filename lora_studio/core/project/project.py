@@ -28,9 +28,13 @@ from lora_studio.core.project import migrations
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.rewards.spec import resolve_reward
 from lora_studio.core.spec import FieldFacts, Spec, get_facts
-from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
+from lora_studio.core.system.files import (
+    DiskNotMountedError,
+    describe_os_error,
+    sweep_temporary_files,
+    write_atomic,
+)
 from lora_studio.core.system.foreign_files import read_bytes
-from lora_studio.core.system.mounts import DiskNotMountedError
 from lora_studio.core.training.spec import TrainingSpec
 
 SUFFIX = ".lorastudio"

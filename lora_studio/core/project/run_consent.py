@@ -16,7 +16,7 @@ from lora_studio.core.project import known_projects
 from lora_studio.core.project.access_requests import RUNS, AccessRequest, list_requests_outside
 from lora_studio.core.project.project import SUFFIX, Draft, Project
 from lora_studio.core.system import consent
-from lora_studio.core.system.digest_records import DigestRecord
+from lora_studio.core.system.consent import DigestRecord
 
 _RECORD = DigestRecord("allowed_runs.json")
 

@@ -7,10 +7,15 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from lora_studio.core.protocol.base import BaseCommand
-from lora_studio.core.protocol.benchmarks import ListBenchmarks
-from lora_studio.core.protocol.chat import AskChat, Generate, OpenChat, ShowPrompt, TextSource
-from lora_studio.core.protocol.classification import Classify, ClassifyFile
+from lora_studio.core.protocol.base import BaseCommand, LazyUnion
+from lora_studio.core.protocol.chat import (
+    AskChat,
+    Generate,
+    OpenChat,
+    Serve,
+    ShowPrompt,
+    TextSource,
+)
 from lora_studio.core.protocol.dataset import (
     InspectDataset,
     LintDataset,
@@ -19,19 +24,42 @@ from lora_studio.core.protocol.dataset import (
     ReadRows,
     ShowRow,
 )
-from lora_studio.core.protocol.evaluation import Evaluate, InspectTestSets
+from lora_studio.core.protocol.evaluation import (
+    Classify,
+    ClassifyFile,
+    Evaluate,
+    InspectTestSets,
+    ListBenchmarks,
+)
 from lora_studio.core.protocol.export import (
     Convert,
+    CopyOllama,
+    CreateOllama,
+    DeriveTemplate,
     EstimateSizes,
     Export,
+    InspectOllama,
     PreviewCard,
+    ProveOllama,
+    ProveTemplate,
     Push,
+    RemoveOllama,
+    RenderChat,
+    RenderTemplate,
     SelfTest,
+    ShowOllama,
 )
 from lora_studio.core.protocol.job import Cancel, GoOffline, Pause, SaveCheckpoint, Shutdown, Stop
-from lora_studio.core.protocol.lazy_union import LazyUnion
-from lora_studio.core.protocol.lora import CombineAdapters, ImportAdapter, ListAdapters, ShowAdapter
-from lora_studio.core.protocol.merging import ImportModel, Merge, MergeAdapters, PlanMerge
+from lora_studio.core.protocol.merging import (
+    CombineAdapters,
+    ImportAdapter,
+    ImportModel,
+    ListAdapters,
+    Merge,
+    MergeAdapters,
+    PlanMerge,
+    ShowAdapter,
+)
 from lora_studio.core.protocol.model import (
     DownloadModel,
     InspectAccount,
@@ -42,21 +70,7 @@ from lora_studio.core.protocol.model import (
     SignIn,
     SignOut,
 )
-from lora_studio.core.protocol.ollama import (
-    CopyOllama,
-    CreateOllama,
-    DeriveTemplate,
-    InspectOllama,
-    ProveOllama,
-    ProveTemplate,
-    RemoveOllama,
-    RenderChat,
-    RenderTemplate,
-    ShowOllama,
-)
-from lora_studio.core.protocol.rewards import TryRewards
-from lora_studio.core.protocol.serving import Serve
-from lora_studio.core.protocol.training import Train
+from lora_studio.core.protocol.training import Train, TryRewards
 
 Job = (
     Train

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import ColumnReport
@@ -107,3 +108,90 @@ class EvaluationFinished(BaseEvent):
     evaluation: str
     failed: int = 0
     cached: int = 0
+
+
+#: The kinds of benchmarks that can be evaluated.
+OUTPUT_TYPES = ("multiple_choice", "generate_until", "loglikelihood_rolling")
+
+
+class BenchmarkInfo(BaseModel):
+    """A benchmark of lm-eval: `dataset` is the Hub dataset with its items, `file` its definition.
+
+    `output_type` is how models answer: "multiple_choice", "generate_until", or
+    "loglikelihood_rolling", the perplexity of texts.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="ignore")
+
+    name: str
+    dataset: str = ""
+    output_type: str = ""
+    file: str = ""
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether it can be evaluated, as far as its definition says."""
+        return self.output_type in ("", *OUTPUT_TYPES)
+
+
+class ListBenchmarks(BaseCommand):
+    """List the benchmarks whose name or dataset contains all words of `search`.
+
+    The first time, lm-eval's definitions are indexed, which takes up to a minute.
+    """
+
+    title = text("Listing the benchmarks")
+    lane = "reader"
+    in_project = False
+    kind: Literal["list_benchmarks"] = "list_benchmarks"
+    search: str = ""
+    limit: int = Field(200, ge=1, le=20_000)
+
+
+class BenchmarksListed(BaseEvent):
+    """The benchmarks that were found, by name; `total` is how many there are without the limit."""
+
+    kind: Literal["benchmarks_listed"] = "benchmarks_listed"
+    benchmarks: tuple[BenchmarkInfo, ...]
+    total: int
+
+
+class Classify(BaseCommand):
+    """Predict the labels of texts with the classifier of a run, which stays loaded for further texts."""
+
+    title = text("Classifying texts")
+    step = "training"
+    ends_with_parent = True
+    kind: Literal["classify"] = "classify"
+    run: str
+    texts: tuple[str, ...] = Field(min_length=1)
+
+
+class ClassifyFile(BaseCommand):
+    """Predict the labels of the rows of a file with the classifier of a run, some hundred at a time.
+
+    `column` has the texts; it may also be a template with several columns. Without it, the column is the one of
+    training, or one that holds texts.
+    """
+
+    title = text("Classifying texts")
+    step = "training"
+    ends_with_parent = True
+    kind: Literal["classify_file"] = "classify_file"
+    run: str
+    source: DataSource
+    column: str = ""
+
+
+class TextsClassified(BaseEvent):
+    """The probability of each of the `labels` for each text, in the order of the texts.
+
+    `rows` are those of a file, as JSON objects. A text without tokens has no probabilities. `cut` texts were longer than the run's max. sequence length, and only
+    their beginning was classified.
+    """
+
+    kind: Literal["texts_classified"] = "texts_classified"
+    labels: tuple[str, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    cut: int = 0
+    rows: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from lora_studio.core.problems import OWN_JSON
-from lora_studio.core.protocol.benchmarks import BenchmarksListed
+from lora_studio.core.protocol.base import LazyUnion
 from lora_studio.core.protocol.chat import (
     Answered,
     AnswerGrew,
@@ -20,8 +20,10 @@ from lora_studio.core.protocol.chat import (
     ChatReady,
     Generated,
     PromptShown,
+    ServedAdapter,
+    ServerLogged,
+    ServerReady,
 )
-from lora_studio.core.protocol.classification import TextsClassified
 from lora_studio.core.protocol.dataset import (
     DatasetInspected,
     DatasetLinted,
@@ -42,18 +44,30 @@ from lora_studio.core.protocol.dataset import (
 )
 from lora_studio.core.protocol.evaluation import (
     AnswersRecorded,
+    BenchmarksListed,
     ColumnEvaluated,
     ColumnRefused,
     EvaluationFinished,
     EvaluationStarted,
     TestSetsInspected,
+    TextsClassified,
 )
 from lora_studio.core.protocol.export import (
     CardPreviewed,
+    ChatRendered,
+    ChatRendering,
     GgufWritten,
+    OllamaCreated,
+    OllamaFound,
+    OllamaModel,
+    OllamaProven,
+    OllamaShown,
     Pushed,
     SelfTested,
     SizesEstimated,
+    TemplateDerived,
+    TemplateProven,
+    TemplateRendered,
     Verdict,
 )
 from lora_studio.core.protocol.job import (
@@ -68,9 +82,14 @@ from lora_studio.core.protocol.job import (
     Started,
     Warned,
 )
-from lora_studio.core.protocol.lazy_union import LazyUnion
-from lora_studio.core.protocol.lora import AdapterCombined, AdaptersFound, AdapterShown
-from lora_studio.core.protocol.merging import Merged, MergePlanned, ShardWritten
+from lora_studio.core.protocol.merging import (
+    AdapterCombined,
+    AdaptersFound,
+    AdapterShown,
+    Merged,
+    MergePlanned,
+    ShardWritten,
+)
 from lora_studio.core.protocol.model import (
     AccountFound,
     Device,
@@ -81,20 +100,6 @@ from lora_studio.core.protocol.model import (
     ModelsFound,
     ParametersCounted,
 )
-from lora_studio.core.protocol.ollama import (
-    ChatRendered,
-    ChatRendering,
-    OllamaCreated,
-    OllamaFound,
-    OllamaModel,
-    OllamaProven,
-    OllamaShown,
-    TemplateDerived,
-    TemplateProven,
-    TemplateRendered,
-)
-from lora_studio.core.protocol.rewards import RewardsTried
-from lora_studio.core.protocol.serving import ServedAdapter, ServerLogged, ServerReady
 from lora_studio.core.protocol.training import (
     ANSWER_SCORE,
     REWARD,
@@ -106,6 +111,7 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     MemoryEstimated,
     Recovered,
+    RewardsTried,
     Sampled,
     StepDone,
     TrainingStarted,

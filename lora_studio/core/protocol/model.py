@@ -13,7 +13,7 @@ from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
-from lora_studio.core.system.build_tools import BuildTool
+from lora_studio.core.system.programs import BuildTool
 
 
 class InspectModel(BaseCommand):

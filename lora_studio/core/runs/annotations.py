@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from lora_studio.core.system.foreign_files import read_bytes
 
 #: A line of the notes about a step: `@1200 lowered the rate`.
@@ -41,8 +41,8 @@ def set_damaged_aside(file: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValidationError) as error:
-        damaged_files.raise_unless_damaged(error)
-        damaged_files.set_aside(file)
+        foreign_files.raise_unless_damaged(error)
+        foreign_files.set_aside(file)
 
 
 class GridSettings(BaseModel):

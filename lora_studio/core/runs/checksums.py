@@ -16,9 +16,8 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import seals
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import damaged_files
-from lora_studio.core.system.file_states import FileState, get_file_state
-from lora_studio.core.system.files import write_file
+from lora_studio.core.system import foreign_files
+from lora_studio.core.system.files import FileState, get_file_state, write_file
 from lora_studio.core.system.foreign_files import open_regular, read_json
 
 #: The file with the checksums of a checkpoint, under its entry "files", and that of a best adapter.
@@ -192,7 +191,7 @@ def _compare(
         except FileNotFoundError:
             return text("{file} is missing", file=name)
         except OSError as error:
-            damaged_files.raise_unless_damaged(error)
+            foreign_files.raise_unless_damaged(error)
             return text("{file} is missing", file=name)
         if size < written[0]:
             return text("{file} is incomplete", file=name)

@@ -26,13 +26,13 @@ from lora_studio.core.runs.manifest import EVENTS_START
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import (
     copy_file,
+    create_folder,
     create_folder_atomic,
     describe_os_error,
     link_file,
     write_atomic,
 )
 from lora_studio.core.system.foreign_files import UnsafeFileError, leads_outside, read_text
-from lora_studio.core.system.mounts import create_folder
 
 #: Names in the folder.
 MODEL, TEACHER, DATA, START, REWARDS = "model", "teacher", "data", "start", "rewards"

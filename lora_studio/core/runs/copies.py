@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
-from lora_studio.core.project import checks, linked_settings, run_consent
+from lora_studio.core.project import checks, presets, run_consent
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
@@ -68,7 +68,7 @@ def create_grid_runs(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
             (*split_setting(setting), value)
             for (setting, _), value in zip(axes, values, strict=True)
         ]
-        for step, name, value in linked_settings.list_linked_changes(draft.get, chosen):
+        for step, name, value in presets.list_linked_changes(draft.get, chosen):
             changed.set(step, name, value)
         if errors := checks.filter_errors(checks.check(changed)):
             raise ProblemError(errors[0])

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from lora_studio.core.formatting import create_run_stamp
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import access_requests, known_projects, project, run_consent
@@ -26,11 +27,14 @@ from lora_studio.core.runs import frozen_project, manifest
 from lora_studio.core.runs.annotations import RunAnnotations, read_annotations, set_damaged_aside
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
-from lora_studio.core.system.files import describe_os_error, write_atomic
+from lora_studio.core.system.files import (
+    DiskNotMountedError,
+    create_folder,
+    describe_os_error,
+    write_atomic,
+)
 from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_json
 from lora_studio.core.system.locks import FileLock
-from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
-from lora_studio.core.timestamps import create_run_stamp
 
 #: Content of most lines of a run's events; quotes inside a text would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.runs import seals
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.classification import ClassificationReport
@@ -82,10 +82,10 @@ def update(file: Path, entries: dict[str, Any]) -> None:
     except FileNotFoundError:
         before = {}
     except (OSError, ValueError) as error:
-        damaged_files.raise_unless_damaged(error)
+        foreign_files.raise_unless_damaged(error)
         before = {}
     if not before and file.exists():
-        damaged_files.set_aside(file)
+        foreign_files.set_aside(file)
     content = json.loads(_dump(before | entries))
     write_atomic(file, _dump(seals.add_seal(content)) + "\n")
 
@@ -100,7 +100,7 @@ def find_damage(file: Path) -> Text | str | None:
     except FileNotFoundError:
         return text("it is missing")
     except OSError as error:
-        damaged_files.raise_unless_damaged(error)
+        foreign_files.raise_unless_damaged(error)
         return describe_os_error(error)
     except ValueError:
         return text("it isn't valid JSON")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting
 from lora_studio.core.runs import table
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
@@ -32,10 +32,10 @@ class RunNames:
         grid_values, about = _format_searched_values(run), run.about
         label = about.title or grid_values
         if self._same[_get_key(run)] < 2:
-            return label or timestamps.format_short_time(run.created) or run.folder
+            return label or formatting.format_short_time(run.created) or run.folder
         same_second = sorted(self._seconds.get((_get_key(run), int(run.created)), []))
         number = same_second.index(run.folder) + 1 if run.folder in same_second else 1
-        moment = timestamps.format_short_time(run.created, seconds=True) + (
+        moment = formatting.format_short_time(run.created, seconds=True) + (
             f" ({number})" if number > 1 else ""
         )
         return f"{label} · {moment}" if label else moment or run.folder
@@ -43,7 +43,7 @@ class RunNames:
 
 def read_run_name(run: RunFolder) -> str:
     """Return a run's name from its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
-    return timestamps.format_run_name(read_stored_name(run))
+    return formatting.format_run_name(read_stored_name(run))
 
 
 def read_stored_name(run: RunFolder) -> str:

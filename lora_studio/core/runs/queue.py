@@ -17,11 +17,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import damaged_files
-from lora_studio.core.system.files import describe_os_error, sweep_temporary_files, write_atomic
+from lora_studio.core.system import foreign_files
+from lora_studio.core.system.files import (
+    create_folder,
+    describe_os_error,
+    sweep_temporary_files,
+    write_atomic,
+)
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.locks import FileLock
-from lora_studio.core.system.mounts import create_folder
 
 #: Files in the runs folder.
 FILE, _LOCK = "queue.json", ".queue.lock"
@@ -81,8 +85,8 @@ def _load_or_set_aside(runs: Path) -> QueueFile:
     except FileNotFoundError:
         return QueueFile()
     except (OSError, ValidationError) as error:
-        damaged_files.raise_unless_damaged(error)
-        damaged_files.set_aside(runs / FILE)
+        foreign_files.raise_unless_damaged(error)
+        foreign_files.set_aside(runs / FILE)
         return QueueFile()
 
 

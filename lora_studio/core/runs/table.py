@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from lora_studio.core import formatting, timestamps
-from lora_studio.core.csv_tables import CsvWriter
+from lora_studio.core import formatting
+from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.runs import facts
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.training.classification import ACCURACY, MACRO_F1
@@ -58,7 +58,7 @@ _SAID: dict[Column, Callable[[Any], str]] = {
     "step": formatting.format_number,
     "time": formatting.format_duration,
     "size": formatting.format_size,
-    "begun": timestamps.format_time,
+    "begun": formatting.format_time,
 }
 
 

@@ -11,17 +11,16 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
-from lora_studio.core.system import damaged_files, paths
-from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_bytes, read_json
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system import foreign_files, paths
+from lora_studio.core.system.files import create_folder, write_atomic
+from lora_studio.core.system.foreign_files import raise_unless_damaged, read_bytes, read_json
 
 #: What the code is: Python files of a model, the programs in a folder of llama.cpp, or the file of a reward.
 CodeKind = Literal["model", "llama_cpp", "reward"]
@@ -153,10 +152,10 @@ def _read() -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        damaged_files.raise_unless_damaged(error)
+        foreign_files.raise_unless_damaged(error)
         content = None
     if not isinstance(content, dict):
-        damaged_files.set_aside(_get_file())
+        foreign_files.set_aside(_get_file())
         return {}
     return {key: entry for key, entry in content.items() if isinstance(entry, dict)}
 
@@ -171,3 +170,40 @@ def _get_file() -> Path:
 
 def _get_trusted_here() -> set[str]:
     return set(os.environ.get(TRUST_VARIABLE, "").split(",")) - {""}
+
+
+@dataclass(frozen=True)
+class DigestRecord:
+    """A list of digests in a file of the user's configuration; the oldest are forgotten."""
+
+    name: str
+
+    def add(self, digest: str) -> bool:
+        """Add a digest; return False if it can't be stored."""
+        try:
+            known = self._read(raise_unless_damaged)
+            if digest not in known:
+                known = [*known, digest][-limits.KNOWN_PROJECTS :]
+                write_atomic(
+                    paths.get_config_folder() / self.name, json.dumps(known, indent=1) + "\n"
+                )
+        except OSError:
+            return False
+        return True
+
+    def __contains__(self, digest: str) -> bool:
+        """Return whether a digest was added."""
+        return digest in self._read()
+
+    def _read(self, on_error: Callable[[Exception], None] = lambda _: None) -> list[str]:
+        """Return the digests; `on_error` gets the error of a file that exists but can't be read."""
+        try:
+            content = read_json(paths.get_config_folder() / self.name)
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            on_error(error)
+            return []
+        if not isinstance(content, list):
+            return []
+        return [each for each in content if isinstance(each, str)]

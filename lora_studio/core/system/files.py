@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -12,11 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from lora_studio.core.messages import Text
-from lora_studio.core.problems import InvalidContentError
-from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
+from lora_studio.core.messages import Template, Text, text
+from lora_studio.core.problems import (
+    InvalidContentError,
+    Problem,
+    ProblemError,
+    Where,
+    error,
+    warning,
+)
+from lora_studio.core.system import paths
 from lora_studio.core.system.foreign_files import NamingFile, UnsafeFileError, name_file, open_raw
-from lora_studio.core.system.mounts import DiskNotMountedError, create_folder
+from lora_studio.core.system.locks import hold_shared, unlink_if_unlocked
 
 #: Bytes per copied chunk: a few hundredths of a second on a typical disk.
 _PIECE = 8 * 2**20
@@ -222,3 +230,150 @@ def _get_umask() -> int:
     value = os.umask(0)
     os.umask(value)
     return value
+
+
+#: Where systems mount disks: for all users, and those in which each user has a folder (FHS 3.0,
+#: 3.11 and 3.12; udisks2's documentation).
+_ROOTS = (Path("/mnt"), Path("/media"), Path("/run/media"), Path("/Volumes"))
+_PER_USER = (Path("/media"), Path("/run/media"))
+#: A folder on the disk of the system.
+_SYSTEM = Path("/")
+
+
+class DiskNotMountedError(ProblemError, OSError):
+    """Raised instead of creating a folder where a disk is usually mounted, but isn't now."""
+
+    def __init__(self, mount_point: Path, path: Path) -> None:
+        """Store the problem; `reason` completes a sentence."""
+        self.reason: Text = text("no disk is mounted at {folder}", folder=str(mount_point))
+        super().__init__(
+            error(
+                "disk.not_mounted",
+                "No disk is mounted at {folder}.",
+                "Connect and mount the disk, or choose another folder.",
+                where=Where(file=str(path)),
+                folder=str(mount_point),
+            )
+        )
+
+
+def create_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Create a folder with its parents.
+
+    Raises OSError, which is a DiskNotMountedError if its disk isn't mounted: the system's disk could
+    fill up, and the disk's own content would hide the folder later.
+    """
+    if not path.exists() and (mount_point := find_missing_mount(path)) is not None:
+        raise DiskNotMountedError(mount_point, path)
+    path.mkdir(parents=True, exist_ok=exist_ok)
+
+
+def find_missing_mount(path: Path) -> Path | None:
+    """Return the folder at which the disk of a path should be mounted, None if nothing is missing.
+
+    A disk is missing if what exists of the path is the folder of mount points, or an empty folder in
+    it, on the disk of the system.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, as they may lead to the disk
+    root = next((root for root in _ROOTS if path.is_relative_to(root) and path != root), None)
+    if root is None:
+        return None
+    names = path.relative_to(root).parts
+    mount_point = root / names[0]
+    if root in _PER_USER and len(names) > 1 and names[0] == os.environ.get("USER"):
+        mount_point /= names[1]
+    try:
+        if not mount_point.exists():
+            return mount_point if _is_on_system_disk(root) else None
+        if not mount_point.is_dir() or any(mount_point.iterdir()):
+            return None
+        return mount_point if _is_on_system_disk(mount_point) else None
+    except OSError:
+        return None  # the caller's own attempt says why it can't be used
+
+
+def _is_on_system_disk(folder: Path) -> bool:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return existing.stat().st_dev == _SYSTEM.stat().st_dev
+
+
+#: Size in bytes, modification and status change in nanoseconds; the last changes even if a tool restores
+#: the modification time. Empty for a file that doesn't exist.
+FileState = tuple[int, ...]
+
+#: The name and state of each file of a folder.
+FolderState = tuple[tuple[str, FileState], ...]
+
+
+def get_file_state(file: Path) -> FileState:
+    """Return the state of a file, empty if it can't be seen."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def get_folder_state(folder: Path) -> FolderState:
+    """Return the names and states of the entries of a folder, empty if it can't be listed."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names alone
+    except OSError:
+        return ()
+    return tuple((name, get_file_state(folder / name)) for name in names)
+
+
+#: Errors that have other causes than the folder, and problems of their own.
+_OTHER_CAUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+def cache_problem(exception: BaseException, title: Template | Text) -> Problem | None:
+    """Return the problem if an exception means that the cache folder can't be written to, else None."""
+    if not isinstance(exception, OSError) or exception.errno in _OTHER_CAUSES:
+        return None
+    try:
+        folder = paths.get_cache_folder()
+    except ProblemError as unknown:
+        return unknown.problems[0]
+    files = [
+        Path(os.fsdecode(name)) for name in (exception.filename, exception.filename2) if name
+    ]  # fmt: skip
+    if not any(file.is_relative_to(folder) or folder.is_relative_to(file) for file in files):
+        return None
+    if (reason := _explain_unwritable(folder)) is None:
+        return None
+    return error(
+        "system.cache_not_writable",
+        "{title} failed: the cache folder {folder} can't be written to ({reason}).",
+        "Set HOME to a folder that you can write to, or LORA_STUDIO_CACHE to another cache folder.",
+        where=Where(file=str(folder)),
+        title=title,
+        folder=str(folder),
+        reason=reason,
+    )
+
+
+def settings_problem() -> Problem | None:
+    """Return the warning that settings can't be saved, None if they can."""
+    folder = paths.get_config_folder()
+    if (reason := _explain_unwritable(folder)) is None:
+        return None
+    return warning(
+        "settings.not_saved",
+        "Your settings and the list of projects can't be saved: {folder} can't be written to ({reason}).",
+        "Set HOME to a folder that you can write to, or LORA_STUDIO_CONFIG to another folder for "
+        "settings. Then restart the app.",
+        where=Where(file=str(folder)),
+        folder=str(folder),
+        reason=reason,
+    )
+
+
+def _explain_unwritable(folder: Path) -> Text | str | None:
+    """Return why no file can be created in a folder, which is created if missing; None if one can."""
+    try:
+        create_folder(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as failure:
+        return describe_os_error(failure)

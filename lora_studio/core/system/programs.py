@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import os
+import re
 import shutil
 import stat
+import sys
+import sysconfig
 import tempfile
+from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 from lora_studio.core.system import paths
-from lora_studio.core.system.descriptor_locks import hold_shared, unlink_if_unlocked
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.foreign_files import UnsafeFileError
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.locks import hold_shared, unlink_if_unlocked
 
 #: A file in a process's folder that is locked for as long as the process lives.
 _LOCK = ".lock"
@@ -114,3 +121,67 @@ def _require_private(folder: Path) -> None:
         raise UnsafeFileError(folder, "it isn't a folder")
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         raise UnsafeFileError(folder, "it belongs to another user")
+
+
+BuildTool = Literal["compiler", "headers"]
+
+
+def find_missing_build_tool() -> BuildTool | None:
+    """Return what Triton lacks to build the launchers of GPU kernels; None if nothing, or where it isn't installed.
+
+    Triton takes the compiler in CC, else gcc or clang. Its builds for Windows include one.
+    """
+    if not sys.platform.startswith("linux") or importlib.util.find_spec("triton") is None:
+        return None
+    if not os.environ.get("CC") and not any(map(shutil.which, ("gcc", "clang"))):
+        return "compiler"
+    return _find_missing_headers()
+
+
+def find_missing_cpu_build_tool() -> BuildTool | None:
+    """Return what Inductor lacks to compile for a CPU on Linux: it takes the compiler in CXX, else g++."""
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        return "compiler"
+    return _find_missing_headers()
+
+
+def set_compile_caches() -> None:
+    """Let libraries keep what they compile in the user's cache; call it before they compile.
+
+    Inductor's own folder is in the system's temporary one, under a name that others can guess, and code is
+    loaded from it. Unsloth's is the current folder. Variables that are set already stay.
+    """
+    cache = paths.get_cache_folder()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache / "unsloth"))
+
+
+def _find_missing_headers() -> BuildTool | None:
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return None if header.is_file() else "headers"
+
+
+def normalize_package_name(name: str) -> str:
+    """Return a package's name as the package index spells it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def resolve_closure(
+    roots: Iterable[str], list_needed: Callable[[metadata.Distribution], Iterable[str]]
+) -> dict[str, metadata.Distribution]:
+    """Return packages and what they need, by normalized name; those not installed are left out.
+
+    `list_needed` returns the names of the packages that a package needs.
+    """
+    packages: dict[str, metadata.Distribution] = {}
+    pending = list(roots)
+    while pending:
+        name = normalize_package_name(pending.pop())
+        if name in packages:
+            continue
+        try:
+            packages[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        pending += list_needed(packages[name])
+    return packages

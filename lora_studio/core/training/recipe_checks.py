@@ -14,7 +14,7 @@ from lora_studio.core.rewards.spec import (
     find_fault,
     name_rewards,
 )
-from lora_studio.core.system.build_tools import BuildTool
+from lora_studio.core.system.programs import BuildTool
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.preference import USUAL_RATES, UsualRate
 from lora_studio.core.training.spec import TrainingSpec

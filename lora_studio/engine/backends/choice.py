@@ -12,7 +12,7 @@ from lora_studio.core.messages import Template, Text, fill, text
 from lora_studio.core.problems import Fix, ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import build_tools
+from lora_studio.core.system import programs
 from lora_studio.core.training import combinations, recipe_checks
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime import fast_imports
@@ -48,7 +48,7 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     else:
         name, reason = project.training.backend, text("It is set in the project.")
     device = devices.choose_device(project.model.device)
-    missing_tool = build_tools.find_missing_build_tool()
+    missing_tool = programs.find_missing_build_tool()
     for problem in recipe_checks.check_build_tools(missing_tool, str(device), project.training):
         job.emit(events.Warned(problem=problem))
     if name == "unsloth":
@@ -78,7 +78,7 @@ def create_backend(name: str) -> Backend:
     return PeftBackend()
 
 
-def _check_triton(device: torch.device, missing: build_tools.BuildTool | None) -> None:
+def _check_triton(device: torch.device, missing: programs.BuildTool | None) -> None:
     """Raise ProblemError where Unsloth's kernels can't run on a GPU; `missing` is what Triton lacks."""
     if device.type != "cuda" or (missing is None and devices.can_run_triton(device)):
         return
@@ -98,7 +98,7 @@ def _check_triton(device: torch.device, missing: build_tools.BuildTool | None) -
 def _import_unsloth(job: JobContext) -> None:
     """Import Unsloth; raises ProblemError where it fails."""
     os.environ.update(_ENVIRONMENT)
-    build_tools.set_compile_caches()
+    programs.set_compile_caches()
     fast_imports.show_rarely_used_packages()
     job.report_progress(text("importing Unsloth"), 0, None)
     try:

@@ -17,7 +17,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
-from lora_studio.core.system.file_states import FolderState, get_folder_state
+from lora_studio.core.system.files import FolderState, get_folder_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.new_tokens import (
@@ -26,7 +26,7 @@ from lora_studio.engine.lora.new_tokens import (
     read_new_tokens,
 )
 from lora_studio.engine.merging import library
-from lora_studio.engine.merging.new_tokens import new_tokens_error
+from lora_studio.engine.merging.plan import new_tokens_error
 from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext

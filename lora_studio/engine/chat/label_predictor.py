@@ -17,10 +17,10 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
-from lora_studio.core.system.file_states import get_folder_state
+from lora_studio.core.system.files import get_folder_state
 from lora_studio.engine.devices import lock
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import classifier_head
+from lora_studio.engine.merging import plan
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
@@ -177,7 +177,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
 
     checksums.require_intact(run, run.adapter)
     adapter = adapter_files.read(run.adapter)
-    labels = tuple(classifier_head.read_settings([adapter])["id2label"].values())
+    labels = tuple(plan.read_settings([adapter])["id2label"].values())
     loaded = load_for_inference(project.model, job, project.dataset)
     require_same_base(run, loaded.folder)
     base: Any = loaded.model

@@ -28,8 +28,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
-from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
-from lora_studio.core.system.file_states import get_file_state, get_folder_state
+from lora_studio.core.system.files import get_file_state, get_folder_state
+from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.engine.chat import (
     prompts,
     streams,

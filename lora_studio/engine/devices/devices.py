@@ -17,8 +17,8 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import Precision, list_device_names
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
-from lora_studio.core.system import build_tools
-from lora_studio.core.system.device_locks import DeviceIdentity, find_holder
+from lora_studio.core.system import programs
+from lora_studio.core.system.locks import DeviceIdentity, find_holder
 from lora_studio.engine.devices import free_memory, nvml
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def list_devices() -> events.DevicesFound:
     )
     return events.DevicesFound(
         devices=(*devices, cpu),
-        missing_build_tool=build_tools.find_missing_build_tool(),
+        missing_build_tool=programs.find_missing_build_tool(),
     )
 
 

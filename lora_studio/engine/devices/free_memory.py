@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lora_studio.core.system import amdgpu
+from lora_studio.core.system import nvml as nvml_module
 from lora_studio.engine.devices import nvml
 
 
@@ -26,8 +26,8 @@ def _read_amd_free_bytes(index: int) -> int | None:
         return None
     facts = torch.cuda.get_device_properties(index)
     address = _get_pci_address(facts)
-    folder = next((each for each in amdgpu.list_folders() if each.name == address), None)
-    gpu = None if folder is None else amdgpu.read_gpu(folder)
+    folder = next((each for each in nvml_module.list_folders() if each.name == address), None)
+    gpu = None if folder is None else nvml_module.read_gpu(folder)
     if gpu is None or not math.isclose(gpu.total_bytes, facts.total_memory, rel_tol=0.1):
         return None
     return max(0, gpu.total_bytes - gpu.used_bytes)

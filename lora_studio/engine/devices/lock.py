@@ -9,9 +9,8 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
-from lora_studio.core.system.locks import FileLock
+from lora_studio.core.system import locks as locks_module
+from lora_studio.core.system.locks import DeviceIdentity, FileLock, LockHolder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -31,7 +30,7 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
     def on_wait(device: DeviceIdentity, holder: LockHolder) -> None:
         if holder not in reported:
             reported.append(holder)
-            job.emit(events.Warned(problem=device_locks.device_busy_problem(device, holder)))
+            job.emit(events.Warned(problem=locks_module.device_busy_problem(device, holder)))
         job.report_progress(text("waiting for {device}", device=device.title), 0, None)
 
     with hold_model_devices(model, LockHolder(str(run.path.resolve()), doing), on_wait):
@@ -54,7 +53,7 @@ def hold_model_devices(
         # Those that are held first: two jobs could wait for each other otherwise.
         while locks:
             locks.pop().release()
-        locks.extend(device_locks.lock_devices(identities, holder_info, on_wait))
+        locks.extend(locks_module.lock_devices(identities, holder_info, on_wait))
 
     try:
         lock(get_lockable_devices(model))

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from lora_studio.core.chat import Sampling
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.results import ItemResult
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 
 #: Increase this whenever the same model would answer the same prompt differently.

@@ -16,11 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import fail
-from lora_studio.core.protocol.benchmarks import BenchmarkInfo
+from lora_studio.core.protocol.evaluation import BenchmarkInfo
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 

@@ -13,7 +13,7 @@ from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.core.messages import Text, text
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.core.protocol.benchmarks import BenchmarkInfo
+from lora_studio.core.protocol.evaluation import BenchmarkInfo
 from lora_studio.core.system import offline
 from lora_studio.engine.evaluation import benchmark_index
 from lora_studio.engine.hub.client import contact_hub

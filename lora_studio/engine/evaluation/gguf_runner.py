@@ -23,14 +23,14 @@ from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria, create_turn_end_criteria
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime import llama_batches, llama_scores
+from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
 from lora_studio.engine.servers.replies import Reply
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
-_SEQUENCES = llama_batches.SEQUENCES + 1
+_SEQUENCES = llama_scores.SEQUENCES + 1
 
 #: Tokens of a text that are read at once.
 _WINDOW = 2048
@@ -61,7 +61,7 @@ class GgufRunner:
         llama = self._open(self._find_longest(requests) + limit + 8)
         prompts = [self._tokenize_prompt(llama, request) for request in requests]
         last = time.perf_counter()
-        answers = llama_batches.generate_together(
+        answers = llama_scores.generate_together(
             llama,
             prompts,
             max_tokens=limit,

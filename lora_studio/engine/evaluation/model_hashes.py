@@ -15,9 +15,8 @@ from typing import Any
 
 from lora_studio.core import limits
 from lora_studio.core.lora.adapters import WeightedAdapter
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_json
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 
 #: Bytes from which the hash of a file is kept; smaller files are read within milliseconds.

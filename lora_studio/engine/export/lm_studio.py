@@ -12,8 +12,7 @@ from lora_studio.core.model.folders import list_lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import copy_file, link_file, write_atomic
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import copy_file, create_folder, link_file, write_atomic
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
+from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine.hub.answers import check_file_name
-from lora_studio.engine.hub.client import download_snapshot
+from lora_studio.core.system.foreign_files import read_text
+from lora_studio.engine.hub.client import check_file_name, create_job_bar, download_snapshot
 from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
-from lora_studio.engine.hub.front_matter import read_front_matter
-from lora_studio.engine.hub.progress_bars import create_job_bar
 from lora_studio.engine.runtime.channel import JobContext
 
 _DATA = re.compile(
@@ -217,3 +218,31 @@ def _escape(name: str) -> str:
 
 def _dataset_error(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:
     return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)
+
+
+#: The lines between two lines of dashes.
+_FRONT_MATTER = re.compile(r"\s*---[ \t\r]*\n(.*?)\n---", re.DOTALL)
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """YAML whose scalars are texts, without aliases: a few bytes of them stand for gigabytes.
+
+    So an impossible date or number, or a tag of another program, doesn't spoil the other fields.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases aren't supported")
+        return super().compose_node(parent, index)
+
+
+def read_front_matter(card: Path) -> dict[str, Any]:
+    """Return the fields at the top of a card as texts, lists and dicts; {} if they can't be read."""
+    try:
+        front_matter = _FRONT_MATTER.match(read_text(card, errors="replace"))
+        if front_matter is None or len(front_matter[1]) > limits.FRONT_MATTER:
+            return {}
+        fields = yaml.load(front_matter[1], _PlainLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -15,22 +15,24 @@ from urllib.parse import urlparse
 from tqdm.auto import tqdm
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.weight_index import list_weight_files
+from lora_studio.core.model.folders import list_weight_files
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.foreign_files import open_regular
-from lora_studio.core.system.mounts import create_folder
-from lora_studio.engine.hub.answers import check_checksum, check_commit, check_file_name
-from lora_studio.engine.hub.client import download_snapshot
+from lora_studio.engine.hub.client import (
+    SilentBar,
+    check_checksum,
+    check_commit,
+    check_file_name,
+    create_disk_bytes_bar,
+    create_every_bytes_bar,
+    create_job_bar,
+    download_snapshot,
+)
 from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
     no_safetensors_error,
     translate_hub_errors,
-)
-from lora_studio.engine.hub.progress_bars import (
-    SilentBar,
-    create_disk_bytes_bar,
-    create_every_bytes_bar,
-    create_job_bar,
 )
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext

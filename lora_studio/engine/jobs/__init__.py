@@ -6,20 +6,7 @@ seconds to import, and a question about devices or a dataset's rows must not wai
 handlers import what they need when they run.
 """
 
-from lora_studio.engine.jobs import (
-    benchmarks,
-    chat,
-    classification,
-    dataset,
-    evaluation,
-    export,
-    lora,
-    merging,
-    model,
-    ollama,
-    serving,
-    training,
-)
+from lora_studio.engine.jobs import chat, dataset, evaluation, export, merging, model, training
 from lora_studio.engine.jobs.registry import (
     get_handler,
     get_registered_commands,

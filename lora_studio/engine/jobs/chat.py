@@ -44,3 +44,11 @@ def run_chat_command(
     with fast_imports.speed_up_imports():
         from lora_studio.engine.chat import session
     session.get_session().run_command(command, job)
+
+
+@handles(commands.Serve)
+def serve(command: commands.Serve, job: JobContext) -> None:
+    """Serve runs until the command is canceled, which is how serving succeeds."""
+    from lora_studio.engine.export.serving import server
+
+    server.serve(command, job)

@@ -42,9 +42,9 @@ def list_models(command: commands.ListModels, job: JobContext) -> None:
 @handles(commands.SearchModels)
 def search_models(command: commands.SearchModels, job: JobContext) -> None:
     """Report base models on the Hub."""
-    from lora_studio.engine.hub import search
+    from lora_studio.engine.hub import account
 
-    job.emit(events.ModelsFound(location="hub", models=tuple(search.search_models(command, job))))
+    job.emit(events.ModelsFound(location="hub", models=tuple(account.search_models(command, job))))
 
 
 @handles(commands.DownloadModel)

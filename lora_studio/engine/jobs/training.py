@@ -8,7 +8,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.jobs.registry import handles
-from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime import torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -20,7 +20,9 @@ def train(command: commands.Train, job: JobContext) -> events.Done:
     """
     job.show_stage(text("starting PyTorch"))
     run = RunFolder(Path(command.run))
-    cpu_threads.choose_for_job(job, run.read_manifest().get("threads") if command.resume else None)
+    torch_settings.choose_for_job(
+        job, run.read_manifest().get("threads") if command.resume else None
+    )
     from lora_studio.engine.devices import lock
     from lora_studio.engine.runtime.failures import PausedError
 

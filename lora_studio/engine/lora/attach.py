@@ -25,8 +25,9 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter, experts, miss
 from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import loading, sources, vocabulary
+from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
+from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.runtime.channel import JobContext
 
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
@@ -149,7 +150,7 @@ def _create_config_and_targets(
         experts.require_supported(spec, _get_last_parts(dict.fromkeys(targets.experts)))
     config = _create_config(model, spec, targets)
     if token_ids:
-        config.trainable_token_indices = vocabulary.list_trained_rows(model, token_ids)
+        config.trainable_token_indices = tokenizer_module.list_trained_rows(model, token_ids)
     return config, targets
 
 
@@ -229,7 +230,7 @@ def _extend_vocabulary(
     try:
         folder = sources.resolve_tokenizer(spec, job)
         tokenizer = loading.load_tokenizer(folder, trust=spec.trust_remote_code)
-        return tuple(vocabulary.extend(model, tokenizer, lora.new_tokens)), None
+        return tuple(tokenizer_module.extend(model, tokenizer, lora.new_tokens)), None
     except ProblemError as error:
         return (), error.problems[0]
 

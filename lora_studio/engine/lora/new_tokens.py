@@ -12,7 +12,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora.adapter_files import foreign_adapter_error
-from lora_studio.engine.model.vocabulary import add_tokens, grow, list_row_weights
+from lora_studio.engine.model.tokenizer import add_tokens, grow, list_row_weights
 
 
 def add_adapter_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

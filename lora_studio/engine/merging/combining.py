@@ -24,8 +24,7 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
-from lora_studio.core.system.files import create_folder_atomic, write_file
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder, create_folder_atomic, write_file
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging.model_files import copy_tokenizer

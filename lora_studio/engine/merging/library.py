@@ -19,11 +19,7 @@ from lora_studio.core.system.foreign_files import is_unicode, make_unicode
 from lora_studio.core.system.paths import expand_home
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
-from lora_studio.engine.merging import (
-    model_files,
-    plan,
-    prequantized,
-)
+from lora_studio.engine.merging import model_files, plan
 from lora_studio.engine.merging.plan import NeedsPeftError
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.runtime.channel import JobContext
@@ -132,7 +128,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     base = sources.resolve(spec, job)
     adapter = adapter_files.read(folder, needs_labels=False)
     try:
-        tensors = prequantized.unpack_tensors(base, safetensors_files.read_index(base, job.check))
+        tensors = model_files.unpack_tensors(base, safetensors_files.read_index(base, job.check))
         outputs = plan.make_outputs(dict(tensors), [adapter], None, model_files.read_config(base))
     except NeedsPeftError as error:
         return _fit_in_memory(adapter, spec, base, error.reason)

@@ -24,15 +24,11 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import MergeAdapters
 from lora_studio.core.runs import checksums, leftovers, step_records
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
-from lora_studio.engine.merging import (
-    classifier_head,
-    model_files,
-    prequantized,
-)
+from lora_studio.engine.merging import model_files
 from lora_studio.engine.merging import (
     plan as merging_plan,
 )
@@ -41,10 +37,10 @@ from lora_studio.engine.merging.plan import (
     HEAD,
     MergedTensor,
     NeedsPeftError,
+    WeightSource,
     find_tied_embedding,
 )
 from lora_studio.engine.merging.shards import Shard, ShardRecord
-from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.runtime import disk
@@ -151,7 +147,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
     )
     finished = record.count_finished_bytes(plan.shards)
     warnings = [
-        prequantized.dequantization_warning(base),
+        model_files.dequantization_warning(base),
         _measure_other_precision(base, plan, project.model),
     ]
     return events.MergePlanned(
@@ -171,7 +167,7 @@ def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.
 
 def _measure_other_precision(base: Path, plan: MergePlan, trained_on: ModelSpec) -> Problem | None:
     """Return the warning that training had the base in 4 bits, measured on a few rows; None if it hadn't."""
-    if trained_on.precision != "4bit" or prequantized.dequantization_warning(base):
+    if trained_on.precision != "4bit" or model_files.dequantization_warning(base):
         return None
     trained = [
         output for output in plan.outputs if output.updates and len(output.source.shape) == 2
@@ -183,11 +179,11 @@ def _measure_other_precision(base: Path, plan: MergePlan, trained_on: ModelSpec)
         rows = output.source.length if whole else min(output.source.length, _SAMPLED_ROWS)
         before = output.source.read_rows(0, rows).float()
         after = merging_shards.compute_rows(replace(output, dtype=torch.float32), rows)
-        rounded += prequantized.measure_rounding(before, trained_on)
+        rounded += model_files.measure_rounding(before, trained_on)
         updates += float(((after - before) ** 2).sum(dtype=torch.float64))
     if not updates:
         return None
-    return prequantized.other_precision_warning(math.sqrt(rounded / updates), min(len(trained), _SAMPLED))  # fmt: skip
+    return model_files.other_precision_warning(math.sqrt(rounded / updates), min(len(trained), _SAMPLED))  # fmt: skip
 
 
 def get_chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
@@ -224,7 +220,7 @@ def resolve_base(
     named = sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
     if run is not None and not spec.base:
         require_same_base(run, named)
-    return prequantized.find_original(named, trained_on, job)
+    return model_files.find_original(named, trained_on, job)
 
 
 def resolve_intact_base(
@@ -276,7 +272,7 @@ def merge_folders(
     Shards that an earlier attempt at the same merge has finished are kept.
     """
     plan = make_plan(base, merged, spec, job.check)
-    if problem := prequantized.dequantization_warning(base):
+    if problem := model_files.dequantization_warning(base):
         job.emit(events.Warned(problem=problem))
     record = ShardRecord(target, _get_key(base, merged, plan))
     disk.require_free_space(
@@ -313,7 +309,7 @@ def write_settings(
     model_files.copy(base, merged[0].folder, target)
     model_files.write_added_tokens(merged[0], target)
     dtype = _DTYPES.get(spec.dtype)
-    labels = classifier_head.read_settings(merged)
+    labels = merging_plan.read_settings(merged)
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied, labels=labels)
 
 
@@ -328,7 +324,7 @@ def make_plan(
     `check` is called before each file; it may raise.
     """
     settings = model_files.read_config(base)
-    tensors: Mapping[str, WeightSource] = prequantized.unpack_tensors(
+    tensors: Mapping[str, WeightSource] = model_files.unpack_tensors(
         base, safetensors_files.read_index(base, check)
     )
     dtype = _DTYPES.get(spec.dtype)
@@ -336,9 +332,9 @@ def make_plan(
     try:
         outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
-        if classifier_head.is_classifier(merged):
+        if merging_plan.is_classifier(merged):
             folder = merged[0].folder
-            raise classifier_head.not_planned_error(folder, error.reason) from error
+            raise merging_plan.not_planned_error(folder, error.reason) from error
         size = sum(
             max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
             for t in tensors.values()
@@ -376,7 +372,7 @@ def get_stored_dtype(base: Path) -> torch.dtype:
     ProblemError.
     """
     return _get_common_dtype(
-        prequantized.unpack_tensors(base, safetensors_files.read_index(base)).values()
+        model_files.unpack_tensors(base, safetensors_files.read_index(base)).values()
     )
 
 

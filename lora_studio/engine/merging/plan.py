@@ -3,28 +3,84 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
+from lora_studio.core import limits
+from lora_studio.core.lora.adapters import CLASSIFIES
 from lora_studio.core.messages import Template, Text, text
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.lora.adapter_files import Adapter, Layer
-from lora_studio.engine.merging import classifier_head, new_tokens
+from lora_studio.engine.lora.adapter_files import Adapter, Layer, TrainedRows
 from lora_studio.engine.merging.deltas import (
     BiasDelta,
     DoraDelta,
     LowRankDelta,
     LowRankFactor,
+    RowsDelta,
     StackedDelta,
     WeightDelta,
 )
-from lora_studio.engine.merging.weight_sources import WeightSource
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
+
+
+class WeightSource(Protocol):
+    """A tensor that can be read in rows: as stored, or dequantized from packed values."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def floating(self) -> bool: ...
+    @property
+    def length(self) -> int: ...
+    def read_rows(self, first: int, last: int) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class GrownTensor:
+    """A weight with more rows than it is stored with; the additional ones are zero until updated."""
+
+    stored: WeightSource
+    length: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the stored tensor."""
+        return self.stored.name
+
+    @property
+    def dtype(self) -> str:
+        """Return the data type of the stored tensor."""
+        return self.stored.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape with all rows."""
+        return (self.length, *self.stored.shape[1:])
+
+    @property
+    def floating(self) -> bool:
+        """Return whether it holds floating-point numbers."""
+        return self.stored.floating
+
+    def read_rows(self, first: int, last: int) -> torch.Tensor:
+        """Return the rows from `first` to before `last`."""
+        known = min(self.stored.length, last)
+        if first >= known:
+            return torch.zeros_like(self.stored.read_rows(0, 1)).repeat(last - first, 1)
+        rows = self.stored.read_rows(first, known)
+        return torch.cat([rows, rows.new_zeros(last - known, *rows.shape[1:])])
+
 
 HEAD = "lm_head.weight"
 #: Most tensors that a message names.
@@ -98,7 +154,7 @@ def make_outputs(
     `settings` are those of the base model. Each tensor of an adapter is used exactly once. Raises
     NeedsPeftError or ProblemError.
     """
-    sources = classifier_head.add_head(tensors, merged)
+    sources = add_head(tensors, merged)
     _require_mergeable(merged, sources)
     new = _find_replacements(sources, merged)
     updates = _plan_updates(sources, merged, settings)
@@ -108,7 +164,7 @@ def make_outputs(
         rows = {_get_stored_name(f"{name}.weight", sources): r for name, r in adapter.rows.items()}
         if HEAD in rows and HEAD not in sources:
             raise NeedsPeftError(text("its head has rows of its own, and shares the model's"))
-        for name, delta in new_tokens.plan_rows(adapter, rows, sources, settings).items():
+        for name, delta in plan_rows(adapter, rows, sources, settings).items():
             updates.setdefault(name, []).append((adapter, delta))
     for name, source in sources.items():
         for adapter, update in updates.get(name, ()):
@@ -124,7 +180,7 @@ def make_outputs(
             name in new,
         )
         for name, source in sources.items()
-        if not classifier_head.is_dropped(name, merged)
+        if not is_dropped(name, merged)
     ]
 
 
@@ -138,7 +194,7 @@ def _get_stored_type(
 
 def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSource]) -> None:
     """Raise ProblemError if the base lacks a weight, NeedsPeftError if only PEFT can merge these."""
-    new_tokens.require_one_vocabulary(merged)
+    require_one_vocabulary(merged)
     for adapter in merged:
         if missing := adapter_files.find_missing_weights(adapter, tensors):
             raise _missing_weights_error(adapter, missing)
@@ -422,3 +478,143 @@ def _weighted_replacement_error(adapter: Adapter, name: str) -> Exception:
 
 def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(str(length) for length in shape)
+
+
+_HEAD = "lm_head.weight"
+
+
+def require_one_vocabulary(merged: Sequence[Adapter]) -> None:
+    """Raise ProblemError where the merged model can't have the new tokens of all adapters."""
+    with_tokens = [adapter for adapter in merged if adapter.rows]
+    if with_tokens and (len(with_tokens) > 1 or with_tokens[0] is not merged[0]):
+        raise new_tokens_error(
+            with_tokens[-1].folder,
+            text("only the first adapter can have new tokens, because its tokenizer is used"),
+        )
+    if with_tokens and with_tokens[0].weight != 1.0:
+        raise new_tokens_error(
+            with_tokens[0].folder,
+            text("the rows of new tokens can't be weighted"),
+        )
+
+
+def new_tokens_error(folder: Path, reason: Text) -> ProblemError:
+    """Return the error for an adapter with new tokens that can't be used with others or weighted."""
+    return fail(
+        "merging.new_tokens",
+        "The new tokens of the adapter in {folder} can't be used: {reason}.",
+        "Use this adapter as the first one with a weight of 1, and no other adapter with new tokens.",
+        where=Where(step="merging", file=str(folder)),
+        folder=str(folder),
+        reason=reason,
+    )
+
+
+def plan_rows(
+    adapter: Adapter,
+    rows: dict[str, TrainedRows],
+    sources: dict[str, WeightSource],
+    settings: dict[str, Any],
+) -> dict[str, RowsDelta]:
+    """Return the updates with an adapter's rows, by weight; enlarge those weights in `sources`.
+
+    A head that is stored with the embedding's values, because the model ties them, gets the same rows.
+    """
+    if not rows:
+        return {}
+    rows = dict(rows)
+    if _HEAD in sources and _HEAD not in rows:
+        shared = next(iter(rows.values()))
+        is_tied = settings.get("tie_word_embeddings", False)
+        rows[_HEAD] = shared if is_tied else replace(shared, indices=())
+    length = max(1 + max(each.indices, default=-1) for each in rows.values())
+    updates = {}
+    for name, each in rows.items():
+        source = sources[name]
+        if length > source.length + limits.ADDED_TOKENS:
+            reason = text("the ID of a new token is far beyond the model's vocabulary")
+            raise adapter_files.foreign_adapter_error(adapter.folder, reason)
+        if length > source.length:
+            sources[name] = GrownTensor(source, length)
+        if each.indices:
+            updates[name] = RowsDelta(each.indices, each.stored, sources[name].length)
+    return updates
+
+
+SCORE = "score.weight"
+#: Tensors of heads that predict tokens, which no classifier has.
+_TOKEN_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
+
+
+def is_classifier(merged: Sequence[Adapter]) -> bool:
+    """Return whether one of the adapters belongs to a classifier."""
+    return any(adapter.config.get("task_type") == CLASSIFIES for adapter in merged)
+
+
+def is_dropped(name: str, merged: Sequence[Adapter]) -> bool:
+    """Return whether a base model's tensor isn't part of the merged model: the head of a classifier's base."""
+    return name in _TOKEN_HEADS and is_classifier(merged)
+
+
+def add_head(
+    tensors: Mapping[str, WeightSource], merged: Sequence[Adapter]
+) -> dict[str, WeightSource]:
+    """Return a base model's tensors, with the head of the classifier if the adapter belongs to one.
+
+    Raises ProblemError if there are other adapters, or no head.
+    """
+    if not is_classifier(merged):
+        return dict(tensors)
+    adapter = merged[0]
+    if len(merged) > 1:
+        raise fail(
+            "merging.classifier_alone",
+            "The adapter of a classifier can't be merged with other adapters.",
+            "Merge it alone.",
+            where=Where(step="merging", field="further"),
+        )
+    if SCORE not in adapter.replacements:
+        raise adapter_files.foreign_adapter_error(
+            adapter.folder, text("it has no head, which predicts the labels")
+        )
+    return {**tensors, SCORE: adapter.replacements[SCORE]}
+
+
+def read_settings(merged: Sequence[Adapter]) -> dict[str, Any]:
+    """Return the settings that make transformers load a classifier, {} for other adapters.
+
+    The adapter's config.json has them. Raises ProblemError unless it names a label for each row of the head.
+    """
+    if not is_classifier(merged):
+        return {}
+    adapter = merged[0]
+    try:
+        config = read_json(adapter.folder / "config.json")
+        names = config["id2label"]
+        count = adapter.replacements[SCORE].shape[0]
+        labels = [str(names[str(number)]) for number in range(count)]
+        (architecture,) = config["architectures"]
+        is_valid = len(names) == count and str(architecture).endswith("ForSequenceClassification")
+        padding = config.get("pad_token_id")
+    except (OSError, ValueError, KeyError, TypeError):
+        is_valid = False
+    if not is_valid:
+        reason = text("its config.json doesn't name a label for each output of its head")
+        raise adapter_files.foreign_adapter_error(adapter.folder, reason)
+    return {
+        "architectures": [str(architecture)],
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+        "pad_token_id": padding if isinstance(padding, int) else None,
+    }
+
+
+def not_planned_error(folder: Path, reason: Template | Text) -> ProblemError:
+    """Return the error for a classifier that can't be merged tensor by tensor."""
+    return fail(
+        "merging.classifier_in_memory",
+        "The adapter of this classifier can't be merged: {reason}.",
+        "Load it with PEFT as a sequence classification model.",
+        where=Where(step="merging", file=str(folder)),
+        reason=reason,
+    )

@@ -17,16 +17,14 @@ import numpy
 import torch
 
 from lora_studio.core.messages import text
-from lora_studio.core.model import weight_index
+from lora_studio.core.model import folders
 from lora_studio.core.protocol import events
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import NamingFile, open_regular, read_json
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
-from lora_studio.engine.merging.plan import MergedTensor
-from lora_studio.engine.merging.weight_sources import GrownTensor
+from lora_studio.engine.merging.plan import GrownTensor, MergedTensor
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
@@ -174,7 +172,7 @@ def write_index(shards: Sequence[Shard], folder: Path) -> None:
     file_by_tensor = {output.name: shard.file for shard in shards for output in shard.outputs}
     total = sum(shard.bytes for shard in shards)
     index = {"metadata": {"total_size": total}, "weight_map": file_by_tensor}
-    write_atomic(folder / weight_index.INDEX, json.dumps(index, indent=2) + "\n")
+    write_atomic(folder / folders.INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def compute_values(output: MergedTensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from lora_studio.core.network import connections
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline, paths
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError

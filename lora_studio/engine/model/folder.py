@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
-from lora_studio.core.model import weight_index
+from lora_studio.core.model import folders
 from lora_studio.core.model.catalog import explain_refusal
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs.folder import RunFolder
@@ -23,8 +23,8 @@ from lora_studio.core.system.foreign_files import (
     read_bytes,
     read_json,
 )
-from lora_studio.engine.hub.front_matter import read_front_matter
-from lora_studio.engine.model import config_checks, safetensors_header
+from lora_studio.engine.hub.datasets import read_front_matter
+from lora_studio.engine.model import safetensors_header
 
 _SOURCE = Where(step="model", field="source")
 
@@ -36,7 +36,7 @@ _VOCABULARIES = (
     "tekken.json",
     "vocab.json",
     "merges.txt",
-    weight_index.INDEX,
+    folders.INDEX,
 )
 
 #: A weight of one layer in a list of layers.
@@ -57,9 +57,9 @@ def check_folder(folder: Path, check: Callable[[], None] = lambda: None) -> Path
         )
     require_bounded_files(folder)
     check_architecture(folder)
-    if (folder / weight_index.INDEX).is_file():
+    if (folder / folders.INDEX).is_file():
         try:
-            weight_index.list_weight_files(folder)
+            folders.list_weight_files(folder)
         except (OSError, ValueError) as error:
             reason = text("{error}", error=describe_os_error(error))
             raise unreadable_model_error(folder, reason) from error
@@ -125,7 +125,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise unreadable_model_error(folder, text("config.json is not a JSON object"))
     try:
-        config_checks.require_harmless(content)
+        require_harmless(content)
     except InvalidContentError as error:
         reason = text("config.json can't be used ({reason})", reason=error.reason)
         raise unreadable_model_error(folder, reason) from error
@@ -274,3 +274,80 @@ def read_license(folder: Path) -> str | None:
     stated = read_front_matter(folder / "README.md").get("license")
     named = isinstance(stated, str) and stated.lower() not in ("", "~", "null", "unknown")
     return stated if named else None
+
+
+#: Names of numbers of layers, experts, and labels, as the configurations of transformers have them, and
+#: how many there may be.
+_COUNTS = (
+    (re.compile(r"(layers?|blocks|depths?|stacks)$"), limits.MODEL_LAYERS),
+    (re.compile(r"experts?($|_)"), limits.MODEL_EXPERTS),
+    (re.compile(r"^num_labels$"), limits.MODEL_LABELS),
+    (re.compile(r"^(hidden_size|intermediate_size|vocab_size|head_dim)$"), limits.MODEL_WIDTH),
+)
+
+#: Numbers that are at least 1 in every model.
+_NEEDED = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
+
+#: Architectures that hold a mask of as many rows and columns as they have positions.
+_MASKED = ("gpt_bigcode", "gpt_neo", "openai-gpt")
+_POSITIONS = ("max_position_embeddings", "n_positions")
+
+#: Names of the choices of attention and experts. transformers takes a value with a slash for a repository of
+#: the Hub, from which it downloads and runs code.
+_IMPLEMENTATION = re.compile(r"(_|^)implementation(_internal)?$")
+
+#: Configurations inside each other, such as that of the text part.
+_DEPTH = 8
+
+
+def require_harmless(config: Mapping[str, Any]) -> None:
+    """Raise InvalidContentError for a number or a size that no model has, and for code from the Hub."""
+    for name, value in _iter_values(config, _DEPTH):
+        if _IMPLEMENTATION.search(name) and isinstance(value, str) and not _is_plain(value):
+            raise InvalidContentError(
+                "{name} asks for the code of {value}", name=name, value=value[:100]
+            )
+        if name in _NEEDED and type(value) is int and value < 1:
+            raise InvalidContentError(
+                "{name} is {value}, but must be at least 1", name=name, value=_shorten(value)
+            )
+        if name in _POSITIONS and config.get("model_type") in _MASKED:
+            _require_at_most(limits.MODEL_MASK, name, value)
+        for pattern, limit in _COUNTS:
+            if pattern.search(name):
+                _require_at_most(limit, name, value)
+
+
+def _require_at_most(limit: int, name: str, value: Any) -> None:
+    if isinstance(value, int | float) and value > limit:
+        raise InvalidContentError(
+            "{name} is {value}, more than {limit:d}", name=name, value=_shorten(value), limit=limit
+        )
+
+
+def _shorten(number: float) -> str:
+    """Return a number, which may have a thousand digits, as a short text."""
+    try:
+        return f"{number:g}"
+    except OverflowError:
+        return f"{str(number)[:10]}…"
+
+
+def _is_plain(value: str) -> bool:
+    """Return whether a choice is a name of transformers' own, such as `sdpa` or `paged|eager`."""
+    return re.fullmatch(r"[\w|.-]*", value) is not None
+
+
+def _iter_values(
+    config: Mapping[str, Any], depth: int, parent: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of a configuration; those of an object of choices have its name."""
+    for name, value in config.items():
+        name = parent if _IMPLEMENTATION.search(parent) else str(name)
+        if isinstance(value, dict) and depth > 0:
+            yield from _iter_values(value, depth - 1, name)
+        elif isinstance(value, list):
+            numbers = (item for item in value if isinstance(item, int | float))
+            yield name, max(numbers, default=None)
+        else:
+            yield name, value

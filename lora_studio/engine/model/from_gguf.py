@@ -9,7 +9,8 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error, name_newest_file, write_file
-from lora_studio.engine.model import config_checks, gguf_header
+from lora_studio.engine.model import folder as folder_module
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -92,7 +93,7 @@ def _require_tensors(config: PreTrainedConfig, reader: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    config_checks.require_harmless(config.to_dict())
+    folder_module.require_harmless(config.to_dict())
     with torch.device("meta"):
         outline = AutoModelForCausalLM.from_config(config)
     claimed = sum(parameter.numel() for parameter in outline.parameters())

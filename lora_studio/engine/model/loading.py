@@ -6,12 +6,14 @@ import copy
 import importlib.util
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import (
     AutoConfig,
@@ -21,25 +23,28 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    core_model_loading,
 )
 from transformers.utils import logging as transformers_logging
 
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.memory.weights import DIVIDED_ABOVE
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import explain_quantization, get_architecture
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.devices import cpu_products, devices, grouped_attention
-from lora_studio.engine.model import capped_attention, placement, sources, vocabulary
+from lora_studio.engine.devices import cpu_products, devices, grouped_attention, lock, memory_limit
+from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
+from lora_studio.engine.model import capped_attention, sources
 from lora_studio.engine.model import folder as model_folder
+from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import translate_library_errors
-from lora_studio.engine.runtime.weight_conversion import raise_lack_of_memory
+from lora_studio.engine.runtime.failures import is_out_of_memory, translate_library_errors
 
 __all__ = [
     "LoadedModel",
@@ -119,7 +124,7 @@ def load(
     loaded = LoadedModel(
         model=model, tokenizer=tokenizer, folder=folder, device=device, dtype=dtype,
         precision=precision or _get_precision(spec, dtype),
-        new_tokens=vocabulary.extend(model, tokenizer, new_tokens),
+        new_tokens=tokenizer_module.extend(model, tokenizer, new_tokens),
     )  # fmt: skip
     announce(loaded, spec, time.monotonic() - began, job)
     return loaded
@@ -142,13 +147,13 @@ def _prepare_devices(
     spec: ModelSpec, device: torch.device, job: JobContext, *, spread: bool, training: bool
 ) -> None:
     """Make devices ready for the weights, and log why a training uses them."""
-    if training and (choice := placement.describe_choice(spec, device, spread=spread)):
+    if training and (choice := describe_choice(spec, device, spread=spread)):
         job.emit(events.Log(text=choice))
-    placement.prepare_devices(spec, device, spread=spread)
+    prepare_devices(spec, device, spread=spread)
 
 
 def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool) -> None:
-    (placement.require_on_gpus if training else cpu_products.widen_products)(model)
+    (require_on_gpus if training else cpu_products.widen_products)(model)
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
     capped_attention.cap_scores(model)
@@ -174,7 +179,7 @@ def _should_spread(
     """Return whether the layers have to be spread over several GPUs."""
     dtype = devices.get_dtype(spec.precision, device)
     precision = get_quantization_method(config) or _get_precision(spec, dtype)
-    return placement.should_spread(
+    return should_spread(
         spec,
         device,
         lambda: count_weight_bytes(load_on_meta(folder, spec, config), dtype)[precision],
@@ -355,7 +360,7 @@ def _choose_places(
         # `sharding.py` moves a block at a time to the device.
         return {"device_map": {"": torch.device("cpu")}}
     if spread:
-        limits = placement.get_spread_limits(spec, training=training)
+        limits = get_spread_limits(spec, training=training)
         return {"device_map": "auto", "max_memory": limits}
     return {"device_map": {"": device}}
 
@@ -448,3 +453,120 @@ def has_chat_template(folder: Path) -> bool:
         return '"chat_template"' in read_text(folder / "tokenizer_config.json")
     except OSError:
         return False
+
+
+#: The function of transformers that collects errors.
+_COLLECT = "log_conversion_errors"
+
+
+@contextmanager
+def raise_lack_of_memory() -> Iterator[None]:
+    """Let a lack of memory leave the loading of a model.
+
+    WORKAROUND: transformers collects the errors of all conversions and raises another one at the end. That one
+    doesn't say that memory ran out, so a model that is too large would count as unreadable, and nothing would
+    fall back to the CPU.
+    """
+    collect: Any = getattr(core_model_loading, _COLLECT, None)
+    if collect is None:  # another version
+        yield
+        return
+
+    @contextmanager
+    def collect_others(*arguments: Any, **named: Any) -> Iterator[None]:
+        lack: Exception | None = None
+        with collect(*arguments, **named):
+            try:
+                yield
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                lack = error
+        if lack is not None:
+            raise lack
+
+    setattr(core_model_loading, _COLLECT, collect_others)
+    try:
+        yield
+    finally:
+        setattr(core_model_loading, _COLLECT, collect)
+
+
+def list_gpus(spec: ModelSpec) -> list[int]:
+    """Return the indices of the GPUs that may hold layers of a model: all with "auto", else those it names.
+
+    Several names mean a process each only to a training, whose processes get one name each.
+    """
+    if spec.device == "auto":
+        return devices.list_supported_gpus()
+    chosen = dict.fromkeys(devices.choose_device(name) for name in spec.devices)
+    return [device.index or 0 for device in chosen if device.type == "cuda"]
+
+
+def should_spread(spec: ModelSpec, device: torch.device, count_bytes: Callable[[], int]) -> bool:
+    """Return whether the layers have to be spread over several GPUs, because one has no room for the model.
+
+    That is slower than one GPU, as only one of them computes at a time. `count_bytes` returns the bytes
+    of the weights.
+    """
+    if device.type != "cuda" or len(list_gpus(spec)) < 2:
+        return False
+    return count_bytes() > DIVIDED_ABOVE * devices.get_free_gpu_bytes(device.index or 0)
+
+
+def prepare_devices(spec: ModelSpec, device: torch.device, *, spread: bool) -> None:
+    """Lock and limit the GPUs that a model is about to be loaded on: several where layers are spread."""
+    if spread:
+        if spec.device == "auto":  # named ones are locked already
+            lock.hold_every_gpu()
+        devices.set_partner_gpus(list_gpus(spec))
+        for index in list_gpus(spec):
+            memory_limit.limit_device_memory(torch.device("cuda", index))
+    devices.set_current_device(device)
+    memory_limit.limit_device_memory(device)
+
+
+def get_spread_limits(spec: ModelSpec, *, training: bool) -> dict[int | str, int]:
+    """Return how many bytes of weights each GPU may hold, by index, where layers are spread.
+
+    Without a limit, accelerate would also use GPUs that PyTorch has no code for. Main memory ("cpu") holds the
+    rest of a model that only answers.
+    """
+    limits: dict[int | str, int] = {
+        index: int(DIVIDED_ABOVE * devices.get_free_gpu_bytes(index)) for index in list_gpus(spec)
+    }
+    return limits if training else limits | {"cpu": psutil.virtual_memory().available}
+
+
+def require_on_gpus(model: torch.nn.Module) -> None:
+    """Raise ProblemError if layers of a spread model are in main memory or on disk: they can't train."""
+    places = getattr(model, "hf_device_map", None) or {}
+    if any(str(place) in ("cpu", "disk") for place in places.values()):
+        raise fail(
+            "model.too_large",
+            "The model doesn't fit on all GPUs together.",
+            "Use 4-bit weights, or choose a smaller model. Closing other programs that use the GPUs helps "
+            "too.",
+            where=Where(step="model", field="precision"),
+        )
+
+
+def describe_choice(spec: ModelSpec, device: torch.device, *, spread: bool) -> Text | None:
+    """Return which of this computer's devices are used, and why; None if there is no choice."""
+    if device.type == "cpu" and spec.device == "auto" and (problem := find_unused_gpu_problem()):
+        return text("{what} {remedy}", what=problem.what, remedy=problem.remedy)
+    gpus = devices.list_supported_gpus()
+    if device.type != "cuda" or spec.device != "auto" or len(gpus) < 2:
+        return None
+    if spread:
+        return text(
+            "The model is too large for one GPU. Its layers are spread over all {count}.",
+            count=len(gpus),
+        )
+    return text(
+        "The model fits on one GPU, so it uses {device} ({title}). To train on several at a time, name "
+        "them as the device: {names}.",
+        device=str(device),
+        title=torch.cuda.get_device_properties(device).name,
+        names=",".join(f"cuda:{index}" for index in gpus),
+    )

@@ -23,7 +23,7 @@ import numpy
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model.weight_index import INDEX, list_weight_files
+from lora_studio.core.model.folders import INDEX, list_weight_files
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import NamingFile, open_raw

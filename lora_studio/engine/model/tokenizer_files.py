@@ -17,10 +17,10 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import copy_file, describe_os_error
+from lora_studio.core.system.files import copy_file, create_folder, describe_os_error
 from lora_studio.core.system.foreign_files import parse_json, read_bytes
-from lora_studio.core.system.mounts import create_folder
-from lora_studio.engine.model import config_checks, tokenizer_trial
+from lora_studio.engine.model import folder as folder_module
+from lora_studio.engine.model import tokenizer_trial
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.failures import translate_library_errors
@@ -115,7 +115,7 @@ def _check_settings(name: str, content: bytes) -> None:
     if not isinstance(settings, dict):
         raise _damaged(name, text("it isn't a JSON object"))
     if name == "config.json":
-        config_checks.require_harmless(settings)  # transformers reads it with the tokenizer
+        folder_module.require_harmless(settings)  # transformers reads it with the tokenizer
     lists = [settings.get(key) for key in _ADDED]
     if name == "added_tokens.json":
         lists.append(settings)

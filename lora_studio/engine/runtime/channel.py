@@ -24,8 +24,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
 from lora_studio.core.system.foreign_files import iter_lines, open_own, open_regular
+from lora_studio.engine.runtime.disk import PinnedFolder
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
-from lora_studio.engine.runtime.pinned_folder import PinnedFolder
 
 #: Seconds between two readings of a run's mailbox.
 MAILBOX_INTERVAL = 0.25

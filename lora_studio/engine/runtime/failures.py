@@ -12,9 +12,8 @@ from lora_studio.core.messages import NO_TEXT, Template, Text, text
 from lora_studio.core.network.connections import OfflineError
 from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.system import offline
-from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.files import cache_problem, describe_os_error
 from lora_studio.core.system.foreign_files import UnsafeFileError
-from lora_studio.core.system.user_folders import cache_problem
 
 
 class CancelledError(Exception):

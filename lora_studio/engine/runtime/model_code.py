@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from lora_studio.core.model import remote_code
 from lora_studio.core.model.remote_code import ModelCode
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.programs import create_private_folder
 from lora_studio.engine.runtime import fast_imports
 

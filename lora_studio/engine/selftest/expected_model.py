@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lora_studio.core.messages import NO_TEXT, Text, text
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 from lora_studio.engine.export.gguf import direct_gguf
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge, TensorSource
 from lora_studio.engine.merging.plan import NeedsPeftError

@@ -13,7 +13,7 @@ import torch
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Text, counted, text
-from lora_studio.core.model import weight_index
+from lora_studio.core.model import folders as folders_module
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import parse_json, read_bytes, read_json
@@ -193,8 +193,8 @@ def _find_repeated_tensors(stored: dict[str, StoredTensor]) -> list[TensorFault]
 
 def _find_moved_tensors(merged: Path, stored: dict[str, StoredTensor]) -> Iterator[TensorFault]:
     """Yield the tensors that aren't in the file that the index names, where some loaders look for them."""
-    file = merged / weight_index.INDEX
-    listed = weight_index.read_index(merged)["weight_map"] if file.is_file() else {}
+    file = merged / folders_module.INDEX
+    listed = folders_module.read_index(merged)["weight_map"] if file.is_file() else {}
     for name, tensor in stored.items():
         if (wanted := listed.get(name, tensor.file.name)) != tensor.file.name:
             yield TensorFault(name, "moved", tensor.file.name, wanted)

@@ -22,8 +22,7 @@ from lora_studio.engine.model import capped_attention, loading
 from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
-from lora_studio.engine.runtime.llama_cpp import BATCH
-from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
+from lora_studio.engine.runtime.llama_cpp import BATCH, EmbeddingLlama
 from lora_studio.engine.selftest import judging, limits, vector_limits
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.tokens.search_texts import truncate

@@ -28,12 +28,12 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.checksums import CHECKPOINT, read_record, write_record
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import (
+    create_folder,
     create_folder_atomic,
     describe_os_error,
     name_newest_file,
     write_file,
 )
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.lora import feature_extraction, miss
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext

@@ -13,7 +13,7 @@ import torch
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import build_tools
+from lora_studio.core.system import programs
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
@@ -101,7 +101,7 @@ def _should_compile(
     else:
         parameters = sum(value.numel() for value in tuned.model.parameters())
         is_wanted = inductor.is_worthwhile(tuned.base.device, tuned.base.dtype, parameters, tokens)
-    missing = build_tools.find_missing_cpu_build_tool() if is_wanted else None
+    missing = programs.find_missing_cpu_build_tool() if is_wanted else None
     if missing is not None:
         reason = (
             text(

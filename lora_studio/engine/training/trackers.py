@@ -35,9 +35,8 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, check_installed
 from lora_studio.engine.runtime.channel import JobContext

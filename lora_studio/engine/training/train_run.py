@@ -40,8 +40,8 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
-from lora_studio.engine.runtime.cpu_allocator import keep_freed_memory
 from lora_studio.engine.runtime.failures import PausedError
+from lora_studio.engine.runtime.torch_settings import keep_freed_memory
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedClassified,

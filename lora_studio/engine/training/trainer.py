@@ -27,7 +27,7 @@ from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.runs.state import LostSteps
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
@@ -688,7 +688,7 @@ class AdapterSaver:
                 raise
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError):
-                    damaged_files.raise_unless_damaged(error)
+                    foreign_files.raise_unless_damaged(error)
                 reason = text("{file} can't be read", file=checksums.RECORD)
                 raise InvalidContentError(reason) from error
         elif not checksums.is_recorded(self._run, best):  # by an earlier version

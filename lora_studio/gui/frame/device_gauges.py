@@ -13,7 +13,7 @@ import psutil
 from PySide6.QtCore import QThread, Signal
 
 from lora_studio.core.protocol import events
-from lora_studio.core.system import amdgpu
+from lora_studio.core.system import nvml as nvml_module
 from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.threads import DetachedThread
 
@@ -100,7 +100,7 @@ def read_gpus(nvml: Nvml, cards: Sequence[Any]) -> tuple[GpuSample, ...]:
 
 def read_amd_gpus(folders: Sequence[Path]) -> tuple[GpuSample, ...]:
     """Return a sample of every AMD GPU."""
-    gpus = [gpu for gpu in map(amdgpu.read_gpu, folders) if gpu is not None]
+    gpus = [gpu for gpu in map(nvml_module.read_gpu, folders) if gpu is not None]
     return tuple(
         GpuSample(gpu.name, "", gpu.used_bytes, gpu.total_bytes, gpu.load, gpu.celsius)
         for gpu in gpus
@@ -150,7 +150,7 @@ def find_gpu(
 def _make_reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
     cards = nvml.list_cards()
-    folders = [] if cards else amdgpu.list_folders()
+    folders = [] if cards else nvml_module.list_folders()
     psutil.cpu_percent()  # starts the measurement: the first result is meaningless
 
     def read() -> DeviceSample:

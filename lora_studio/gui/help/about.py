@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio import __version__
-from lora_studio.core.help import licenses
+from lora_studio.core.help import diagnostics
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project.state import ProjectState
@@ -81,7 +81,7 @@ class AboutDialog(Dialog):
         self.table.setRowCount(1)
         self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
         self._reading = BackgroundReader(
-            lambda work: list(work.cooperative_iter(licenses.list_packages())), self
+            lambda work: list(work.cooperative_iter(diagnostics.list_packages())), self
         )
         self._reading.done.connect(self._fill)
         self._reading.start()
@@ -90,7 +90,7 @@ class AboutDialog(Dialog):
     def _show(self, *_: object) -> None:
         self.facts.show_facts(list_versions(self._state.facts.devices))
 
-    def _fill(self, packages: list[licenses.LicensedPackage]) -> None:
+    def _fill(self, packages: list[diagnostics.LicensedPackage]) -> None:
         self.table.setRowCount(len(packages))
         for row, package in enumerate(packages):
             for column_index, text in enumerate(

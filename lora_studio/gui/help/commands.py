@@ -16,8 +16,7 @@ from lora_studio.core.rewards import user_code
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
-from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder, describe_os_error
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help import palette_entries, shortcut_sheet

@@ -13,7 +13,7 @@ from lora_studio.core.project import known_projects, project, samples
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.project.samples import SampleName
-from lora_studio.core.system.mounts import find_missing_mount
+from lora_studio.core.system.files import find_missing_mount
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources

@@ -7,7 +7,7 @@ from functools import partial
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting
 from lora_studio.core.evaluation import run_verdict, summary
 from lora_studio.core.evaluation.run_verdict import RunVerdict
 from lora_studio.core.runs import checksums
@@ -109,5 +109,5 @@ def _describe(verdict: RunVerdict) -> str:
         parts += [localize(verdict.test_set), localize(summary.format_measure(verdict.measure))]
         if verdict.is_outdated:
             parts.append(localize(verdict.difference.sentence))
-    parts.append(timestamps.format_run_name(f"{verdict.evaluation[:15]}-x").partition(" ·")[0])
+    parts.append(formatting.format_run_name(f"{verdict.evaluation[:15]}-x").partition(" ·")[0])
     return " · ".join(parts)

@@ -17,13 +17,7 @@ from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, ProblemError, Step
-from lora_studio.core.project import (
-    access_requests,
-    checks,
-    known_projects,
-    linked_settings,
-    project,
-)
+from lora_studio.core.project import access_requests, checks, known_projects, presets, project
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
@@ -276,7 +270,7 @@ class ProjectState(QObject):
         Fields that follow one of them change as well. With `merges`, it is merged with the same
         change just before, as while a slider moves.
         """
-        linked = linked_settings.list_linked_changes(self._get_before_edit, list(changes))
+        linked = presets.list_linked_changes(self._get_before_edit, list(changes))
         real = [
             (step, name, value)
             for step, name, value in linked
@@ -326,7 +320,7 @@ class ProjectState(QObject):
         values = (
             {(s, name): value for s, name, value in edit.before} if isinstance(edit, Edit) else {}
         )
-        if not linked_settings.RATIOS.keys() & values.keys():
+        if not presets.RATIOS.keys() & values.keys():
             return self.get(step, field)
         value = values.get((step, field), self.get(step, field))
         return self.get_facts(step, field).default if value is UNSET else value
@@ -338,7 +332,7 @@ class ProjectState(QObject):
     def _format_title(self, edit: Edit) -> str:
         """Return the title of an edit in the current language."""
         match edit.list_fields():
-            case [setting, *others] if others in ([], [linked_settings.RATIOS.get(setting)]):
+            case [setting, *others] if others in ([], [presets.RATIOS.get(setting)]):
                 return self.get_facts(*setting).title
         return edit.text()
 

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core.help import topics
+from lora_studio.core.help import diagnostics
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
@@ -34,7 +34,7 @@ class DocsViewer(QDialog):
         self.topics = QListWidget()
         self.topics.setAccessibleName(tr("Topics"))
         self.topics.setFixedWidth(Size.scaled(_LIST_WIDTH))
-        for topic, heading in topics.list_topics().items():
+        for topic, heading in diagnostics.list_topics().items():
             item = QListWidgetItem(heading)
             item.setData(Qt.ItemDataRole.UserRole, topic)
             self.topics.addItem(item)
@@ -62,7 +62,7 @@ class DocsViewer(QDialog):
 
     def show_topic(self, topic: str) -> None:
         """Show a topic."""
-        names = list(topics.list_topics())
+        names = list(diagnostics.list_topics())
         if topic in names:
             self.topics.setCurrentRow(names.index(topic))
             self._scroll_to(topic)
@@ -72,7 +72,7 @@ class DocsViewer(QDialog):
         document.setDocumentMargin(Spacing.L)
         document.setDefaultFont(theme.body_font(Size.BODY))
         self._headings = {}
-        self.page.setMarkdown(topics.read_text())
+        self.page.setMarkdown(diagnostics.read_text())
         _add_margins(document)
         self._headings = self._find_headings()
         self._scroll_to(self.topic)
@@ -83,7 +83,7 @@ class DocsViewer(QDialog):
         block = self.page.document().begin()
         while block.isValid():
             if block.blockFormat().headingLevel() == 2:
-                positions[topics.slugify(block.text())] = block.position()
+                positions[diagnostics.slugify(block.text())] = block.position()
             block = block.next()
         return positions
 

@@ -23,7 +23,7 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import list_temporaries
 from tests.campaign.family import SimpleFamily, WrongResultError
 
@@ -100,7 +100,7 @@ def _read_numbers(run: RunFolder) -> list[int]:
         raise WrongResultError(f"the project is damaged: {draft.list_problems()}")
     if len(queue.load(run.path.parent).entries) != _QUEUED:
         raise WrongResultError("the queue lost a run")
-    if list(folder.rglob(f"*{damaged_files.SUFFIX}*")):
+    if list(folder.rglob(f"*{foreign_files.SUFFIX}*")):
         raise WrongResultError("a file was set aside as damaged")
     title = run.read_about().title
     return [int(draft.name[1:]), int(title or -1), int(run.read_manifest().get("number", 0))]

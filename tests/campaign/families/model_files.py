@@ -156,16 +156,16 @@ def generate_index(rng: random.Random) -> bytes:
 
 def run_index(content: bytes, sandbox: Path) -> str:
     """Read the index of a model in several files."""
-    from lora_studio.core.model import weight_index
+    from lora_studio.core.model import folders
     from lora_studio.engine.model import scan
 
     folder = _make_folder(sandbox / "model")
     (folder / "config.json").write_bytes(dump(_CONFIG))
-    (folder / weight_index.INDEX).write_bytes(content)
+    (folder / folders.INDEX).write_bytes(content)
     if entry := scan.read_folder_entry(folder, "folder"):
         to_line(entry)
     try:
-        names = weight_index.list_weight_files(folder)
+        names = folders.list_weight_files(folder)
     except (OSError, InvalidContentError, ValueError):
         return "refused"
     for name in names:
@@ -201,7 +201,7 @@ def run_card(content: bytes, sandbox: Path) -> str:
     """Read the front matter, the license, and the layout of a dataset."""
     from lora_studio.core.dataset.spec import DataSource
     from lora_studio.engine.hub import datasets
-    from lora_studio.engine.hub.front_matter import read_front_matter
+    from lora_studio.engine.hub.datasets import read_front_matter
     from lora_studio.engine.model import folder as model_folder
 
     card = sandbox / "README.md"
@@ -265,7 +265,7 @@ def run_pattern(content: bytes, sandbox: Path) -> str:
     """Check the expression; one that is accepted must match names quickly."""
     import re
 
-    from lora_studio.core.lora.patterns import check_pattern
+    from lora_studio.core.lora.starting_adapter import check_pattern
 
     pattern = content.decode("utf-8", "replace")
     try:

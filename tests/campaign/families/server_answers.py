@@ -117,12 +117,12 @@ def run_hub(content: bytes, sandbox: Path) -> str:
     server.answer = answer
     os.environ["HF_TOKEN"] = "hf_of_the_campaign"
     from lora_studio.core.protocol import commands
-    from lora_studio.engine.hub import account, models, search
+    from lora_studio.engine.hub import account, models
     from tests.helpers.runs.jobs import make_job
 
     try:
         if name == b"search":
-            for entry in search.search_models(commands.SearchModels(text="a"), make_job()):
+            for entry in account.search_models(commands.SearchModels(text="a"), make_job()):
                 to_line(entry)
         elif name == b"account":
             to_line(account.read_account(make_job()))

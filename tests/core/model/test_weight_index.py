@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.model.weight_index import INDEX, list_weight_files
+from lora_studio.core.model.folders import INDEX, list_weight_files
 
 
 def test_each_listed_file_is_returned_once(tmp_path: Path) -> None:

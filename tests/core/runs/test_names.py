@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting
 from lora_studio.core.runs import names
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
@@ -71,8 +71,8 @@ def test_run_name_is_read_from_the_folder_alone(tmp_path: Path) -> None:
     assert names.read_run_name(run) == "4 Jan 2020, 10:15:00 · support-bot"
     run.write_about(RunAnnotations(title="Best"))
     assert names.read_run_name(run) == "Best"
-    assert timestamps.format_run_name("my run") == "my run"
-    assert timestamps.format_run_name("20209999-101500-x") == "20209999-101500-x"
+    assert formatting.format_run_name("my run") == "my run"
+    assert formatting.format_run_name("20209999-101500-x") == "20209999-101500-x"
 
 
 def test_open_folder_has_the_name_of_its_run(tmp_path: Path) -> None:

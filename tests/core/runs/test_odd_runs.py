@@ -20,7 +20,7 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import index, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import damaged_files
+from lora_studio.core.system import foreign_files
 from tests.helpers.faults import odd_json
 
 Docs = Iterator[bytes]
@@ -156,13 +156,13 @@ def test_queued_run_outside_of_the_folder_is_ignored(run: RunFolder, entry: str)
 def test_damaged_file_is_kept_aside_when_it_changes(
     run: RunFolder, name: str, change: Callable[[RunFolder], object]
 ) -> None:
-    damaged_files.collect_notices()
+    foreign_files.collect_notices()
     file = FILES[name](run)
     for number, damage in enumerate((b'{"title": "my notes', b"\xff\xfe"), start=1):
         file.write_bytes(damage)
         change(run)
-        suffix = damaged_files.SUFFIX + ("" if number == 1 else f"-{number}")
+        suffix = foreign_files.SUFFIX + ("" if number == 1 else f"-{number}")
         assert file.with_name(file.name + suffix).read_bytes() == damage
-        (notice,) = damaged_files.collect_notices()
+        (notice,) = foreign_files.collect_notices()
         assert notice.code == "settings.damaged"
         json.loads(file.read_bytes())

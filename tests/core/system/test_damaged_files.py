@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.core.memory import calibration
 from lora_studio.core.model import folders
-from lora_studio.core.system import consent, damaged_files, device_locks, paths
+from lora_studio.core.system import consent, foreign_files, locks, paths
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.gui.preferences import Preferences
 from tests.helpers.faults import odd_json
@@ -22,9 +22,9 @@ from tests.helpers.faults import odd_json
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path))
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-    damaged_files.collect_notices()
+    foreign_files.collect_notices()
     yield tmp_path
-    damaged_files.collect_notices()
+    foreign_files.collect_notices()
 
 
 def save_preferences() -> Path:
@@ -65,14 +65,14 @@ def test_damaged_settings_are_kept_and_defaults_used(name: str) -> None:
     for damage in make_noise(good):
         file.write_bytes(damage)
         assert load() != saved
-        (notice,) = damaged_files.collect_notices()
+        (notice,) = foreign_files.collect_notices()
         assert notice.severity == "warning"
-        kept = file.with_name(file.name + damaged_files.SUFFIX)
+        kept = file.with_name(file.name + foreign_files.SUFFIX)
         assert kept.read_bytes() == damage
         kept.unlink()
         file.write_bytes(good)
         assert load() == saved
-        assert damaged_files.collect_notices() == []
+        assert foreign_files.collect_notices() == []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -83,8 +83,8 @@ def test_odd_setting_loads_or_is_kept(name: str) -> None:
         content = json.dumps(document)
         file.write_text(content)
         load()
-        if damaged_files.collect_notices():
-            kept = file.with_name(file.name + damaged_files.SUFFIX)
+        if foreign_files.collect_notices():
+            kept = file.with_name(file.name + foreign_files.SUFFIX)
             assert kept.read_text() == content, what
             kept.unlink()
 
@@ -99,7 +99,7 @@ def test_invalid_preference_keeps_the_others(config: Path) -> None:
 def test_every_damaged_file_is_kept(config: Path) -> None:
     for number in range(5):
         (config / "a.json").write_text(str(number))
-        damaged_files.set_aside(config / "a.json")
+        foreign_files.set_aside(config / "a.json")
     assert {file.read_text() for file in config.glob("a.json.damaged*")} == set("01234")
 
 
@@ -107,15 +107,15 @@ def test_missing_settings_need_no_notice() -> None:
     assert Preferences.load() == Preferences()
     assert consent.read_trusted() == {}
     assert folders.list_added_folders() == ()
-    assert damaged_files.collect_notices() == []
+    assert foreign_files.collect_notices() == []
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"pid": []}', b"\xff", b"[" * 9999, b'{"run": 3}'])
 def test_damaged_device_lock_can_be_taken(content: bytes) -> None:
-    device = device_locks.DeviceIdentity("gpu-0", "GPU")
-    with device_locks.hold_devices([device], device_locks.LockHolder("", "", 1), lambda *_: None):
+    device = locks.DeviceIdentity("gpu-0", "GPU")
+    with locks.hold_devices([device], locks.LockHolder("", "", 1), lambda *_: None):
         (file,) = (paths.get_data_folder() / "devices").iterdir()
     file.write_bytes(content)
-    with device_locks.hold_devices([device], device_locks.LockHolder("r", "", 1), lambda *_: None):
+    with locks.hold_devices([device], locks.LockHolder("r", "", 1), lambda *_: None):
         file.write_bytes(content)
-        device_locks.find_holder(device)
+        locks.find_holder(device)

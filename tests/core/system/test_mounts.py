@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.core.problems import STEPS, ProblemError
 from lora_studio.core.project import project
-from lora_studio.core.system import mounts
+from lora_studio.core.system import files
 from lora_studio.core.system.files import write_atomic
 
 
@@ -20,9 +20,9 @@ def mnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "mnt"
     (folder / "connected" / "models").mkdir(parents=True)
     (folder / "empty").mkdir()
-    monkeypatch.setattr(mounts, "_ROOTS", (folder,))
-    monkeypatch.setattr(mounts, "_PER_USER", (folder,))
-    monkeypatch.setattr(mounts, "_SYSTEM", tmp_path)
+    monkeypatch.setattr(files, "_ROOTS", (folder,))
+    monkeypatch.setattr(files, "_PER_USER", (folder,))
+    monkeypatch.setattr(files, "_SYSTEM", tmp_path)
     monkeypatch.setenv("USER", "ada")
     yield folder
     assert sorted(path.name for path in folder.iterdir()) == ["connected", "empty"]
@@ -39,13 +39,13 @@ def mnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ],
 )
 def test_missing_mount_point_is_found(mnt: Path, path: str, missing: str | None) -> None:
-    found = mounts.find_missing_mount(mnt / path)
+    found = files.find_missing_mount(mnt / path)
     assert found == (None if missing is None else mnt / missing)
 
 
 def test_connected_disk_may_be_empty(mnt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "_SYSTEM", Path("/proc"))  # another disk
-    assert mounts.find_missing_mount(mnt / "empty" / "projects") is None
+    monkeypatch.setattr(files, "_SYSTEM", Path("/proc"))  # another disk
+    assert files.find_missing_mount(mnt / "empty" / "projects") is None
 
 
 def test_files_on_a_missing_disk_are_refused(mnt: Path) -> None:
@@ -63,7 +63,7 @@ def test_new_project_on_a_missing_disk_is_refused(mnt: Path) -> None:
 
 
 def test_only_one_place_creates_folders_with_parents() -> None:
-    source = Path(mounts.__file__).parents[2]
+    source = Path(files.__file__).parents[2]
     found = {
         file.relative_to(source).as_posix()
         for file in source.rglob("*.py")
@@ -71,7 +71,7 @@ def test_only_one_place_creates_folders_with_parents() -> None:
     }
     # The home of the trash, and a folder in the system's temporary files.
     assert found <= {
-        "core/system/mounts.py",
-        "core/system/device_locks.py",
+        "core/system/files.py",
+        "core/system/locks.py",
         "gui/desktop/trash.py",
     }

@@ -15,7 +15,7 @@ from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, manifest, queue
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder, create_run
-from lora_studio.core.system import consent, damaged_files, paths
+from lora_studio.core.system import consent, foreign_files, paths
 from lora_studio.core.system.locks import FileLock
 from tests.helpers.accepted_projects import accept_project
 
@@ -61,11 +61,11 @@ def test_unreadable_file_is_not_replaced(
     consents.write_text('{"0": {"kind": "model"}, "1": {}}')
     files = (run.about_file, run.manifest_file, run.path.parent / queue.FILE, consents)
     before = [file.read_bytes() for file in files]
-    damaged_files.collect_notices()
+    foreign_files.collect_notices()
     with no_more_open_files(), pytest.raises((OSError, ProblemError)):
         change(run)
     assert [file.read_bytes() for file in files] == before
-    assert not damaged_files.collect_notices()
+    assert not foreign_files.collect_notices()
 
 
 def test_unreadable_file_is_not_reported_as_damaged(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.system import user_folders
+from lora_studio.core.system import files
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_cache_in_a_file_is_named(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(file / "cache"))
     failure = OSError(number, "failed", str(file.parent / name) if name else None)
-    problem = user_folders.cache_problem(failure, "Training")
+    problem = files.cache_problem(failure, "Training")
     assert (problem is not None) == is_named
     if problem is not None:
         assert (problem.code, problem.where.file) == (
@@ -45,13 +45,13 @@ def test_cache_in_a_file_is_named(
 def test_writable_cache_is_never_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path))
     failure = FileNotFoundError(errno.ENOENT, "missing", str(tmp_path / "rows" / "gone"))
-    assert user_folders.cache_problem(failure, "Training") is None
+    assert files.cache_problem(failure, "Training") is None
 
 
 def test_unwritable_settings_are_reported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert user_folders.settings_problem() is None
+    assert files.settings_problem() is None
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(file / "config"))
-    problem = user_folders.settings_problem()
+    problem = files.settings_problem()
     assert problem is not None
     assert problem.code == "settings.not_saved"
     assert str(file / "config") in str(problem.what)

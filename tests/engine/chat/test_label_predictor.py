@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import DeviceIdentity
+from lora_studio.core.system import locks
+from lora_studio.core.system.locks import DeviceIdentity
 from lora_studio.engine.chat import label_predictor
 from lora_studio.engine.chat.label_predictor import LabelPredictor
 from lora_studio.engine.devices import lock
@@ -29,7 +29,7 @@ def test_classifier_on_the_cpu_holds_no_gpu(
     while_loading: list[bool] = []
 
     def load(*_: object) -> LabelPredictor:
-        while_loading.append(device_locks.find_holder(GPU) is not None)
+        while_loading.append(locks.find_holder(GPU) is not None)
         part: Any = None
         return LabelPredictor(part, part, ("a",), part, torch.device(device), 8)
 
@@ -37,8 +37,8 @@ def test_classifier_on_the_cpu_holds_no_gpu(
     run = new_run(tmp_path)
     for _ in range(2):
         with label_predictor.open_predictor(run, make_job()):
-            assert (device_locks.find_holder(GPU) is not None) == is_held
-        assert device_locks.find_holder(GPU) is None
+            assert (locks.find_holder(GPU) is not None) == is_held
+        assert locks.find_holder(GPU) is None
     assert while_loading == [True]
     if not is_held:  # a classifier in memory doesn't wait for a GPU either
         monkeypatch.setattr(lock, "hold_devices", lambda *_: pytest.fail("waits for a GPU"))

@@ -29,7 +29,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
-from lora_studio.core.system import device_locks
+from lora_studio.core.system import locks
 from lora_studio.engine.chat import turn_scheduler
 from lora_studio.engine.chat.session import Session
 from lora_studio.engine.devices import lock
@@ -292,18 +292,16 @@ def test_chat_refuses_gpu_that_a_job_holds(
     session: Session, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-    gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
+    gpu = locks.DeviceIdentity("cuda-7", "RTX 4090")
     monkeypatch.setattr(lock, "get_lockable_devices", lambda spec: [gpu])
-    taken = device_locks.lock_devices(
-        [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
-    )
+    taken = locks.lock_devices([gpu], locks.LockHolder("/runs/x", "training"), lambda *_: None)
     with pytest.raises(ProblemError) as caught:
         ask(session, models, AdapterSpeaker())
     assert caught.value.problems[0].code == "chat.device_busy"
     assert "in use by the run x" in str(caught.value.problems[0].what)
     taken[0].release()
     assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12
-    assert device_locks.find_holder(gpu) is None  # released between answers
+    assert locks.find_holder(gpu) is None  # released between answers
 
 
 def test_llama_cpp_accepts_every_sampling_setting() -> None:

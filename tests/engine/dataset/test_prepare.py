@@ -30,7 +30,7 @@ from lora_studio.engine.dataset.rows.sequences import (
 )
 from lora_studio.engine.dataset.rows.token_table import TokenTable
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from lora_studio.engine.runtime import cpu_threads
+from lora_studio.engine.runtime import torch_settings
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.tokens.encoder import Encoder, split_document
 from tests.engine.conftest import TinyModel
@@ -118,7 +118,7 @@ def test_several_processes_give_the_same_tokens(
     (alone,) = tables_of(spec, tokenizer)
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "other"))
     monkeypatch.setattr(token_cache, "MANY", 10)
-    monkeypatch.setattr(cpu_threads, "count_cores", lambda: 2)
+    monkeypatch.setattr(torch_settings, "count_cores", lambda: 2)
     (together,) = tables_of(spec, tokenizer)
     assert together.digest == alone.digest
     assert together.row.tolist() == alone.row.tolist()
@@ -215,7 +215,7 @@ def test_cancel_stops_all_processes(
     rows = mixture.open_dataset(spec, make_job())
     monkeypatch.setattr(token_cache, "CHUNK", 10)
     monkeypatch.setattr(token_cache, "MANY", 10)
-    monkeypatch.setattr(cpu_threads, "count_cores", lambda: 2)
+    monkeypatch.setattr(torch_settings, "count_cores", lambda: 2)
     job = make_job(RecordingChannel(lambda event: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
         dataset_prepare.tokenize(rows, tokenizer, job)

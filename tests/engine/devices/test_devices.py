@@ -25,7 +25,7 @@ from lora_studio.engine.devices import (
     load as device_load,
 )
 from lora_studio.engine.devices import nvml
-from lora_studio.engine.model import placement
+from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.training import random_state
 from lora_studio.engine.training.memory.capture import capture_oom
@@ -203,7 +203,7 @@ def test_layers_are_spread_only_where_no_gpu_has_room(
 ) -> None:
     chosen = device.choose_device(setting)
     spec = ModelSpec(device=setting)
-    assert placement.should_spread(spec, chosen, lambda: weights * GIB) == spread
+    assert loading.should_spread(spec, chosen, lambda: weights * GIB) == spread
 
 
 @pytest.mark.usefixtures("two_cards")

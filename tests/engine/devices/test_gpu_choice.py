@@ -24,13 +24,14 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import InspectDevices
 from lora_studio.core.protocol.events import DevicesFound
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import amdgpu, build_tools, device_locks
-from lora_studio.core.system.device_locks import LockHolder
+from lora_studio.core.system import locks, programs
+from lora_studio.core.system import nvml as nvml_module
+from lora_studio.core.system.locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices, lock, memory_limit, nvml
 from lora_studio.engine.jobs.training import inspect_devices
-from lora_studio.engine.model import loading, placement
+from lora_studio.engine.model import loading
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
 from lora_studio.engine.training.distributed.ranks import GradientBucket, ProcessGroup
@@ -70,7 +71,7 @@ def test_auto_avoids_a_gpu_that_a_job_has_just_locked(gpus: Install) -> None:
     table = gpus(
         Gpu("4090", "a", free=23), Gpu("4090", "b", free=20), Gpu("4060", "c", total=8, free=7)
     )
-    locked = device_locks.lock_devices([devices.get_gpu_identity(0)], LockHolder("r"), pytest.fail)
+    locked = locks.lock_devices([devices.get_gpu_identity(0)], LockHolder("r"), pytest.fail)
     assert name_auto() == "cuda:1"
     assert "only one, currently 4090 (cuda:1)" in _describe_placement()
     table.cards[1].free = 3  # in use by another program: waiting is better
@@ -130,7 +131,7 @@ def test_gpu_without_code_in_this_build_is_not_used(
     gpus(card, hip=hip, names=names)
     assert name_auto() == "cpu"
     assert [device.name for device in devices.list_devices().devices] == ["cpu"]
-    reason = placement.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
+    reason = loading.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
     assert card.name in str(reason)
     with pytest.raises(ProblemError, match="has no code for"):
         devices.choose_device("cuda:0")
@@ -166,7 +167,7 @@ def test_gpu_with_an_old_driver_leaves_the_cpu(gpus: Install) -> None:
     gpus(Gpu("3090", "a"), old_driver=True)
     assert name_auto() == "cpu"
     assert [device.name for device in devices.list_devices().devices] == ["cpu"]
-    said = placement.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
+    said = loading.describe_choice(ModelSpec(), torch.device("cpu"), spread=False)
     assert "Update the GPU driver" in str(said)
     with pytest.raises(ProblemError, match="has no device cuda:0 that PyTorch"):
         devices.choose_device("cuda:0")
@@ -261,22 +262,22 @@ def test_layers_are_spread_over_gpus_with_code_only(gpus: Install) -> None:
         Gpu("1080", "b", major=6),
         Gpu("2080", "c", major=7, minor=5, free=10),
     )
-    assert not placement.should_spread(ModelSpec(), CUDA0, lambda: 13 * GIB)
-    assert placement.should_spread(ModelSpec(), CUDA0, lambda: 15 * GIB)
-    assert placement.get_spread_limits(ModelSpec(), training=True) == {0: 14 * GIB, 2: 7 * GIB}
-    assert placement.get_spread_limits(ModelSpec(), training=False).keys() == {0, 2, "cpu"}
-    reason = str(placement.describe_choice(ModelSpec(), CUDA0, spread=True))
+    assert not loading.should_spread(ModelSpec(), CUDA0, lambda: 13 * GIB)
+    assert loading.should_spread(ModelSpec(), CUDA0, lambda: 15 * GIB)
+    assert loading.get_spread_limits(ModelSpec(), training=True) == {0: 14 * GIB, 2: 7 * GIB}
+    assert loading.get_spread_limits(ModelSpec(), training=False).keys() == {0, 2, "cpu"}
+    reason = str(loading.describe_choice(ModelSpec(), CUDA0, spread=True))
     assert "all 2" in reason
-    assert "cuda:0,cuda:2" in str(placement.describe_choice(ModelSpec(), CUDA0, spread=False))
-    assert placement.describe_choice(ModelSpec(device="cuda:0"), CUDA0, spread=False) is None
+    assert "cuda:0,cuda:2" in str(loading.describe_choice(ModelSpec(), CUDA0, spread=False))
+    assert loading.describe_choice(ModelSpec(device="cuda:0"), CUDA0, spread=False) is None
 
 
 def test_model_larger_than_all_gpus_is_refused() -> None:
     model: Any = SimpleNamespace(hf_device_map={"layers.0": 0, "layers.1": "disk"})
     with pytest.raises(ProblemError, match="all GPUs together"):
-        placement.require_on_gpus(model)
+        loading.require_on_gpus(model)
     model.hf_device_map["layers.1"] = 1
-    placement.require_on_gpus(model)
+    loading.require_on_gpus(model)
 
 
 def test_all_gpus_are_locked_only_for_spread_layers(
@@ -287,13 +288,13 @@ def test_all_gpus_are_locked_only_for_spread_layers(
     identities = [devices.get_gpu_identity(index) for index in (0, 1, 2)]
 
     def held() -> list[bool]:
-        return [device_locks.find_holder(each) is not None for each in identities]
+        return [locks.find_holder(each) is not None for each in identities]
 
     with lock.hold_devices(ModelSpec(), RunFolder(tmp_path), "training", make_job()):
         assert held() == [True, False, False]
-        placement.prepare_devices(ModelSpec(), CUDA0, spread=False)
+        loading.prepare_devices(ModelSpec(), CUDA0, spread=False)
         assert held() == [True, False, False]
-        placement.prepare_devices(ModelSpec(), CUDA0, spread=True)
+        loading.prepare_devices(ModelSpec(), CUDA0, spread=True)
         assert held() == [True, True, True]
     assert held() == [False, False, False]
     lock.hold_every_gpu()  # without a job
@@ -306,12 +307,12 @@ def test_named_gpus_share_the_layers_of_a_model_that_answers(
     gpus(*(Gpu(letter, letter, free=20) for letter in "abcd"))
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     named = ModelSpec(device="cuda:1,cuda:2,cuda:1")
-    assert not placement.should_spread(named, CUDA1, lambda: 13 * GIB)
-    assert placement.should_spread(named, CUDA1, lambda: 15 * GIB)
-    assert placement.get_spread_limits(named, training=False).keys() == {1, 2, "cpu"}
+    assert not loading.should_spread(named, CUDA1, lambda: 13 * GIB)
+    assert loading.should_spread(named, CUDA1, lambda: 15 * GIB)
+    assert loading.get_spread_limits(named, training=False).keys() == {1, 2, "cpu"}
     with lock.hold_devices(named, RunFolder(tmp_path), "evaluation", make_job()):
-        placement.prepare_devices(named, CUDA1, spread=True)
-        holders = [device_locks.find_holder(devices.get_gpu_identity(each)) for each in range(4)]
+        loading.prepare_devices(named, CUDA1, spread=True)
+        holders = [locks.find_holder(devices.get_gpu_identity(each)) for each in range(4)]
     assert [holder is not None for holder in holders] == [False, True, True, False]
     assert devices.get_partner_gpus() == (1, 2)
     devices.set_partner_gpus(())
@@ -501,8 +502,8 @@ def _write_amd_driver(folder: Path, **cards: tuple[float, float]) -> None:
 @pytest.fixture
 def radeons(gpus: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpus:
     """Two equal AMD GPUs and an integrated one, which uses main memory beside its own."""
-    list_folders = amdgpu.list_folders
-    monkeypatch.setattr(amdgpu, "list_folders", lambda: list_folders(tmp_path / "drm"))
+    list_folders = nvml_module.list_folders
+    monkeypatch.setattr(nvml_module, "list_folders", lambda: list_folders(tmp_path / "drm"))
     amd: dict[str, Any] = {"major": 11, "arch": "gfx1100"}
     table = gpus(
         Gpu("RX 7900", "a", **amd), Gpu("RX 7900", "b", **amd), Gpu("8060S", "c", total=60, **amd),
@@ -558,9 +559,9 @@ def test_gpus_are_limited_before_weights_are_loaded(
     table = gpus(Gpu("A", "a"), Gpu("B", "b"))
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(platform, "release", lambda: "5.15-microsoft-standard-WSL2")
-    placement.prepare_devices(ModelSpec(device="cuda:1"), CUDA1, spread=False)
+    loading.prepare_devices(ModelSpec(device="cuda:1"), CUDA1, spread=False)
     assert table.limits.keys() == {1}
-    placement.prepare_devices(ModelSpec(), CUDA1, spread=True)
+    loading.prepare_devices(ModelSpec(), CUDA1, spread=True)
     assert table.limits.keys() == {0, 1}
 
 
@@ -624,11 +625,11 @@ def test_what_triton_lacks_is_found(
     monkeypatch.delenv("CC", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(build_tools.sys, "platform", "linux")
-    monkeypatch.setattr(build_tools.importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name in found else None)
-    monkeypatch.setattr(build_tools.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
-    assert build_tools.find_missing_build_tool() == expected
+    monkeypatch.setattr(programs.sys, "platform", "linux")
+    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(programs.shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(programs.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert programs.find_missing_build_tool() == expected
 
 
 @pytest.mark.parametrize(
@@ -645,9 +646,9 @@ def test_what_inductor_lacks_for_a_cpu_is_found(
 ) -> None:
     missing = None if headers else "headers"
     monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setattr(build_tools.shutil, "which", lambda name: name if name == found else None)
-    monkeypatch.setattr(build_tools, "_find_missing_headers", lambda: missing)
-    assert build_tools.find_missing_cpu_build_tool() == expected
+    monkeypatch.setattr(programs.shutil, "which", lambda name: name if name == found else None)
+    monkeypatch.setattr(programs, "_find_missing_headers", lambda: missing)
+    assert programs.find_missing_cpu_build_tool() == expected
 
 
 def test_missing_headers_are_named_with_their_package() -> None:

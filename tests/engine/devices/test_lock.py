@@ -9,8 +9,8 @@ import pytest
 
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
+from lora_studio.core.system import locks as locks_module
+from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.runtime.channel import Flags
 from tests.helpers.runs.jobs import handle, new_run
@@ -27,7 +27,7 @@ def _gpu_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     """A machine with one GPU that a job of another project uses."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
-    locks = device_locks.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
+    locks = locks_module.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:
         lock.release()

@@ -15,8 +15,8 @@ from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import DeviceIdentity
+from lora_studio.core.system import locks
+from lora_studio.core.system.locks import DeviceIdentity
 from lora_studio.engine.devices import devices, nvml
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.evaluation import evaluation
@@ -37,7 +37,7 @@ class WatchedModels(TorchModels):
         self.held_at_release: list[bool] = []
 
     def release(self) -> None:
-        self.held_at_release.append(device_locks.find_holder(GPU) is not None)
+        self.held_at_release.append(locks.find_holder(GPU) is not None)
         super().release()
 
 
@@ -58,16 +58,16 @@ def test_gpu_is_held_until_its_model_is_freed(
     for model in (AdapterSpeaker(), ModelSpeaker(folder="/models/merged")):
         with factory.open(model):
             pass
-        assert device_locks.find_holder(GPU) is not None, "the next column may use the model"
+        assert locks.find_holder(GPU) is not None, "the next column may use the model"
     assert models.held_at_release == []
     with factory.open(ServerModel(address="http://127.0.0.1:1/v1", name="m")):
-        assert device_locks.find_holder(GPU) is None
+        assert locks.find_holder(GPU) is None
     assert models.held_at_release == [True]
     with factory.open(AdapterSpeaker()):
         pass
     factory.release()
     assert models.held_at_release == [True, True]
-    assert device_locks.find_holder(GPU) is None
+    assert locks.find_holder(GPU) is None
 
 
 @pytest.mark.parametrize("free", [0, 1 << 40], ids=["too small a GPU", "GPU"])
@@ -97,12 +97,12 @@ def test_gpu_is_given_back_by_a_model_on_the_cpu(
     keeps = bool(free)
     for held_before in (True, keeps):
         with factory.open(AdapterSpeaker()) as runner:
-            held = [device_locks.find_holder(GPU) is not None]
+            held = [locks.find_holder(GPU) is not None]
             assert list(runner.score([])) == []
-            held.append(device_locks.find_holder(GPU) is not None)
+            held.append(locks.find_holder(GPU) is not None)
         assert held == [held_before, keeps]
     factory.release()
-    assert device_locks.find_holder(GPU) is None
+    assert locks.find_holder(GPU) is None
 
 
 def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(models, "release", fail)
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
     with factory.open(AdapterSpeaker()):
-        assert device_locks.find_holder(GPU) is not None
+        assert locks.find_holder(GPU) is not None
     with pytest.raises(RuntimeError, match="device-side"):
         factory.release()
-    assert device_locks.find_holder(GPU) is None
+    assert locks.find_holder(GPU) is None

@@ -31,7 +31,7 @@ from lora_studio.engine.evaluation.torch_runner import (
 from lora_studio.engine.evaluation.trained_rows import find_trained_prompts
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
-from lora_studio.engine.runtime import llama_batches, llama_scores
+from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.llama_cpp import BATCH, Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
 from tests.helpers.runs.jobs import RecordingChannel, handle, write_rows
@@ -221,10 +221,10 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
     (file,) = speakers.list_gguf_files(run)
     shared = "The keeper of the harbor writes every ship into the blue book before the tide turns. "
     texts = [f"{shared}{'And so on. ' * (n % 3)}Ship {n}:" for n in range(11)]
-    with Llama(file, context=4096, sequences=llama_batches.SEQUENCES + 1) as llama:
+    with Llama(file, context=4096, sequences=llama_scores.SEQUENCES + 1) as llama:
         prompts = [llama.tokenize(text) for text in texts]
         together = dict(
-            llama_batches.generate_together(
+            llama_scores.generate_together(
                 llama, prompts, max_tokens=9, **SHORT.model_dump(exclude={"max_tokens"})
             )
         )  # fmt: skip

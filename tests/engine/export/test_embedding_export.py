@@ -13,7 +13,7 @@ from gguf import GGUFReader
 
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.export.gguf import embedding_header
@@ -22,7 +22,7 @@ from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.model.sources import resolve_intact
 from lora_studio.engine.runtime import llama_cpp
-from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
+from lora_studio.engine.runtime.llama_cpp import EmbeddingLlama
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.vectors import VectorComparer
 from lora_studio.engine.tokens.search_texts import append_end_token

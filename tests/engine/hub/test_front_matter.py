@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.engine.hub.front_matter import read_front_matter
+from lora_studio.engine.hub.datasets import read_front_matter
 
 #: Nine aliases in nine lists in nine lists …: gigabytes once they are expanded.
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(

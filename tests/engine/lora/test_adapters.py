@@ -24,7 +24,7 @@ from lora_studio.core.lora.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model.pooling import list_pooling_modes, read_pooling
+from lora_studio.core.model.folders import list_pooling_modes, read_pooling
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events

@@ -23,7 +23,7 @@ from lora_studio.engine.chat.adapters import AdapterSwitch
 from lora_studio.engine.export.gguf import adapter_gguf
 from lora_studio.engine.lora import adapter_files, attach
 from lora_studio.engine.merging import combining, merge
-from lora_studio.engine.model import vocabulary
+from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
@@ -40,7 +40,7 @@ def make_adapter(base: Path, folder: Path, seed: int = 0) -> peft.PeftModel:
     """Save an adapter with new tokens and random weights as a run saves it; return the model with it."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    ids = tuple(vocabulary.extend(model, tokenizer, TOKENS))
+    ids = tuple(tokenizer_module.extend(model, tokenizer, TOKENS))
     wrapped = attach.attach_adapter(model, SPEC, make_job(), token_ids=ids).eval()
     torch.manual_seed(seed)
     for value in wrapped.parameters():
@@ -81,7 +81,7 @@ def test_saved_and_merged_rows_equal_peft(family: str, tiny: TinyModel, tmp_path
 def test_new_row_starts_as_mean_of_its_parts(tiny: TinyModel) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     before = model.get_input_embeddings().weight.clone()
-    added = vocabulary.extend(model, AutoTokenizer.from_pretrained(tiny("llama3")), TOKENS)
+    added = tokenizer_module.extend(model, AutoTokenizer.from_pretrained(tiny("llama3")), TOKENS)
     for row, parts in added.items():
         assert len(parts) > 1
         assert torch.allclose(model.get_input_embeddings().weight[row], before[parts].mean(0))

@@ -17,7 +17,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
-from lora_studio.engine.merging import imported_classifier
+from lora_studio.engine.merging import imported_runs
 from lora_studio.engine.model.loading import load_tokenizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run
@@ -131,10 +131,10 @@ def test_what_is_no_classifier_is_refused_and_leaves_nothing(
 
 def test_log_says_how_many_labels_it_leaves_out() -> None:
     labels = tuple(f"label {number}" for number in range(1, 24))
-    described = str(imported_classifier._describe_labels(labels, text("config.json")))
+    described = str(imported_runs._describe_labels(labels, text("config.json")))
     assert described.startswith("Labels from config.json: label 1, label 2, ")
     assert described.endswith(", label 20, and 3 more.")
-    described = str(imported_classifier._describe_labels(labels[:3], text("config.json")))
+    described = str(imported_runs._describe_labels(labels[:3], text("config.json")))
     assert described == "Labels from config.json: label 1, label 2, and label 3."
 
 

@@ -23,7 +23,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge as merging_merge
-from lora_studio.engine.merging import prequantized
+from lora_studio.engine.merging import model_files
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.models.adapters import random_adapter
@@ -319,7 +319,7 @@ def test_quantized_base_is_replaced_by_its_cached_original(
         add_to_hub_cache(llama, "harbour/tiny", tmp_path / "hub")
     job, recorder = recorded_job()
     trained_on = ModelSpec(source="harbour/tiny-bnb-4bit")
-    base = prequantized.find_original(tmp_path / "packed", trained_on, job)
+    base = model_files.find_original(tmp_path / "packed", trained_on, job)
     merge(base, adapter, tmp_path / "m", MergingSpec())
     if not is_cached:
         assert base == tmp_path / "packed"

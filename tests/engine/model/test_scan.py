@@ -16,7 +16,7 @@ from huggingface_hub import ModelInfo
 
 from lora_studio.core.model.catalog import ModelEntry, ModelLocation, explain_refusal
 from lora_studio.core.model.spec import classify_source
-from lora_studio.engine.hub.search import to_model_entry
+from lora_studio.engine.hub.account import to_model_entry
 from lora_studio.engine.model import from_gguf, gguf_header
 from lora_studio.engine.model import scan as model_scan
 from tests.engine.conftest import TinyModel

@@ -19,7 +19,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Channel, Inbox
 

@@ -18,7 +18,7 @@ _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _STEPS = """
 import contextlib, json, resource, sys
 import psutil, torch
-from lora_studio.engine.runtime.cpu_allocator import keep_freed_memory
+from lora_studio.engine.runtime.torch_settings import keep_freed_memory
 
 def step():
     tensors = [torch.ones(1 << 20) for _ in range(64)] + [torch.ones(1 << 24)]

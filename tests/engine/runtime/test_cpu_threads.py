@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.engine.runtime import cpu_threads, llama_cpp
-from lora_studio.engine.runtime.cpu_threads import ThreadChoice
+from lora_studio.engine.runtime import llama_cpp, torch_settings
+from lora_studio.engine.runtime.torch_settings import ThreadChoice
 from tests.helpers.runs.jobs import RecordingChannel, make_job
 
 
@@ -35,7 +35,7 @@ def test_threads_use_the_idle_cores(
     threads: int | None,
     is_passive: bool,
 ) -> None:
-    choice = cpu_threads.choose_threads(cores, allowed, busy, sustained)
+    choice = torch_settings.choose_threads(cores, allowed, busy, sustained)
     assert (choice.threads, choice.is_passive) == (threads, is_passive)
     assert (choice.describe() is None) == (threads is None)
 
@@ -66,15 +66,15 @@ def test_quota_of_a_cgroup_is_read(
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(content + "\n")
     (tmp_path / "own").write_text(own)
-    assert cpu_threads.read_quota(tmp_path / "groups", tmp_path / "own") == quota
+    assert torch_settings.read_quota(tmp_path / "groups", tmp_path / "own") == quota
 
 
 def test_cores_without_cgroups_are_those_of_the_affinity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cpu_threads.read_quota(tmp_path, tmp_path / "missing") is None
-    monkeypatch.setattr(cpu_threads, "read_quota", lambda: 1.5)
-    assert cpu_threads.count_cores() == 1
+    assert torch_settings.read_quota(tmp_path, tmp_path / "missing") is None
+    monkeypatch.setattr(torch_settings, "read_quota", lambda: 1.5)
+    assert torch_settings.count_cores() == 1
 
 
 @pytest.fixture
@@ -83,16 +83,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    monkeypatch.setattr(cpu_threads, "count_cores", lambda: 2)
-    monkeypatch.setattr(cpu_threads, "measure_busy_cores", lambda: 1.6)
-    monkeypatch.setattr(cpu_threads, "read_load", lambda _: 2.0)
-    monkeypatch.setattr(cpu_threads, "_get_allowed_cores", lambda: {0, 1})
+    monkeypatch.setattr(torch_settings, "count_cores", lambda: 2)
+    monkeypatch.setattr(torch_settings, "measure_busy_cores", lambda: 1.6)
+    monkeypatch.setattr(torch_settings, "read_load", lambda _: 2.0)
+    monkeypatch.setattr(torch_settings, "_get_allowed_cores", lambda: {0, 1})
     return monkeypatch
 
 
 def test_busy_machine_limits_the_process_and_says_so(environment: pytest.MonkeyPatch) -> None:
     channel = RecordingChannel()
-    cpu_threads.choose_for_job(make_job(channel))
+    torch_settings.choose_for_job(make_job(channel))
     assert os.environ["OMP_NUM_THREADS"] == "1"
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
     assert "Computing with 1 thread: other programs use 1.6 of 2" in str(channel.events[-1].text)
@@ -100,7 +100,7 @@ def test_busy_machine_limits_the_process_and_says_so(environment: pytest.MonkeyP
 
 
 def test_resumed_job_keeps_its_threads(environment: pytest.MonkeyPatch) -> None:
-    cpu_threads.choose_for_job(make_job(), threads=2)
+    torch_settings.choose_for_job(make_job(), threads=2)
     assert os.environ["OMP_NUM_THREADS"] == "2"
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
     environment.undo()
@@ -116,7 +116,7 @@ def test_llama_cpp_uses_the_processors_it_may_run_on(environment: pytest.MonkeyP
 
 def test_number_that_the_user_set_is_kept(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OMP_NUM_THREADS", "7")
-    cpu_threads.choose_for_job(make_job())
+    torch_settings.choose_for_job(make_job())
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OMP_WAIT_POLICY" not in os.environ
     environment.undo()

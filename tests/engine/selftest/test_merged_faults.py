@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core.model.weight_index import INDEX
+from lora_studio.core.model.folders import INDEX
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge

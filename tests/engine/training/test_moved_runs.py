@@ -13,7 +13,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.runtime import pinned_folder
+from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import Flags
 from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
 from tests.helpers.runs.jobs import handle, train
@@ -93,7 +93,7 @@ def test_training_leaves_no_ghost_without_descriptors(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pinned_folder, "DESCRIPTORS", tmp_path / "missing")
+    monkeypatch.setattr(disk, "DESCRIPTORS", tmp_path / "missing")
     monkeypatch.setattr("lora_studio.engine.runtime.channel.FOLDER_INTERVAL", 0.0)
     run, target = start(save_every=2), tmp_path / "renamed"
     trained = train(run, Mover(run, target, events.StepDone))

@@ -11,7 +11,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
-from lora_studio.core.system import amdgpu
+from lora_studio.core.system import nvml as nvml_module
 from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.frame.device_gauges import (
     DeviceGauges,
@@ -146,7 +146,7 @@ def test_radeon_is_sampled_through_sysfs(qtbot: QtBot, tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
     (tmp_path / "card2" / "device").mkdir(parents=True)  # another driver's
-    gpus = read_amd_gpus(amdgpu.list_folders(tmp_path))
+    gpus = read_amd_gpus(nvml_module.list_folders(tmp_path))
     view = GaugesView()
     qtbot.addWidget(view)
     view.show_device(DEVICE.model_copy(update={"title": "AMD Radeon RX 7900 XTX"}))

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.core.help import licenses
+from lora_studio.core.help import diagnostics
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
 from lora_studio.gui.help import palette_entries
@@ -183,10 +183,10 @@ def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) 
 
 
 def test_licenses_cover_runtime_dependencies_only() -> None:
-    names = {package.name.lower() for package in licenses.list_packages()}
+    names = {package.name.lower() for package in diagnostics.list_packages()}
     assert {"lora-studio", "pydantic", "typer"} <= names
     assert "pytest-qt" not in names
-    assert licenses.list_packages("no-such-package") == []
+    assert diagnostics.list_packages("no-such-package") == []
 
 
 # --- problems -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.help import topics
+from lora_studio.core.help import diagnostics
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import list_facts
@@ -17,20 +17,22 @@ from lora_studio.gui.widgets.docs_viewer import DocsViewer
 
 def read_sections() -> dict[str, str]:
     """Return the text of each topic without its heading."""
-    _, *sections = topics.read_text().split("\n## ")
-    return {topics.slugify(text.partition("\n")[0]): text.partition("\n")[2] for text in sections}
+    _, *sections = diagnostics.read_text().split("\n## ")
+    return {
+        diagnostics.slugify(text.partition("\n")[0]): text.partition("\n")[2] for text in sections
+    }
 
 
 @pytest.mark.parametrize("step", SPECS)
 def test_every_field_has_a_help_section(step: str) -> None:
-    known = topics.list_topics()
+    known = diagnostics.list_topics()
     unexplained = [x.name for x in list_facts(SPECS[step]) if x.help_topic not in known]
     assert unexplained == []
 
 
 def test_help_sections_are_filled_and_have_unique_topics() -> None:
-    headings = [line for line in topics.read_text().splitlines() if line.startswith("## ")]
-    assert len(headings) == len(topics.list_topics())
+    headings = [line for line in diagnostics.read_text().splitlines() if line.startswith("## ")]
+    assert len(headings) == len(diagnostics.list_topics())
     assert all(len(text) > 80 for text in read_sections().values())
 
 

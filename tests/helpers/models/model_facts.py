@@ -11,9 +11,9 @@ import numpy as np
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
 from lora_studio.core.model.shape import ModelShape
-from lora_studio.core.network import connections, record
+from lora_studio.core.network import connections
+from lora_studio.core.network.connections import Contact, ContactRecord
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.network.record import Contact, ContactRecord
 from lora_studio.core.protocol import events
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -229,7 +229,7 @@ def record_contacts() -> None:
         ("127.0.0.1", 11434, Purpose.OLLAMA, 1_900_000_000, 12_000),
         ("api.wandb.ai", 443, Purpose.WANDB, None, None),
     )
-    record.write_record(
+    connections.write_record(
         ContactRecord(
             session=connections.get_session(),
             pid=1,

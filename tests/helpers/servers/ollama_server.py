@@ -23,7 +23,7 @@ from typing import Any
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
-from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
+from lora_studio.engine.runtime.llama_cpp import EmbeddingLlama
 from tests.helpers.servers.ollama_rules import DEFAULT_TEMPLATE, Created, Rules, quote
 from tests.helpers.servers.ports import run_server
 

@@ -27,7 +27,7 @@ from lora_studio.core.dataset.formats.mapping import fill_slots, list_columns
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder
 from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.quality.keys import (
     describe_shape,
@@ -47,7 +47,7 @@ from lora_studio.engine.dataset.rows import mixture, scan_cache
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
-from lora_studio.engine.runtime import cpu_threads, disk, process_pool
+from lora_studio.engine.runtime import disk, process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
@@ -360,7 +360,7 @@ def _iter_results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
 ) -> Iterator[RowFacts]:
     """Yield the facts of each piece in order, from several processes for many rows."""
-    cores = min(cpu_threads.count_cores(), _MOST_PROCESSES)
+    cores = min(torch_settings.count_cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
         return (work.read(piece, job.check) for piece in pieces)
     return process_pool.map_in_processes(work.read, pieces, cores, job)

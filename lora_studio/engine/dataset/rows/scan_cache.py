@@ -14,9 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.runtime import disk
 

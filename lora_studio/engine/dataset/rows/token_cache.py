@@ -40,10 +40,10 @@ from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_rea
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.dataset.rows.token_table import SIDES, SkippedRow, TokenTable, dump_rated
-from lora_studio.engine.runtime import cpu_threads, process_pool
+from lora_studio.engine.runtime import process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.source_digest import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 
 #: Rows of a chunk and of a batch within it, and tokens in memory before they are written.
@@ -329,11 +329,11 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
     """Write all chunks of a part, then `about.json`."""
     begins = range(0, max(len(work.part), 1), work.rows)
     results: list[_Result] = []
-    if len(work.part) < MANY or cpu_threads.count_cores() == 1:
+    if len(work.part) < MANY or torch_settings.count_cores() == 1:
         results += (work.chunk(begin, job, done + begin, total) for begin in begins)
     else:
         job.report_progress(_STAGE, done, total, "rows")
-        count = min(cpu_threads.count_cores(), len(begins))
+        count = min(torch_settings.count_cores(), len(begins))
         modules = (__name__, type(work.tokenizer).__module__)
         for result in process_pool.map_in_processes(
             work.chunk, begins, count, job, preload=modules, helping=True

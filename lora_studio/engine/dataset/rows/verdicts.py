@@ -21,10 +21,10 @@ from lora_studio.engine.dataset.files.blocks import parse_values
 from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
-from lora_studio.engine.runtime import cpu_threads, process_pool
+from lora_studio.engine.runtime import process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.source_digest import get_source_digest
 
 #: Rows from which several processes are used; each needs half a second and 60 MB to start.
 _MANY = 20_000
@@ -152,7 +152,7 @@ def _iter_results(
 ) -> Iterator[tuple[NDArray[np.int32], list[SkipReason]]]:
     """Yield codes and reasons of every batch in order, from several processes for many rows."""
     batches = range(len(work.store.facts.batches))
-    cores = min(cpu_threads.count_cores(), _MOST_PROCESSES)
+    cores = min(torch_settings.count_cores(), _MOST_PROCESSES)
     if len(work.store) < _MANY or cores < 2 or work.format is None:
         return map(work.judge, batches)
     return process_pool.map_in_processes(work.judge, batches, cores, job)

@@ -32,8 +32,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.locks import FileLock
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.export.gguf import direct_gguf, imatrix, quantizer, run_source
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf

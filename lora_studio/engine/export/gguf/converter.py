@@ -20,8 +20,8 @@ from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.converter_architectures import is_convertible
 from lora_studio.engine.runtime.disk import find_program_disk_problem
+from lora_studio.engine.runtime.fast_imports import is_convertible
 
 _CONVERTING = text("converting to GGUF")
 #: What the converter does for a vocabulary alone, an outline, a comparison, and a recipe.

@@ -26,8 +26,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import write_atomic, write_file
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder, write_atomic, write_file
 from lora_studio.engine.lora import adapter_files as adapters
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import merge as merging

@@ -12,7 +12,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import direct_gguf
-from lora_studio.engine.merging import prequantized
+from lora_studio.engine.merging import model_files
 from lora_studio.engine.merging.plan import NeedsPeftError
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -47,7 +47,7 @@ def choose_sources(
     if run.has_merged and project.export.convert_from == "auto":
         job.emit(events.Log(text=_ROUNDED))
     recipe = direct_gguf.plan_direct_merge(run, project, job)
-    if problem := prequantized.dequantization_warning(recipe.base):
+    if problem := model_files.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
     def whole(scratch: Path, reason: Text) -> direct_gguf.TensorSource:

@@ -12,7 +12,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.ollama import VectorProof
+from lora_studio.core.protocol.export import VectorProof
 from lora_studio.core.runs import heldout, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -26,8 +26,7 @@ from lora_studio.engine.export.ollama.client import (
     translate_ollama_errors,
 )
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama_cpp import BATCH
-from lora_studio.engine.runtime.llama_embeddings import EmbeddingLlama
+from lora_studio.engine.runtime.llama_cpp import BATCH, EmbeddingLlama
 
 _WHERE = Where(step="export", field="ollama_host")
 

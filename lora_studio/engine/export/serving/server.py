@@ -25,14 +25,14 @@ from lora_studio.core.messages import listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedAdapter
+from lora_studio.core.protocol.chat import ServedAdapter
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system import paths
+from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.foreign_files import open_regular
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf

@@ -23,14 +23,13 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import batch_by_length
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.source_digest import get_source_digest
+from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.frozen_models.unique_rows import (

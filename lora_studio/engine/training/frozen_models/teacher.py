@@ -26,9 +26,8 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.core.system.files import write_atomic
+from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
-from lora_studio.core.system.mounts import create_folder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
@@ -42,7 +41,7 @@ from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.source_digest import get_source_digest
+from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.tokenizer_match import require_same_tokens

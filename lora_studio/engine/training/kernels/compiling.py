@@ -16,7 +16,7 @@ import torch
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import events
-from lora_studio.core.system import build_tools
+from lora_studio.core.system import programs
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -66,7 +66,7 @@ def compile_if_faster(
 
 def set_compiled(model: torch.nn.Module, *, enabled: bool) -> None:
     """Compile the feed-forward parts on their next use, for any number of tokens; or undo that."""
-    build_tools.set_compile_caches()
+    programs.set_compile_caches()
     for part in _feed_forward_parts(model):
         if enabled and part._compiled_call_impl is None:
             part.compile(dynamic=True)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.system import build_tools
+from lora_studio.core.system import programs
 from lora_studio.engine.training.kernels.elementwise import Gate
 
 #: The name in manifests.
@@ -83,7 +83,7 @@ class _Kernel:
         if len(inputs[0]) == 1:
             return self._function(*inputs)
         if self._compiled is None:
-            build_tools.set_compile_caches()
+            programs.set_compile_caches()
             options: dict[str, Any] = {"compile_threads": 1}
             self._compiled = torch.compile(self._function, dynamic=False, options=options)
         for value in inputs[: self._count]:

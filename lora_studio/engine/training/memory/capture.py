@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from lora_studio.core.messages import Text, text
-from lora_studio.engine.runtime import cpu_allocator, failures
+from lora_studio.engine.runtime import failures, torch_settings
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    cpu_allocator.trim_freed_memory()
+    torch_settings.trim_freed_memory()
 
 
 def _get_device_note() -> Text:

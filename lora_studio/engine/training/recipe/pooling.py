@@ -10,12 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.model.pooling import (
-    MODULES,
-    POOLING_CONFIG,
-    list_pooling_modes,
-    read_pooling,
-)
+from lora_studio.core.model.folders import MODULES, POOLING_CONFIG, list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.embedding import Pooling, PoolingChoice
 from lora_studio.engine.backends.backend import EmbeddingOutput

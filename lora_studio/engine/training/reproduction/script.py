@@ -40,7 +40,7 @@ from lora_studio.core.system.files import (
     write_file,
 )
 from lora_studio.core.system.foreign_files import NamingFile
-from lora_studio.core.system.packages import resolve_closure
+from lora_studio.core.system.programs import resolve_closure
 from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, miss

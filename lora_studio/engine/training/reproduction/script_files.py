@@ -8,9 +8,8 @@ from pathlib import Path
 
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.damaged_files import raise_unless_damaged
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.system.foreign_files import raise_unless_damaged, read_text
 
 
 def is_complete(run: RunFolder) -> bool:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QHeaderView, QSpinBox, QTableWidget, QTableWidgetI
 
 from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.benchmarks import BenchmarkInfo
+from lora_studio.core.protocol.evaluation import BenchmarkInfo
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.language import mark, tr

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, report, summary, tables
 from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
 from lora_studio.core.evaluation.results import EvaluationResults
@@ -427,7 +427,7 @@ class EvaluationPage(AppPage):
 
 def _format_evaluation(folder: EvaluationFolder) -> str:
     """Return when an evaluation was started, which is its name."""
-    return timestamps.format_run_name(f"{folder.path.name[:15]}-x").partition(" ·")[0]
+    return formatting.format_run_name(f"{folder.path.name[:15]}-x").partition(" ·")[0]
 
 
 _MOST = 30

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.ollama import VectorProof
+from lora_studio.core.protocol.export import VectorProof
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.templates.server.prompt_proof import PromptProof
 from lora_studio.gui.language import tr, tr_n

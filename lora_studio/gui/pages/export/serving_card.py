@@ -9,11 +9,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QMenu, QSpinBox, QToolButton, QWidget
 
-from lora_studio.core import serving, timestamps
+from lora_studio.core import formatting, serving
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs import speakers
 from lora_studio.core.serving import RunOption
 from lora_studio.gui.controls.weight_editor import WeightEditor
@@ -229,7 +229,7 @@ class ServingCard(Card):
         if self.ready is not None:
             role = "ok"
             address, served = serving.get_api_address(self.ready), Path(self.ready.file).name
-            if names := [timestamps.format_run_name(each.name) for each in self.ready.adapters]:
+            if names := [formatting.format_run_name(each.name) for each in self.ready.adapters]:
                 served = tr("base model with {adapters}").format(adapters=", ".join(names))
             status = tr("✓ Ready at {address}, serving {model}").format(
                 address=address, model=served

@@ -36,8 +36,7 @@ from lora_studio.core import formatting
 from lora_studio.core.memory import model_fit
 from lora_studio.core.memory.model_fit import ModelFit
 from lora_studio.core.messages import text
-from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelOutline
-from lora_studio.core.model.recommended import RECOMMENDED
+from lora_studio.core.model.catalog import RECOMMENDED, ModelEntry, ModelLocation, ModelOutline
 from lora_studio.core.model.spec import (
     BUILTIN_BYTES,
     BUILTIN_FILE_TYPE,

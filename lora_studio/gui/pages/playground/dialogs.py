@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import chat, formatting, playground, timestamps
+from lora_studio.core import chat, formatting, playground
 from lora_studio.core.playground import Vote
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import describe_os_error, write_atomic
@@ -189,4 +189,4 @@ class PlaygroundDialogs(QObject):
 
 def _format_speaker_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
-    return " + ".join(localize(timestamps.format_run_name(part)) for part in name.split(" + "))
+    return " + ".join(localize(formatting.format_run_name(part)) for part in name.split(" + "))

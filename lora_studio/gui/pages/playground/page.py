@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import chat, formatting, playground, timestamps
+from lora_studio.core import chat, formatting, playground
 from lora_studio.core.chat import AdapterSpeaker, AnySpeaker
 from lora_studio.core.playground import COLUMNS, Conversation
 from lora_studio.core.protocol import commands, events
@@ -491,7 +491,7 @@ class HistoryMenu(QMenu):
         """List the conversations and check the current one."""
         self.clear()
         for each in conversations[:_MAX_LISTED]:
-            when = timestamps.format_short_time(each.created)
+            when = formatting.format_short_time(each.created)
             action = self.addAction(f"{each.title or '…'}    {when}".replace("&", "&&"))
             action.setCheckable(True)
             action.setChecked(each.id == current.id)

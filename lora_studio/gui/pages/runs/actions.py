@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import formatting
 from lora_studio.core.memory import estimate
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.core.project import linked_settings, run_consent
+from lora_studio.core.project import presets, run_consent
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.runs import copies, grid_search
@@ -543,7 +543,7 @@ class GridDialog(Dialog):
     def _describe_total(self, count: int) -> str:
         lines = [self._describe_time(count)]
         names = {editor.name for editor in (self.first, self.second)}
-        ratio = linked_settings.get_ratio(self._state.get, ("lora", "rank"))
+        ratio = presets.get_ratio(self._state.get, ("lora", "rank"))
         if "lora.rank" in names and "lora.alpha" not in names and ratio is not None:
             lines.append(
                 tr("Alpha stays {ratio} × rank.").format(

@@ -20,15 +20,14 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QPushButton, QVBoxLayout, 
 
 from lora_studio import __version__
 from lora_studio.client import network_report, worker
-from lora_studio.core import formatting, timestamps
-from lora_studio.core.network import connections, record
+from lora_studio.core import formatting
+from lora_studio.core.network import connections
+from lora_studio.core.network.connections import Contact
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
-from lora_studio.core.network.record import Contact
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import consent, offline, paths
-from lora_studio.core.system.files import describe_os_error
-from lora_studio.core.system.mounts import create_folder
+from lora_studio.core.system.files import create_folder, describe_os_error
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import LineEdit, name_control
 from lora_studio.gui.jobs.hub_account import HubAccount
@@ -56,8 +55,7 @@ from lora_studio.gui.widgets.fact_list import align_at_top
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.tooltips import plain_tip
 from lora_studio.setup import engines, folders
-from lora_studio.setup.engines import Engine
-from lora_studio.setup.removal import measure_folder
+from lora_studio.setup.engines import Engine, measure_folder
 
 #: Maximum width of both columns together, in pixels; longer lines are hard to read.
 _WIDTH = 1520
@@ -306,7 +304,7 @@ class TrustedCodeCard(Card):
 
 def _format_day(entry: dict[str, Any]) -> str:
     try:
-        return timestamps.format_day(
+        return formatting.format_day(
             datetime.fromisoformat(str(entry["trusted"])).date().isoformat()
         )
     except (KeyError, ValueError):
@@ -717,7 +715,7 @@ class NetworkCard(Card):
 
     def _clear(self) -> None:
         try:
-            record.clear_records()
+            connections.clear_records()
         except OSError as error:
             self.failed.emit(describe_os_error(error))
         self.refresh()
@@ -772,7 +770,7 @@ def _format_contact(contact: Contact) -> tuple[str, str, str, str]:
         host,
         localize(TITLES[contact.purpose]),
         " / ".join(network_report.format_bytes(contact)),
-        timestamps.format_short_time(contact.last),
+        formatting.format_short_time(contact.last),
     )
 
 

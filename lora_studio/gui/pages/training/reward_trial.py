@@ -17,7 +17,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.rewards import TRIED_ROWS, TriedAnswer
+from lora_studio.core.protocol.training import TRIED_ROWS, TriedAnswer
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.serving import ServedRun
+from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import converter

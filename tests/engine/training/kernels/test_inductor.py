@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPTJConfig
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.system import build_tools, paths
+from lora_studio.core.system import paths, programs
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.kernels import fused, inductor
@@ -110,7 +110,7 @@ def test_missing_build_tool_is_named_and_layers_fused_without(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
-    monkeypatch.setattr(build_tools, "find_missing_cpu_build_tool", lambda: missing)
+    monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: missing)
     scorer, logs = test_record.create_scorer(tiny, tmp_path, None)
     assert [log for log in logs if "apt install" in log and "on this CPU is faster" in log]
     assert scorer.library is None
@@ -162,7 +162,7 @@ def test_training_that_resumes_on_a_gpu_compiles_nothing(
     record = test_record.create_scorer(tiny, tmp_path / "a", None)[0].record.to_manifest()
     record["fused"]["kinds"] = [*record["fused"]["kinds"], "inductor_norms"]
     monkeypatch.setattr(inductor, "is_possible", lambda _: False)
-    monkeypatch.setattr(build_tools, "find_missing_cpu_build_tool", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: pytest.fail("asked"))
     scorer, logs = test_record.create_scorer(tiny, tmp_path / "b", record)
     assert scorer.library is None
     assert any("aren't available now" in log for log in logs)
@@ -191,6 +191,6 @@ def test_layers_are_compiled_where_that_pays(
 def test_compiled_code_is_kept_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("UNSLOTH_COMPILE_LOCATION", "elsewhere")
-    build_tools.set_compile_caches()
+    programs.set_compile_caches()
     assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(paths.get_cache_folder())
     assert os.environ["UNSLOTH_COMPILE_LOCATION"] == "elsewhere"

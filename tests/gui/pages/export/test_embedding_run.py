@@ -6,7 +6,7 @@ from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.ollama import VectorProof
+from lora_studio.core.protocol.export import VectorProof
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.project.state import ProjectState

@@ -11,11 +11,11 @@ from PySide6.QtCore import QLocale
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import serving, timestamps
+from lora_studio.core import formatting, serving
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, warning
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.serving import ServedAdapter
+from lora_studio.core.protocol.chat import ServedAdapter
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.export.serving_card import ServingCard
@@ -128,9 +128,9 @@ def german_dates() -> Iterator[None]:
     english = [
         QLocale("en").standaloneMonthName(n, QLocale.FormatType.ShortFormat) for n in range(1, 13)
     ]
-    timestamps.set_date_names(["M"] * 9 + ["Okt", "M", "M"], "{day}. {month}")
+    formatting.set_date_names(["M"] * 9 + ["Okt", "M", "M"], "{day}. {month}")
     yield
-    timestamps.set_date_names(english, "{day} {month}")
+    formatting.set_date_names(english, "{day} {month}")
 
 
 @pytest.mark.usefixtures("german_dates")

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.messages import text
-from lora_studio.core.model.recommended import RECOMMENDED
+from lora_studio.core.model.catalog import RECOMMENDED
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline

@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import timestamps
+from lora_studio.core import formatting
 from lora_studio.core.chat import (
     AdapterSpeaker,
     GgufSpeaker,
@@ -262,7 +262,7 @@ def test_adapter_weights_are_blended_by_slider(
     menu.fill()
     popup = menu.findChild(QMenu, options=Qt.FindChildOption.FindDirectChildrenOnly)
     names = [action.text() for action in popup.actions()]
-    assert names[:2] == ["Base model", timestamps.format_run_name(run.path.name)]
+    assert names[:2] == ["Base model", formatting.format_run_name(run.path.name)]
     page.controller.choose(1, AdapterSpeaker())
     assert not blend.isVisible()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.network import connections, record
+from lora_studio.core.network import connections
+from lora_studio.core.network.connections import Contact, ContactRecord
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.network.record import Contact, ContactRecord
 from lora_studio.core.system import offline
 from lora_studio.gui.pages.settings.page import NetworkCard
 
@@ -28,7 +28,7 @@ def write(session: str, host: str, received: int | None) -> None:
         host=host, port=443, purpose=Purpose.MODEL_DOWNLOAD, connections=1, sent=received,
         received=received, first=time.time(), last=time.time(),
     )  # fmt: skip
-    record.write_record(
+    connections.write_record(
         ContactRecord(session=session, pid=1, started=time.time(), contacts=(contact,))
     )
 
@@ -67,7 +67,7 @@ def test_record_is_deleted(qtbot: QtBot) -> None:
     card = NetworkCard()
     qtbot.addWidget(card)
     card.clear_button.click()
-    assert record.read_records() == []
+    assert connections.read_records() == []
     assert not card.none.isHidden()
 
 

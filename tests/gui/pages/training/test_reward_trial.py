@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import warning
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.rewards import TriedAnswer
+from lora_studio.core.protocol.training import TriedAnswer
 from lora_studio.gui.pages.training.reward_trial import RewardTrial
 from lora_studio.gui.project.state import ProjectState
 
