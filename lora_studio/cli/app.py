@@ -38,7 +38,7 @@ from lora_studio.core.system.paths import expand_home
 #: The commands and groups of other modules: module and attribute. A module is imported when its command
 #: runs or is described: importing all takes as long as inspecting a small file.
 _LAZY = {
-    "new": ("new", "new"),
+    "new": ("app", "new"),
     "estimate": ("estimate", "estimate_"),
     "rewards": ("data.rewards", "rewards"),
     "chat": ("chat", "chat"),
@@ -53,14 +53,14 @@ _LAZY = {
     "doctor": ("diagnostics", "doctor"),
     "diagnostics": ("diagnostics", "diagnostics_"),
     "benchmarks": ("evaluate", "benchmarks"),
-    "network": ("network", "network"),
+    "network": ("diagnostics", "network"),
     "runs": ("runs", "runs"),
     "import": ("adapters", "import_"),
     "template": ("template", "app"),
     "ollama": ("ollama", "app"),
     "adapters": ("adapters", "app"),
     "data": ("data.app", "app"),
-    "queue": ("queue", "app"),
+    "queue": ("runs", "app"),
     "demo": ("demos.demo", "demo"),
     "model": ("model", "app"),
     "engine": ("engine", "app"),
