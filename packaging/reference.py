@@ -1,7 +1,6 @@
 """Generate the reference pages from the source: `python packaging/reference.py`.
 
-settings.md lists the settings that the specs declare, errors.md every problem that the source can raise,
-limits.md every bound on files and answers of others.
+settings.md lists the settings that the specs declare, errors.md every problem that the source can raise.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.formatting import format_size
-from lora_studio.core.limits import LIMITS, InputLimit
 from lora_studio.core.problems import STEPS
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import FieldFacts, list_facts
@@ -59,42 +56,6 @@ def settings_page() -> str:
         lines.append("|---|---|---|---|")
         lines += [_row(step, fact) for fact in list_facts(SPECS[step])]
     return "\n".join(lines) + "\n"
-
-
-def limits_page() -> str:
-    """Return the table of all bounds on what others prepared, by what they are about."""
-    lines = [
-        "# Limits",
-        "",
-        _MADE,
-        "",
-        "Projects, datasets, models, adapters, and templates may come from anybody. LoRA Studio reads them "
-        "within these limits, so that no file can use up the memory or time of your computer. A row beyond a "
-        "limit is skipped with its number; a file beyond one is refused with a message that names it.",
-        "",
-        "`LORA_STUDIO_READER_MEMORY` sets the memory that reading may use, in bytes.",
-    ]
-    for group in dict.fromkeys(limit.group for limit in LIMITS):
-        lines += ["", f"## {group}", "", "| what | limit | why |", "|---|---|---|"]
-        lines += [
-            f"| {limit.subject} | {_value(limit)} | {limit.reason} |"
-            for limit in LIMITS
-            if limit.group == group
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _value(limit: InputLimit) -> str:
-    match limit.unit:
-        case "bytes":
-            return format_size(limit.value)
-        case "seconds":
-            return f"{limit.value:g} s"
-        case "times":
-            return f"{limit.value:,} times"
-        case "items":
-            return f"{limit.value:,.0f}"
-    return f"{limit.value:,} {limit.unit}"
 
 
 def _row(step: str, fact: FieldFacts) -> str:
@@ -239,7 +200,6 @@ def _text(node: ast.expr) -> str:
 PAGES: dict[str, Any] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
-    "limits.md": limits_page,
 }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import limits
 from lora_studio.core.network.purposes import Purpose
 from tests.helpers.source_calls import find_calls, find_calls_in, find_imports
 
@@ -439,12 +438,6 @@ def test_bounds_on_foreign_input_are_in_one_table(trees: dict[str, ast.Module]) 
         if target.id not in OTHER_BOUNDS
     ]
     assert elsewhere == []
-
-
-def test_each_limit_has_a_subject_unit_and_reason() -> None:
-    subjects = [limit.subject for limit in limits.LIMITS]
-    assert len(set(subjects)) == len(subjects)
-    assert all(limit.value > 0 and limit.reason.endswith(".") for limit in limits.LIMITS)
 
 
 def test_each_limit_is_used(trees: dict[str, ast.Module]) -> None:

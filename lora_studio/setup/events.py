@@ -79,20 +79,3 @@ _UNION: LazyUnion[Event] = LazyUnion(Event)
 def parse(line: str | bytes) -> Event:
     """Return the event in one JSON line; raises pydantic.ValidationError."""
     return _UNION.parse(line)
-
-
-__all__ = [
-    "Cancelled",
-    "Done",
-    "Ending",
-    "EngineReady",
-    "Event",
-    "Failed",
-    "Log",
-    "MachineFound",
-    "Progress",
-    "SetupPlanned",
-    "Warned",
-    "WheelhouseReady",
-    "parse",
-]  # fmt: skip

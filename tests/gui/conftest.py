@@ -133,8 +133,7 @@ def project_folder(tmp_path: Path) -> Path:
     (folder / "model" / "config.json").write_text("{}")
     (folder / "rows.jsonl").write_text('{"instruction": "Hi", "output": "Hello"}\n')
     (folder / "support bot.lorastudio").write_text(
-        'schema_version = 1\nname = "support bot"\n'
-        '[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
+        'name = "support bot"\n[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
     )
     accept_project(project.load(folder))
     return folder

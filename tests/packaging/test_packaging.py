@@ -37,7 +37,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "errors.md", "limits.md"])
+@pytest.mark.parametrize("page", ["settings.md", "errors.md"])
 def test_reference_pages_are_up_to_date(page: str) -> None:
     generated = load("reference").PAGES[page]()
     written = (PACKAGING / "docs" / page).read_text("utf-8")
@@ -65,9 +65,7 @@ def test_commands_in_the_documentation_exist() -> None:
     known = dict(load("man_page").commands_under(typer.main.get_command(app), "lora-studio"))
     pages = [PACKAGING.parent / "README.md", *(PACKAGING / "docs").glob("*.md")]
     texts = [
-        page.read_text("utf-8")
-        for page in pages
-        if page.name not in ("settings.md", "errors.md", "limits.md")
+        page.read_text("utf-8") for page in pages if page.name not in ("settings.md", "errors.md")
     ]
     written = re.findall(r"lora-studio((?: +(?:[a-z]+|--[a-z-]+|[A-Z]+)\b)+)", "\n".join(texts))
     tried = 0

@@ -1,1 +1,1 @@
-"""Project files: the six specs as a draft or frozen, with migrations, checks and presets."""
+"""Project files: the six specs as a draft or frozen, with checks and presets."""

@@ -24,7 +24,6 @@ from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.model.spec import ModelSpec, classify_source, is_local_source
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.problems import error as problem_of
-from lora_studio.core.project import migrations
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.rewards.spec import resolve_reward
 from lora_studio.core.spec import FieldFacts, Spec, get_facts
@@ -36,6 +35,9 @@ from lora_studio.core.system.files import (
 )
 from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.training.spec import TrainingSpec
+
+#: Version of the format of project files.
+FORMAT_VERSION = 3
 
 SUFFIX = ".lorastudio"
 
@@ -370,8 +372,8 @@ def _is_local(source: str, folder: Path) -> bool:
 
 def _fill(draft: Draft, document: dict[str, Any]) -> None:
     """Fill the draft from a parsed document; each value that doesn't fit becomes a problem."""
-    version = document.pop("schema_version", migrations.CURRENT_VERSION)
-    if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
+    version = document.pop("schema_version", FORMAT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         draft.read_only = problem_of(
             "project.newer",
             "The project was saved by a newer version of LoRA Studio (format {version}; this version "
@@ -379,11 +381,9 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
             "Update LoRA Studio, or save the project under another name.",
             where=Where(file=str(draft.path)),
             version=str(version),
-            known=migrations.CURRENT_VERSION,
+            known=FORMAT_VERSION,
         )
         draft.loaded_problems.append(draft.read_only)
-    else:
-        document = migrations.migrate(document, version)
     name = document.pop("name", draft.name)
     draft.name = name if isinstance(name, str) and name.strip() else draft.name
     for key, value in document.items():
@@ -423,7 +423,7 @@ def _dump(
     name: str, values: dict[Step, dict[str, Any]], extras: dict[str, Any] | None = None
 ) -> str:
     document = tomlkit.document()
-    document["schema_version"] = migrations.CURRENT_VERSION
+    document["schema_version"] = FORMAT_VERSION
     document["name"] = name
     document.update(extras or {})
     for step in STEPS:

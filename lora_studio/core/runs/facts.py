@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from lora_studio.core.lora.starting_adapter import writes_text
 from lora_studio.core.messages import NO_TEXT, Template, Text, counted, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
-from lora_studio.core.project import migrations
-from lora_studio.core.project.project import SPECS
+from lora_studio.core.project.project import FORMAT_VERSION, SPECS
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import EVENTS_START
@@ -82,10 +81,9 @@ def read_frozen_settings(run: RunFolder) -> FrozenSettings:
         ) from None
     except ValueError as error:
         raise _unreadable_error("project.toml is damaged: {reason}.", reason=str(error)) from None
-    version = document.pop("schema_version", migrations.CURRENT_VERSION)
-    if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
+    version = document.pop("schema_version", FORMAT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         raise _unreadable_error("The run was created by a newer version of LoRA Studio.")
-    document = migrations.migrate(document, version)
     settings: dict[str, Any] = {}
     for step in STEPS:
         values = document.get(step, {})

@@ -15,20 +15,15 @@ from lora_studio.engine.jobs.registry import (
 )
 
 __all__ = [
-    "benchmarks",
     "chat",
-    "classification",
     "dataset",
     "evaluation",
     "export",
     "get_handler",
     "get_registered_commands",
     "handles",
-    "lora",
     "merging",
     "model",
-    "ollama",
     "run_command",
-    "serving",
     "training",
 ]

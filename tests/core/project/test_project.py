@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.problems import STEPS, ProblemError, Step
-from lora_studio.core.project import checks, migrations, project
+from lora_studio.core.project import checks, project
 from lora_studio.core.project.project import SPECS, Draft, Project
 from lora_studio.core.spec import FieldFacts, list_facts
 
@@ -240,7 +240,7 @@ def test_damaged_project_file_is_refused_by_line(
 
 def test_project_of_newer_version_opens_read_only(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
-    file.write_text(f'schema_version = {migrations.CURRENT_VERSION + 1}\nname = "x"\n')
+    file.write_text(f'schema_version = {project.FORMAT_VERSION + 1}\nname = "x"\n')
     draft = project.load(file)
     assert [p.code for p in draft.list_problems()] == ["project.newer"]
     with pytest.raises(ProblemError, match="newer version"):
@@ -320,30 +320,7 @@ def test_non_model_file_is_not_reported_as_missing_folder(tmp_path: Path) -> Non
     assert "notes.txt isn't a model file" in str(problem.what)
 
 
-def test_version_1_project_opens_with_its_file_as_source(tmp_path: Path) -> None:
-    file = tmp_path / "old.lorastudio"
-    file.write_text(
-        'schema_version = 1\nname = "old"\n[dataset]\nfile = "rows.json"\nformat = "alpaca"\n'
-        "max_length = 64\n"
-    )
-    draft = project.load(tmp_path)
-    assert draft.list_problems() == []
-    dataset = draft.freeze().dataset
-    assert [(source.path, source.format) for source in dataset.sources] == [("rows.json", "alpaca")]
-    assert dataset.max_length == 64
-
-
-@pytest.mark.parametrize(("before", "after"), [("true", "on"), ("false", "off")])
-def test_version_2_gradient_checkpointing_flag_is_migrated(
-    tmp_path: Path, before: str, after: str
-) -> None:
-    (tmp_path / "old.lorastudio").write_text(
-        f"schema_version = 2\n[training]\ngradient_checkpointing = {before}\n"
-    )
-    assert project.load(tmp_path).freeze().training.gradient_checkpointing == after
-
-
-def test_boolean_gradient_checkpointing_is_refused_in_version_3(tmp_path: Path) -> None:
+def test_boolean_gradient_checkpointing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "new.lorastudio").write_text(
         "schema_version = 3\n[training]\ngradient_checkpointing = true\n"
     )
@@ -362,9 +339,9 @@ def test_source_given_as_path_round_trips(tmp_path: Path) -> None:
 
 def test_invalid_source_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "x.lorastudio"
-    file.write_text('schema_version = 2\n[dataset]\n[[dataset.sources]]\npath = "a"\nweight = -1\n')
+    file.write_text('[dataset]\n[[dataset.sources]]\npath = "a"\nweight = -1\n')
     (problem,) = project.load(file).list_problems()
-    assert (problem.where.field, problem.where.line) == ("sources", 3)
+    assert (problem.where.field, problem.where.line) == ("sources", 2)
 
 
 def test_hub_dataset_is_distinguished_from_a_path(tmp_path: Path) -> None:
@@ -377,16 +354,6 @@ def test_hub_dataset_is_distinguished_from_a_path(tmp_path: Path) -> None:
         str(tmp_path / "data" / "rows.jsonl"),
         "other/rows",
     ]
-
-
-def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "CURRENT_VERSION", 3)
-    monkeypatch.setattr(migrations, "_STEPS", {})
-    migrations.register_migration(1)(lambda document: document | {"two": True})
-    migrations.register_migration(2)(lambda document: document | {"three": "two" in document})
-    assert migrations.migrate({"one": 1}, 1) == {"one": 1, "two": True, "three": True}
-    with pytest.raises(ValueError, match="Two migrations"):
-        migrations.register_migration(2)(lambda document: document)
 
 
 @pytest.mark.parametrize("name", ["my-model", "my-model:v2", "me/my_model:latest", "host:1/me/m"])
