@@ -94,13 +94,13 @@ PLACES: dict[str, set[str]] = {
     "csv.writer": {"core/formatting.py"},
     "csv.DictWriter": set(),
     # consent is given
-    "known_projects.accept": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
-    "run_consent.remember": {"cli/common.py", "core/runs/folder.py",
+    "access_requests.accept_requests": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
+    "access_requests.allow_requests": {"cli/common.py", "core/runs/folder.py",
                              "core/runs/step_records.py", "gui/help/commands.py"},
     "own_plans.remember": {"engine/evaluation/evaluation.py"},
     "consent.trust": {"gui/problems/consent_dialog.py"},
-    "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/run_consent.py", "engine/cluster.py"},
-    "DigestRecord": {"core/evaluation/own_plans.py", "core/project/run_consent.py"},
+    "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/access_requests.py", "engine/cluster.py"},
+    "DigestRecord": {"core/evaluation/own_plans.py", "core/project/access_requests.py"},
     # what asks for consent
     "tomlkit.parse": {"core/project/project.py"},
     "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
@@ -255,14 +255,17 @@ def test_function_is_called_only_in_its_place(
 #: modules that need no check because they only read.
 ASKED: dict[str, tuple[set[str], set[str]]] = {
     "project.load": (
-        {"known_projects.list_new", "common.ask_for_project"},
+        {"access_requests.list_new_requests", "common.ask_for_project"},
         # lists settings; the program's own; reads a run
         {"core/help/diagnostics.py", "core/project/samples.py", "core/runs/frozen_project.py"},
     ),
     "_carry_out": ({"_hold_run"}, set()),
-    "PinnedFolder": ({"run_consent.require_allowed"}, set()),
-    "train_run.follow": ({"run_consent.require_allowed"}, {"engine/worker_rank.py"}),  # of a job
-    "JudgeReward": ({"judge_consent.require_allowed"}, set()),
+    "PinnedFolder": ({"access_requests.require_run_allowed"}, set()),
+    "train_run.follow": (
+        {"access_requests.require_run_allowed"},
+        {"engine/worker_rank.py"},
+    ),  # of a job
+    "JudgeReward": ({"access_requests.require_judge_allowed"}, set()),
     "open_evaluation": ({"own_plans.require_own"}, set()),
     "create_evaluation": ({"own_plans.remember"}, set()),
     "_Evaluation": ({"_open_folder"}, set()),
@@ -309,7 +312,7 @@ def test_each_way_into_a_job_asks_for_the_run(trees: dict[str, ast.Module]) -> N
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.name == "_hold_run"
     )
-    guards = ("_require_access", "run_consent.require_allowed")
+    guards = ("_require_access", "access_requests.require_run_allowed")
     asked = sorted(
         call.lineno
         for call, name in find_calls_in(tree, hold)
@@ -500,8 +503,8 @@ VIOLATIONS = [
     "from lora_studio.core.project import project\ndef show(path):\n    return project.load(path)",
     "from lora_studio.core.project.project import load\nload('a')",
     "import tomlkit\ntomlkit.parse(content)",
-    "from lora_studio.core.project import known_projects\nknown_projects.accept(draft)",
-    "from lora_studio.core.project.run_consent import remember\nremember(run, frozen)",
+    "from lora_studio.core.project import access_requests\naccess_requests.accept_requests(draft)",
+    "from lora_studio.core.project.access_requests import allow_requests\nallow_requests(run, frozen)",
     "from lora_studio.core.system.consent import DigestRecord\nDigestRecord('runs.json')",
     "from lora_studio.core.system.consent import trust\ntrust(code)",
     "from lora_studio.engine import jobs\njobs.run_command(command, job)",
@@ -509,8 +512,8 @@ VIOLATIONS = [
     "from lora_studio.engine.training import train_run\ntrain_run.follow(run, ranks, job)",
     "from lora_studio.engine.training.train_run import train as start\nstart(run, job)",
     "from lora_studio.engine.rewards.judge import JudgeReward\nJudgeReward(name, spec, model, job)",
-    "from lora_studio.engine.rewards.judge import JudgeReward\nfrom lora_studio.core.rewards import judge_consent\n"
-    "def use(model):\n    JudgeReward(model)\n    judge_consent.require_allowed(model)",
+    "from lora_studio.engine.rewards.judge import JudgeReward\nfrom lora_studio.core.project import access_requests\n"
+    "def use(model):\n    JudgeReward(model)\n    access_requests.require_judge_allowed(model)",
     "from lora_studio.engine.servers.openai_client import connect\nconnect(model)",
     "from lora_studio.core.evaluation.own_plans import remember\nremember(plan)",
     "from lora_studio.core.evaluation import storage\ndef go_on(run):\n    return storage.open_evaluation(run, 'a')",

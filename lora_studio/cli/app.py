@@ -26,7 +26,7 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, ProblemError, Where, error
-from lora_studio.core.project import access_requests, checks, known_projects, presets, project
+from lora_studio.core.project import access_requests, checks, presets, project
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
@@ -384,7 +384,7 @@ def new(
             raise typer.Exit(headless.REFUSED)
         created = project.create(folder, draft.name, draft.values)
         # the user has typed what it asks for
-        known_projects.accept(created, access_requests.list_requests(created))
+        access_requests.accept_requests(created, access_requests.list_requests(created))
     if as_json:
         print_json({"project": str(created.path)})
     else:

@@ -21,12 +21,7 @@ from lora_studio.core import problems
 from lora_studio.core.messages import READABLE, join_sentences
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.project import (
-    access_requests,
-    judge_consent,
-    known_projects,
-    run_consent,
-)
+from lora_studio.core.project import access_requests
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands, events
@@ -173,8 +168,11 @@ def ask_for_project(draft: Draft, display: Display) -> None:
 
     Judges and code are asked for when they are used.
     """
-    judges, everything = judge_consent.list_unallowed(draft), access_requests.list_requests(draft)
-    if requests := known_projects.list_new(draft, everything):
+    judges, everything = (
+        access_requests.list_unallowed_judges(draft),
+        access_requests.list_requests(draft),
+    )
+    if requests := access_requests.list_new_requests(draft, everything):
         display.print_problem(
             warning(
                 "project.new_requests",
@@ -187,7 +185,9 @@ def ask_for_project(draft: Draft, display: Display) -> None:
         )
         asked = [request for request in requests if request not in judges]
         _require_consent(asked, str(draft.path), display)
-    known_projects.accept(draft, [request for request in everything if request not in judges])
+    access_requests.accept_requests(
+        draft, [request for request in everything if request not in judges]
+    )
 
 
 def ask_for_job(command: commands.Job | commands.Question, display: Display) -> None:
@@ -202,7 +202,7 @@ def ask_for_job(command: commands.Job | commands.Question, display: Display) -> 
 
 def ask_for_run(run: RunFolder, frozen: Project, display: Display) -> None:
     """Show what a run from elsewhere asks for, and ask; raises ProblemError."""
-    if requests := run_consent.list_unallowed(run.path, frozen):
+    if requests := access_requests.list_unallowed_of_run(run.path, frozen):
         display.print_problem(
             warning(
                 "run.new_requests",
@@ -213,7 +213,7 @@ def ask_for_run(run: RunFolder, frozen: Project, display: Display) -> None:
             )
         )
         _require_consent(requests, str(run.path), display)
-        run_consent.remember(requests)
+        access_requests.allow_requests(requests)
 
 
 def _require_consent(requests: Sequence[AccessRequest], path: str, display: Display) -> None:
@@ -221,7 +221,7 @@ def _require_consent(requests: Sequence[AccessRequest], path: str, display: Disp
 
     To type the name of a project allows its model and its data, which are only read.
     """
-    digest = run_consent.compute_digest(requests)
+    digest = access_requests.compute_run_digest(requests)
     if not requests or consent.is_trusted_here(digest):
         return
     if not display.as_json and sys.stdin.isatty() and sys.stderr.isatty():

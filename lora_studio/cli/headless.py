@@ -26,7 +26,7 @@ from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import NO_TEXT, Text, listed, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
-from lora_studio.core.project import access_requests, checks, known_projects, presets, project
+from lora_studio.core.project import access_requests, checks, presets, project
 from lora_studio.core.project.project import SETTINGS, SPECS, Draft
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands, events
@@ -72,7 +72,7 @@ def open_project(
         apply_overrides(draft, overrides, display)
         if any(override.startswith("training.rewards") for override in overrides):
             # the user has typed them
-            known_projects.accept(draft, access_requests.list_requests(draft))
+            access_requests.accept_requests(draft, access_requests.list_requests(draft))
     except ProblemError as error:
         display.print_problems(error.problems)
         return None

@@ -16,7 +16,7 @@ from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.core.project import cluster_consent, project
+from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import SPECS, Draft, Project
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands
@@ -161,7 +161,9 @@ def _dump_run(run: RunSummary) -> dict[str, Any]:
 
 def _show_consents(frozen: Project, display: Display) -> None:
     """Say what must be allowed on the cluster, before anything is written."""
-    if problem := cluster_consent.describe_consents(cluster_consent.list_consents(frozen)):
+    if problem := access_requests.describe_cluster_consents(
+        access_requests.list_cluster_consents(frozen)
+    ):
         display.print_problem(problem)
 
 

@@ -17,7 +17,7 @@ from typing import IO
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
@@ -144,7 +144,7 @@ def _follow(run: RunFolder, rank: int, count: int) -> int:
     ignore_signals()
     try:
         # Rank 0 checks its own node; consent on this one may differ.
-        run_consent.require_allowed(run.path, run.load_project())
+        access_requests.require_run_allowed(run.path, run.load_project())
         run.require_no_links()
         train_run.follow(
             run, join_launched_ranks(run, rank, count), create_silent_job(), resume=True

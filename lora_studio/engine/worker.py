@@ -22,7 +22,7 @@ from lora_studio import __version__
 from lora_studio.core.network import connections
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import guard as run_guard
 from lora_studio.core.runs import leftovers, manifest
@@ -213,7 +213,7 @@ def _hold_run(
         return
     named = RunFolder(Path(getattr(command, "run", "")))
     # Raises for a folder that is not a run, before anything is written into it.
-    run_consent.require_allowed(named.path, named.load_project())
+    access_requests.require_run_allowed(named.path, named.load_project())
     named.require_no_links()
     job.folder = PinnedFolder(named.path)
     run = RunFolder(job.folder.path)
@@ -252,7 +252,7 @@ def _require_access(command: commands.Job | commands.Question) -> None:
             frozen = run.load_project()
         except ProblemError:
             continue  # the question's own answer
-        run_consent.require_allowed(run.path, frozen)
+        access_requests.require_run_allowed(run.path, frozen)
 
 
 def _repair(run: RunFolder) -> list[Problem]:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import cluster_consent, judge_consent, run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.rewards import user_code
 from lora_studio.core.runs import cluster
@@ -86,7 +86,9 @@ def test_consent_for_the_cluster_is_named_and_given_there(
         training={"rewards": rewards, "trackers": ["wandb"]},
     )
     out = tmp_path / "out"
-    told = cluster_consent.describe_consents(cluster_consent.list_consents(run.load_project()))
+    told = access_requests.describe_cluster_consents(
+        access_requests.list_cluster_consents(run.load_project())
+    )
     assert told is not None
     for part in ("Weights & Biases", "judge.example", "score.py", "org/rows"):
         assert part in str(told.what)
@@ -102,9 +104,9 @@ def test_consent_for_the_cluster_is_named_and_given_there(
     frozen = there.load_project()
     copied, judge = frozen.training.rewards
     checks: list[Callable[[], object]] = [
-        lambda: run_consent.require_allowed(there.path, frozen),
+        lambda: access_requests.require_run_allowed(there.path, frozen),
         lambda: user_code.read_trusted_source(Path(copied.code_file)),
-        lambda: judge_consent.require_allowed(judge, "judge"),
+        lambda: access_requests.require_judge_allowed(judge, "judge"),
     ]
     for check in checks:
         with pytest.raises(ProblemError, match="haven't allowed"):
@@ -196,7 +198,9 @@ def test_model_folder_with_a_circle_is_not_copied(here: RunFolder, tmp_path: Pat
     frozen = here.load_project()
     spec = frozen.model.model_copy(update={"source": str(model)})
     here.project_file.write_text(frozen.model_copy(update={"model": spec}).to_toml())
-    run_consent.remember(run_consent.list_requests(here.path, here.load_project()))
+    access_requests.allow_requests(
+        access_requests.list_run_requests(here.path, here.load_project())
+    )
     with pytest.raises(ProblemError) as caught:
         cluster.export_run(here, tmp_path / "out")
     assert caught.value.problems[0].code == "cluster.not_written"
@@ -215,7 +219,9 @@ def test_started_run_exports_its_checkpoint_and_adapter(
     model = frozen.model.model_copy(update={"device": "cpu"})
     changes = {"lora": lora, "training": training, "model": model}
     here.project_file.write_text(frozen.model_copy(update=changes).to_toml())
-    run_consent.remember(run_consent.list_requests(here.path, here.load_project()))
+    access_requests.allow_requests(
+        access_requests.list_run_requests(here.path, here.load_project())
+    )
 
     def pause(event: events.Event, flags: Flags) -> None:
         if isinstance(event, events.Evaluated) and event.step == 2:

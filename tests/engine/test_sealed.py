@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.project import access_requests, project, run_consent
+from lora_studio.core.project import access_requests, project
 from tests.engine.conftest import TinyModel
 from tests.helpers.faults import traced
 from tests.helpers.runs.jobs import write_rows
@@ -118,7 +118,7 @@ def test_report_lists_exactly_what_the_kernel_saw(
             export={"ollama_create": True, "ollama_host": ollama.host},
         )
         requests = access_requests.list_requests_outside(project.load(made))
-        digest = run_consent.compute_digest(requests)
+        digest = access_requests.compute_run_digest(requests)
         environ |= {
             "HF_ENDPOINT": hub.address,
             "HF_TOKEN": TOKEN,

@@ -15,8 +15,8 @@ from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import is_local_source
 from lora_studio.core.problems import Problem, Where, error, fail
-from lora_studio.core.project import cluster_consent, run_consent
-from lora_studio.core.project.cluster_consent import ClusterConsent
+from lora_studio.core.project import access_requests
+from lora_studio.core.project.access_requests import ClusterConsent
 from lora_studio.core.project.project import Project
 from lora_studio.core.rewards.spec import RewardSpec, map_reward_paths
 from lora_studio.core.runs import folder as run_folder
@@ -106,7 +106,7 @@ def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFold
     """
     run.require_no_links()
     project = run.load_project()
-    run_consent.require_allowed(run.path, project)
+    access_requests.require_run_allowed(run.path, project)
     if run.start_adapter.is_dir():  # the run's own copy: the original may be gone
         lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
         project = project.model_copy(update={"lora": lora})
@@ -157,7 +157,7 @@ def _fill(project: Project, target: Path, on_copied: OnCopied, *, with_model: bo
     run = RunFolder(target)
     run.update_manifest(name=project.name, created=run_folder.format_now(), taken_along=originals)
     run.write_project(changed)
-    consents = cluster_consent.list_consents(project)
+    consents = access_requests.list_cluster_consents(project)
     for name, text in _build_files(changed, consents).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
@@ -283,7 +283,7 @@ def _link_or_copy(source: str, target: str, *, on_copied: OnCopied) -> str:
 
 def _build_files(project: Project, consents: list[ClusterConsent]) -> dict[str, str]:
     """Return the launch command, an example for SLURM, and a README about both."""
-    options = cluster_consent.format_options(consents)
+    options = access_requests.format_options(consents)
     folder = paths.get_resources_folder() / "cluster"
     spec = project.training
     values = {
@@ -333,7 +333,7 @@ def _describe_consents(consents: list[ClusterConsent]) -> str:
             for consent in consents
         ),
         "",
-        f"    ./train.sh {cluster_consent.format_options(consents)}",
+        f"    ./train.sh {access_requests.format_options(consents)}",
         "",
     ]
     return "\n".join(lines)

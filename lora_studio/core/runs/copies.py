@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
-from lora_studio.core.project import checks, presets, run_consent
+from lora_studio.core.project import access_requests, checks, presets
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import checksums, facts, folder, table
 from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
@@ -50,7 +50,7 @@ def continue_training(run: RunFolder) -> RunFolder:
 
 def _copy(run: RunFolder, frozen: Project) -> RunFolder:
     """Create a run beside another one, which may do no more outside the project than that one."""
-    is_allowed = run_consent.is_allowed(run.path, run.load_project())
+    is_allowed = not access_requests.list_unallowed_of_run(run.path, run.load_project())
     return folder.create_run(run.path.parent, frozen, run.path, is_allowed=is_allowed)
 
 

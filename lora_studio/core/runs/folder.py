@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from lora_studio.core.formatting import create_run_stamp
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import access_requests, known_projects, project, run_consent
+from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
@@ -392,7 +392,7 @@ def create_run(
             shutil.rmtree(path, ignore_errors=True)
             raise _not_created_error(path, describe_os_error(error)) from error
         if is_allowed:
-            run_consent.remember(run_consent.list_requests(path, resolved))
+            access_requests.allow_requests(access_requests.list_run_requests(path, resolved))
         return run
     raise _not_created_error(runs, text("too many runs were created in one second"))
 
@@ -403,7 +403,7 @@ def _require_allowed_link(runs: Path) -> None:
     if target is None:
         return
     home = runs.parent.resolve()
-    if f"write {target}" not in known_projects.list_accepted(home):
+    if f"write {target}" not in access_requests.list_accepted(home):
         raise fail(
             "run.runs_link",
             "The folder of the project's runs, {file}, is a link to {target}, which you haven't allowed.",

@@ -13,7 +13,7 @@ from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.project.presets import SettingDifference
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
@@ -52,7 +52,7 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
     of the run may not be.
     """
     before = run.load_project()
-    is_allowed = run_consent.is_allowed(run.path, before)
+    is_allowed = not access_requests.list_unallowed_of_run(run.path, before)
     # A merged model that isn't exported because it was rounded keeps its settings.
     is_direct = is_direct_export(project.export, has_merged=run.has_merged)
     uses_merging = step == "merge" or (step == "export" and is_direct)
@@ -70,7 +70,9 @@ def update_settings(run: RunFolder, project: Project, step: RecordedStep) -> Non
     except OSError as error:
         raise not_written_error(run.project_file, describe_os_error(error)) from error
     if is_allowed:
-        run_consent.remember(run_consent.list_requests(run.path, run.load_project()))
+        access_requests.allow_requests(
+            access_requests.list_run_requests(run.path, run.load_project())
+        )
 
 
 def record_settings(run: RunFolder, project: Project, step: RecordedStep, **facts: str) -> None:

@@ -196,14 +196,18 @@ class DigestRecord:
         return digest in self._read()
 
     def _read(self, on_error: Callable[[Exception], None] = lambda _: None) -> list[str]:
-        """Return the digests; `on_error` gets the error of a file that exists but can't be read."""
-        try:
-            content = read_json(paths.get_config_folder() / self.name)
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            on_error(error)
-            return []
-        if not isinstance(content, list):
-            return []
-        return [each for each in content if isinstance(each, str)]
+        content = read_record(paths.get_config_folder() / self.name, on_error)
+        return (
+            [each for each in content if isinstance(each, str)] if isinstance(content, list) else []
+        )
+
+
+def read_record(file: Path, on_error: Callable[[Exception], None] = lambda _: None) -> Any:
+    """Return the content of a JSON file of the user, None without one; `on_error` gets the error of an unreadable one."""
+    try:
+        return read_json(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        on_error(error)
+        return None

@@ -33,7 +33,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.problems import Problem, ProblemError, error, fail
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
@@ -163,7 +163,7 @@ def _open_folder(
     """Return the folder, and the plan that was asked about: the file may change at any time."""
     if command.evaluation:
         folder = storage.open_evaluation(run.evaluations, command.evaluation)
-        own_plans.require_own(plan := folder.read_plan(), run_consent.find_home(run.path))
+        own_plans.require_own(plan := folder.read_plan(), access_requests.find_run_home(run.path))
         return folder, plan
     if command.plan is None:
         raise fail(

@@ -32,7 +32,7 @@ from lora_studio.core.evaluation.test_sets import (
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -245,7 +245,7 @@ def _iter_playground_items(
     run: RunFolder, test_set: PlaygroundPrompts
 ) -> Iterator[EvaluationItem | UnusableRow]:
     """Yield the first question of each saved conversation, with its system message."""
-    folder = Path(test_set.project) if test_set.project else run_consent.find_home(run.path)
+    folder = Path(test_set.project) if test_set.project else access_requests.find_run_home(run.path)
     conversations = Playground(folder).load_conversations()
     if not conversations:
         raise fail(

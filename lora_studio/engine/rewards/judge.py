@@ -14,7 +14,7 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import judge_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
 from lora_studio.core.rewards.spec import RewardSpec
@@ -118,5 +118,5 @@ def open_judge(spec: RewardSpec, name: str, job: JobContext) -> JudgeReward:
             address=spec.address,
         ) from error
     with openai_client.connect(model):  # says so at once if the key is missing
-        judge_consent.require_allowed(spec, name)
+        access_requests.require_judge_allowed(spec, name)
         return JudgeReward(name, spec, model, job)

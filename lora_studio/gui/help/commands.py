@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 from lora_studio.core import llama_cpp
 from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.rewards import user_code
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, paths
@@ -130,13 +130,13 @@ class HelpCommands(QObject):
         except ProblemError as failure:
             self._shell.messages.problem(failure.problems[0])
             return
-        requests = run_consent.list_unallowed(run.path, frozen)
+        requests = access_requests.list_unallowed_of_run(run.path, frozen)
         if not requests:  # allowed in the meantime
             self._shell.repeat_queries()
             return
 
         def allow() -> None:
-            run_consent.remember(requests)
+            access_requests.allow_requests(requests)
             self._shell.repeat_queries()
 
         dialog = ForeignRunDialog(run.path, requests, self._shell)

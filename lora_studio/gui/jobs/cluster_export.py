@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.project import checks, cluster_consent
+from lora_studio.core.project import access_requests, checks
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
@@ -65,8 +65,8 @@ class ClusterExport(QObject):
         if folder is None or self._writing is not None:
             return
         project = self._state.draft.freeze()
-        consents = cluster_consent.list_consents(project.resolve(folder))
-        if problem := cluster_consent.describe_consents(consents):
+        consents = access_requests.list_cluster_consents(project.resolve(folder))
+        if problem := access_requests.describe_cluster_consents(consents):
             self._state.messages.problem(problem)
         self._writing = _Writing(project, folder, out)
         self._writing.advanced.connect(self.advanced)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QLabel, QLineEdit, QWidget
 
-from lora_studio.core.project import known_projects, project, samples
+from lora_studio.core.project import access_requests, project, samples
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.project.samples import SampleName
@@ -71,7 +71,7 @@ class ProjectCommands(QObject):
     def confirm(self, draft: Draft, requests: list[AccessRequest]) -> None:
         """Ask before a project from elsewhere is opened."""
         assert draft.path is not None
-        is_known = known_projects.is_known(draft.path)
+        is_known = access_requests.is_known_project(draft.path)
         dialog = ForeignProjectDialog(draft, requests, is_known, self._window)
         dialog.allowed.connect(partial(self._state.open, draft.path, shown=requests))
         dialog.open()

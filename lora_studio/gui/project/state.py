@@ -17,7 +17,7 @@ from lora_studio.core.export import ExportSpec, is_direct_export
 from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, ProblemError, Step
-from lora_studio.core.project import access_requests, checks, known_projects, presets, project
+from lora_studio.core.project import access_requests, checks, presets, project
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import events
@@ -134,12 +134,12 @@ class ProjectState(QObject):
             self._report_error(error)
             return False
         requests = access_requests.list_requests(draft)
-        new = known_projects.list_new(draft, requests)
+        new = access_requests.list_new_requests(draft, requests)
         if any(request not in shown for request in new):
             self.confirmation_needed.emit(draft, new)
             return False
-        is_new = draft.path is not None and not known_projects.is_known(draft.path)
-        known_projects.accept(draft, requests)
+        is_new = draft.path is not None and not access_requests.is_known_project(draft.path)
+        access_requests.accept_requests(draft, requests)
         self._load_draft(draft, requests)
         if is_new and not new:
             self.messages.info(
@@ -154,7 +154,7 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
-        known_projects.accept(draft, requests := access_requests.list_requests(draft))
+        access_requests.accept_requests(draft, requests := access_requests.list_requests(draft))
         self._load_draft(draft, requests)
         return True
 
@@ -176,7 +176,9 @@ class ProjectState(QObject):
             return False
         unaccepted = self._list_unaccepted()
         requests = access_requests.list_requests(self.draft)
-        known_projects.accept(self.draft, [each for each in requests if each not in unaccepted])
+        access_requests.accept_requests(
+            self.draft, [each for each in requests if each not in unaccepted]
+        )
         self.undo.setClean()
         self.check_again()
         self.saved.emit(written)
@@ -210,7 +212,7 @@ class ProjectState(QObject):
         except ProblemError as error:
             self._report_error(error)
             return False
-        known_projects.accept(draft, requests := access_requests.list_requests(draft))
+        access_requests.accept_requests(draft, requests := access_requests.list_requests(draft))
         self.undo.setClean()  # the changes were saved in the copy
         self._load_draft(draft, requests)
         return True
@@ -299,7 +301,7 @@ class ProjectState(QObject):
         for step, name, value in values:
             changed.set(step, name, value)
         known = {*access_requests.list_requests(self.draft), *allowed}
-        new = known_projects.list_new(changed, access_requests.list_requests(changed))
+        new = access_requests.list_new_requests(changed, access_requests.list_requests(changed))
         requests = [request for request in new if request not in known]
         if requests:
             self.adoption_needed.emit(requests, partial(self.change, title, values))

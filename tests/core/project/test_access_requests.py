@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.project import access_requests, known_projects, project
+from lora_studio.core.project import access_requests, project
 from tests.helpers.accepted_projects import accept_project, list_new_requests
 
 
@@ -71,10 +71,10 @@ def _own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_own_configuration")
 def test_accepted_requests_are_not_new_but_further_ones_are(tmp_path: Path) -> None:
     draft = load(tmp_path / "p", '[model]\nsource = "org/m"')
-    assert not known_projects.is_known(tmp_path / "p" / "p.lorastudio")
+    assert not access_requests.is_known_project(tmp_path / "p" / "p.lorastudio")
     assert len(list_new_requests(draft)) == 1
     accept_project(draft)
-    assert known_projects.is_known(tmp_path / "p" / "p.lorastudio")
+    assert access_requests.is_known_project(tmp_path / "p" / "p.lorastudio")
     assert list_new_requests(draft) == []
     changed = load(
         tmp_path / "p", '[model]\nsource = "org/m"\n[export]\nollama_host = "evil.example"'
@@ -126,5 +126,4 @@ def test_judge_is_not_accepted_as_an_ollama_server(tmp_path: Path) -> None:
     reward = '[[training.rewards]]\nkind = "judge"\nmodel = "m"\naddress = "http://a.example"'
     judge = load(tmp_path / "q", reward)
     accept_project(ollama)
-    (request,) = list_new_requests(judge)
-    assert not known_projects.is_accepted(request)
+    assert access_requests.list_unallowed_judges(judge) == list_new_requests(judge)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import project, run_consent
+from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import cluster, copies, step_records
 from lora_studio.core.runs import folder as run_folder
@@ -52,7 +52,10 @@ def create_foreign(folder: Path, **specs: Any) -> RunFolder:
 
 
 def list_keys(run: RunFolder) -> list[str]:
-    return [request.key for request in run_consent.list_unallowed(run.path, run.load_project())]
+    return [
+        request.key
+        for request in access_requests.list_unallowed_of_run(run.path, run.load_project())
+    ]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -61,7 +64,7 @@ def test_whatever_leaves_the_project_is_named(name: str, tmp_path: Path) -> None
     run = create_foreign(tmp_path, **specs)
     assert key in list_keys(run)
     with pytest.raises(ProblemError, match="haven't allowed") as caught:
-        run_consent.require_allowed(run.path, run.load_project())
+        access_requests.require_run_allowed(run.path, run.load_project())
     (problem,) = caught.value.problems
     assert key.split()[1].partition(":")[0].removeprefix("wandb") in str(problem.what)
 
@@ -141,7 +144,9 @@ def test_hash_allows_exactly_these_requests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = create_foreign(tmp_path, **OUTSIDE["Ollama"][0])
-    digest = run_consent.compute_digest(run_consent.list_requests(run.path, run.load_project()))
+    digest = access_requests.compute_run_digest(
+        access_requests.list_run_requests(run.path, run.load_project())
+    )
     monkeypatch.setenv(consent.TRUST_VARIABLE, digest)
     assert list_keys(run) == []
     assert list_keys(create_foreign(tmp_path, **OUTSIDE["data"][0])) != []
@@ -153,5 +158,5 @@ def test_copies_and_new_settings_allow_nothing_more(tmp_path: Path) -> None:
     assert list_keys(copies.repeat_run(run)) == ["read /secret/rows.jsonl"]
     step_records.update_settings(run, frozen, "export")
     assert list_keys(run) == ["read /secret/rows.jsonl"]
-    run_consent.remember(run_consent.list_requests(run.path, frozen))
+    access_requests.allow_requests(access_requests.list_run_requests(run.path, frozen))
     assert list_keys(copies.repeat_run(run)) == []

@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import judge_consent, known_projects
+from lora_studio.core.project import access_requests
 from lora_studio.core.project.project import Draft
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
@@ -119,9 +119,9 @@ def test_judge_elsewhere_is_asked_only_with_consent(
     draft = Draft(path=tmp_path / "p.lorastudio")
     draft.set("training", "rewards", [reward])
     # The terminal shows what a project asks for, but doesn't allow it.
-    judges = judge_consent.list_unallowed(draft)
+    judges = access_requests.list_unallowed_judges(draft)
     others = [each for each in list_new_requests(draft) if each not in judges]
-    known_projects.accept(draft, others)
+    access_requests.accept_requests(draft, others)
     with pytest.raises(ProblemError):
         open_judge(spec, "judge", make_job())
     with monkeypatch.context() as allowed:

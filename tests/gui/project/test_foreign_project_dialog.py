@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, ProblemError, Step
-from lora_studio.core.project import project, run_consent
+from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import copies
 from lora_studio.core.runs.folder import create_run
@@ -238,7 +238,7 @@ def test_run_from_elsewhere_is_reviewed_before_its_jobs(
     frozen = Project.model_validate({"name": "p", "dataset": {"sources": ["/secret/own.jsonl"]}})
     run = create_run(project_folder / "runs", frozen, project_folder, is_allowed=False)
     with pytest.raises(ProblemError) as caught:
-        run_consent.require_allowed(run.path, run.load_project())
+        access_requests.require_run_allowed(run.path, run.load_project())
     (problem,) = caught.value.problems
     assert suggest_action(problem).label == "Review…"
     window.help.run_action(problem)
@@ -246,4 +246,4 @@ def test_run_from_elsewhere_is_reviewed_before_its_jobs(
     assert "Read /secret/own.jsonl." in [part.text() for part in dialog.findChildren(QLabel)]
     with qtbot.waitSignal(dialog.allowed):
         qtbot.mouseClick(dialog.allow, Qt.MouseButton.LeftButton)
-    assert run_consent.is_allowed(run.path, run.load_project())
+    assert not access_requests.list_unallowed_of_run(run.path, run.load_project())

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import formatting
 from lora_studio.core.memory import estimate
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.core.project import presets, run_consent
+from lora_studio.core.project import access_requests, presets
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.runs import copies, grid_search
@@ -368,8 +368,8 @@ def _is_unfinished(run: RunSummary) -> bool:
 def _read_settings(run: RunFolder) -> tuple[list[Change], list[AccessRequest]]:
     """Return the settings of a run, and what the user has allowed it to ask for; raises ProblemError."""
     frozen = run.load_project()
-    is_allowed = run_consent.is_allowed(run.path, frozen)
-    requests = run_consent.list_requests(run.path, frozen) if is_allowed else []
+    is_allowed = not access_requests.list_unallowed_of_run(run.path, frozen)
+    requests = access_requests.list_run_requests(run.path, frozen) if is_allowed else []
     return copies.list_settings(run), requests
 
 

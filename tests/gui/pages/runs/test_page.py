@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.formatting import format_size
-from lora_studio.core.project import run_consent
+from lora_studio.core.project import access_requests
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
@@ -214,7 +214,7 @@ def test_enter_makes_a_run_the_current_one(page: RunsPage, parts: Parts, qtbot: 
 
 def allow_run(run: RunFolder) -> None:
     """Record that the user has allowed what a run asks for."""
-    run_consent.remember(run_consent.list_requests(run.path, run.load_project()))
+    access_requests.allow_requests(access_requests.list_run_requests(run.path, run.load_project()))
 
 
 def test_settings_of_a_run_are_copied_in_one_undo_step(
