@@ -406,14 +406,12 @@ def _make_draft(folder: Path, title: str, model: str, data: list[str], preset: s
     draft = Draft(title, path=folder / f"{project.to_file_name(title)}{SUFFIX}")
     source = _make_absolute(model, is_remote=not is_local_source(model))
     draft.values["model"]["source"] = source
-    draft.values["dataset"]["sources"] = [{"path": _resolve_data(each)} for each in data]
+    draft.values["dataset"]["sources"] = [
+        {"path": _make_absolute(each, is_remote=DataSource(path=each).is_hub)} for each in data
+    ]
     if preset:
         presets.apply_preset(draft, presets.find_preset(preset))
     return draft
-
-
-def _resolve_data(source: str) -> str:
-    return _make_absolute(source, is_remote=DataSource(path=source).is_hub)
 
 
 def _make_absolute(source: str, *, is_remote: bool) -> str:

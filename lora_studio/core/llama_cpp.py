@@ -119,15 +119,15 @@ def get_variables(program: str) -> dict[str, str]:
     """
     for copy in _copies.values():
         if Path(program).is_relative_to(copy.folder):
-            libraries = (copy.folder / name for name in copy.code.files if _is_library(name))
+            libraries = (
+                copy.folder / name
+                for name in copy.code.files
+                if (name.endswith((".so", ".dylib")) or _VERSIONED_LIBRARY in name)
+            )
             folders = dict.fromkeys(str(library.parent) for library in libraries)
             given = os.environ.get(_LIBRARY_PATH)
             return {_LIBRARY_PATH: os.pathsep.join([*folders, *([given] if given else [])])}
     return {}
-
-
-def _is_library(name: str) -> bool:
-    return name.endswith((".so", ".dylib")) or _VERSIONED_LIBRARY in name
 
 
 def find_server(folder: str) -> str | None:

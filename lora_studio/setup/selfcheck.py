@@ -134,7 +134,17 @@ class _Trial:
                 self._log.write(line.decode("utf-8", "replace"))
                 continue
             if broken and not self._engine.own_python:
-                raise _missing_packages_error(self._engine, broken)
+                raise (
+                    fail(
+                        "engine.python_lacks",
+                        "This Python lacks packages that training needs: {packages}.",
+                        "Install them there: {python} -m pip install {missing}",
+                        where=Where(file=str(self._engine.python)),
+                        packages=", ".join(broken),
+                        python=str(self._engine.python),
+                        missing=" ".join(broken),
+                    )
+                )
             if broken:
                 why = text(
                     "Packages of the engine don't work: {packages}.",
@@ -227,18 +237,6 @@ def _get_trial_command(engine: Engine) -> list[str]:
     if engine.own_python:
         return ["-m", "lora_studio.engine.trial"]
     return [str(engine.folder / "package" / "lora_studio" / "engine" / "trial.py")]
-
-
-def _missing_packages_error(engine: Engine, broken: dict[str, str]) -> ProblemError:
-    return fail(
-        "engine.python_lacks",
-        "This Python lacks packages that training needs: {packages}.",
-        "Install them there: {python} -m pip install {missing}",
-        where=Where(file=str(engine.python)),
-        packages=", ".join(broken),
-        python=str(engine.python),
-        missing=" ".join(broken),
-    )
 
 
 def _no_gpu_warning(engine: Engine) -> Problem:

@@ -83,7 +83,11 @@ def add_event(report: dict[str, Any], event: object) -> None:
 
 def collect_entries(doctor: Mapping[str, Any], path: Path | None = None) -> list[ArchiveEntry]:
     """Return all files of the archive; `path` is a project's file or folder, for its latest run."""
-    redact = Redactor(folders={str(_find_folder(path)): "PROJECT"} if path else {})
+    redact = Redactor(
+        folders={str((path if path.is_dir() else path.parent).absolute()): "PROJECT"}
+        if path
+        else {}
+    )
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     entries = [
         ArchiveEntry(
@@ -110,10 +114,6 @@ def write_archive(entries: Iterable[ArchiveEntry], file: Path) -> None:
             info = zipfile.ZipInfo(entry.name, now)
             archive.writestr(info, entry.text, zipfile.ZIP_DEFLATED)
     write_atomic(file, buffer.getvalue())
-
-
-def _find_folder(path: Path) -> Path:
-    return (path if path.is_dir() else path.parent).absolute()
 
 
 def _iter_project_entries(path: Path, redact: Redactor) -> Iterator[ArchiveEntry]:

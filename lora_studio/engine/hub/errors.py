@@ -32,21 +32,74 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
         with contact_hub(purpose):
             yield
     except errors.GatedRepoError as error:
-        raise _gated_error(repository, kind) from error
+        raise (
+            hub_error(
+                kind,
+                "gated",
+                "{repository} is gated: you must accept its terms first.",
+                "Accept the terms at {url}, then sign in with your token.",
+                repository=repository,
+                url=get_repository_url(repository, kind),
+            )
+        ) from error
     except errors.RevisionNotFoundError as error:
-        raise _revision_not_found_error(repository, revision, kind) from error
+        raise (
+            hub_error(
+                kind,
+                "revision_not_found",
+                "{repository} has no branch, tag, or commit named {revision}.",
+                "Use main, or copy a commit hash from {url}.",
+                field="revision" if kind == "model" else "",
+                repository=repository,
+                revision=revision,
+                url=get_repository_url(repository, kind),
+            )
+        ) from error
     except errors.RepositoryNotFoundError as error:
-        raise _repository_not_found_error(repository, kind) from error
+        raise (
+            hub_error(
+                kind,
+                "not_found",
+                "{repository} doesn't exist on the Hub, or you don't have access to it.",
+                "Check the spelling. If the repository is private, sign in with a token.",
+                repository=repository,
+            )
+        ) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
         raise _not_available_offline_error(repository, kind) from error
     except errors.HFValidationError as error:
-        raise _invalid_repository_id_error(repository, kind) from error
+        raise (
+            hub_error(
+                kind,
+                "not_found",
+                "{repository} is neither a folder nor a Hub ID.",
+                "A Hub ID looks like organization/name.",
+                repository=repository,
+            )
+        ) from error
     except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
-        raise _no_readable_weights_error(repository, kind) from error
+        raise (
+            hub_error(
+                kind,
+                "no_weights",
+                "{repository} has no readable .safetensors file.",
+                "Choose the repository of the model itself, with config.json and .safetensors files.",
+                repository=repository,
+            )
+        ) from error
     except errors.HfHubHTTPError as error:
         raise http_error(error, kind, repository=repository) from error
     except get_network_errors() as error:
-        raise _download_interrupted_error(repository, kind, error) from error
+        raise (
+            hub_error(
+                kind,
+                "interrupted",
+                "The download of {repository} was interrupted: {reason}.",
+                "Check the network and try again. Downloaded data is kept.",
+                repository=repository,
+                reason=describe_network_error(error),
+            )
+        ) from error
 
 
 def hub_error(
@@ -61,50 +114,6 @@ def hub_error(
     """Return the error `kind.code` at a field of the model or dataset, by default its source."""
     where = Where(step=kind, field=field or ("source" if kind == "model" else "sources"))
     return fail(f"{kind}.{code}", what, remedy, where=where, **values)
-
-
-def _gated_error(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_error(
-        kind,
-        "gated",
-        "{repository} is gated: you must accept its terms first.",
-        "Accept the terms at {url}, then sign in with your token.",
-        repository=repository,
-        url=get_repository_url(repository, kind),
-    )
-
-
-def _revision_not_found_error(repository: str, revision: str, kind: RepositoryKind) -> ProblemError:
-    return hub_error(
-        kind,
-        "revision_not_found",
-        "{repository} has no branch, tag, or commit named {revision}.",
-        "Use main, or copy a commit hash from {url}.",
-        field="revision" if kind == "model" else "",
-        repository=repository,
-        revision=revision,
-        url=get_repository_url(repository, kind),
-    )
-
-
-def _repository_not_found_error(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_error(
-        kind,
-        "not_found",
-        "{repository} doesn't exist on the Hub, or you don't have access to it.",
-        "Check the spelling. If the repository is private, sign in with a token.",
-        repository=repository,
-    )
-
-
-def _invalid_repository_id_error(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_error(
-        kind,
-        "not_found",
-        "{repository} is neither a folder nor a Hub ID.",
-        "A Hub ID looks like organization/name.",
-        repository=repository,
-    )
 
 
 def _not_available_offline_error(repository: str, kind: RepositoryKind) -> ProblemError:
@@ -124,29 +133,6 @@ def _not_available_offline_error(repository: str, kind: RepositoryKind) -> Probl
         if kind == "model"
         else "Connect to the network, or choose a file or folder on this computer.",
         repository=repository,
-    )
-
-
-def _no_readable_weights_error(repository: str, kind: RepositoryKind) -> ProblemError:
-    return hub_error(
-        kind,
-        "no_weights",
-        "{repository} has no readable .safetensors file.",
-        "Choose the repository of the model itself, with config.json and .safetensors files.",
-        repository=repository,
-    )
-
-
-def _download_interrupted_error(
-    repository: str, kind: RepositoryKind, error: BaseException
-) -> ProblemError:
-    return hub_error(
-        kind,
-        "interrupted",
-        "The download of {repository} was interrupted: {reason}.",
-        "Check the network and try again. Downloaded data is kept.",
-        repository=repository,
-        reason=describe_network_error(error),
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lora_studio.core.messages import text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report
@@ -40,7 +40,14 @@ def export(command: commands.Export, job: JobContext) -> None:
     tested: dict[str, bool] = {}  # whether each stage passed
     task = get_task(run.read_manifest())
     if task == "classification":
-        raise _classifier_error()
+        raise (
+            fail(
+                "export.classifier",
+                "A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.",
+                "Classify texts with `lora-studio classify`, or use the merged model with transformers.",
+                where=Where(step="export"),
+            )
+        )
     if embeds := task == "embedding":
         project = embedding_model.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
@@ -86,15 +93,6 @@ def _write_modelfile(
         embedding_model.write_modelfile(run, project, gguf)
         return None
     return derivation.write_modelfile(run, project, gguf, job)
-
-
-def _classifier_error() -> ProblemError:
-    return fail(
-        "export.classifier",
-        "A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.",
-        "Classify texts with `lora-studio classify`, or use the merged model with transformers.",
-        where=Where(step="export"),
-    )
 
 
 @handles(commands.SelfTest)

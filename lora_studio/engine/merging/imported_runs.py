@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.lora.adapters import AdapterFit, get_use
+from lora_studio.core.lora.adapters import get_use
 from lora_studio.core.messages import text
 from lora_studio.core.model.folders import list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
@@ -59,7 +59,15 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     require_head(adapter)
     fit = library.fit(source, spec, job)
     if not fit.fits:
-        raise _does_not_fit(source, fit)
+        raise (
+            fail(
+                "adapters.does_not_fit",
+                fit.reason or "The adapter doesn't fit {model}.",
+                "On the Model page, choose the base model that the adapter was trained on.",
+                where=Where(step="model", field="source", file=str(source)),
+                model=fit.model,
+            )
+        )
     if fit.warning:
         job.emit(events.Log(text=fit.warning))
     base = sources.resolve(spec, job)
@@ -133,7 +141,15 @@ def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutp
     modes = ["lasttoken"] if settings is None else list_pooling_modes(settings)
     pooling = parse_pooling(modes)
     if pooling is None:
-        raise _unsupported_pooling(source, modes)
+        raise (
+            fail(
+                "adapters.unsupported_pooling",
+                "The adapter's embedding model pools in a way that isn't supported: {modes}.",
+                "Choose an adapter of a model that pools the last token or the mean. PEFT can merge this one.",
+                where=Where(step="model", field="source", file=str(source)),
+                modes=", ".join(modes) or "?",
+            )
+        )
     width = loading.read_config(base, project.model).get_text_config().hidden_size
     return EmbeddingOutput(pooling, width, project.dataset.max_length)
 
@@ -204,26 +220,6 @@ def _can_link(files: list[Path], target: Path) -> bool:
         return False
     probe.unlink()
     return True
-
-
-def _unsupported_pooling(source: Path, modes: list[str]) -> Exception:
-    return fail(
-        "adapters.unsupported_pooling",
-        "The adapter's embedding model pools in a way that isn't supported: {modes}.",
-        "Choose an adapter of a model that pools the last token or the mean. PEFT can merge this one.",
-        where=Where(step="model", field="source", file=str(source)),
-        modes=", ".join(modes) or "?",
-    )
-
-
-def _does_not_fit(source: Path, fit: AdapterFit) -> Exception:
-    return fail(
-        "adapters.does_not_fit",
-        fit.reason or "The adapter doesn't fit {model}.",
-        "On the Model page, choose the base model that the adapter was trained on.",
-        where=Where(step="model", field="source", file=str(source)),
-        model=fit.model,
-    )
 
 
 #: The most labels that are listed in the log.

@@ -197,7 +197,17 @@ def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSourc
     require_one_vocabulary(merged)
     for adapter in merged:
         if missing := adapter_files.find_missing_weights(adapter, tensors):
-            raise _missing_weights_error(adapter, missing)
+            raise (
+                fail(
+                    "merging.missing_weights",
+                    "The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in "
+                    "full.",
+                    "Copy or download the adapter again. If it was never complete, ask its author for the missing weights.",
+                    where=Where(step="merging", file=str(adapter.folder)),
+                    folder=str(adapter.folder),
+                    tensors=", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else ""),
+                )
+            )
         if adapter.complication:
             raise NeedsPeftError(adapter.complication)
     if len(merged) > 1 and any(layer.magnitude for other in merged for layer in other.layers):
@@ -213,9 +223,25 @@ def _find_replacements(
         for name, stored in adapter.replacements.items():
             target = _get_stored_name(name, sources)
             if target in replacements and not is_equal(replacements[target], stored):
-                raise _conflicting_replacements_error(adapter, name)
+                raise (
+                    fail(
+                        "merging.two_wholes",
+                        "Two of the adapters trained {tensor} in full, and a model can have only one.",
+                        "Merge only one of them.",
+                        where=Where(step="merging", file=str(adapter.folder)),
+                        tensor=name,
+                    )
+                )
             if adapter.weight != 1.0 and name in adapter.trained_whole:
-                raise _weighted_replacement_error(adapter, name)
+                raise (
+                    fail(
+                        "merging.weighted_whole",
+                        "The adapter trained {tensor} in full, which can't be weighted.",
+                        "Set this adapter's weight to 1.",
+                        where=Where(step="merging", file=str(adapter.folder)),
+                        tensor=name,
+                    )
+                )
             embedding = find_tied_embedding(sources)
             original = sources.get(target, sources.get(embedding))
             # If the vocabulary grew for training, the stored tensor has more rows.
@@ -442,38 +468,6 @@ def is_equal(one: WeightSource, other: WeightSource) -> bool:
         ):
             return False
     return True
-
-
-def _missing_weights_error(adapter: Adapter, missing: Sequence[str]) -> Exception:
-    return fail(
-        "merging.missing_weights",
-        "The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in "
-        "full.",
-        "Copy or download the adapter again. If it was never complete, ask its author for the missing weights.",
-        where=Where(step="merging", file=str(adapter.folder)),
-        folder=str(adapter.folder),
-        tensors=", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else ""),
-    )
-
-
-def _conflicting_replacements_error(adapter: Adapter, name: str) -> Exception:
-    return fail(
-        "merging.two_wholes",
-        "Two of the adapters trained {tensor} in full, and a model can have only one.",
-        "Merge only one of them.",
-        where=Where(step="merging", file=str(adapter.folder)),
-        tensor=name,
-    )
-
-
-def _weighted_replacement_error(adapter: Adapter, name: str) -> Exception:
-    return fail(
-        "merging.weighted_whole",
-        "The adapter trained {tensor} in full, which can't be weighted.",
-        "Set this adapter's weight to 1.",
-        where=Where(step="merging", file=str(adapter.folder)),
-        tensor=name,
-    )
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:

@@ -74,9 +74,31 @@ def to_problem(
     if isinstance(exception, ProblemError):
         return _name_system_cause(exception, title)
     if is_out_of_memory(exception):
-        return _memory_problem(title, trains)
+        return error(
+            "device.out_of_memory",
+            "{title} ran out of memory.",
+            "Reduce the micro-batch size or the max. sequence length, enable gradient "
+            "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
+            "also helps."
+            if trains
+            else "Choose 4-bit precision or run on the CPU. Fewer models at a time and shorter answers also need "
+            "less memory. Closing other programs that use the device also helps.",
+            where=Where() if trains else Where(step="model", field="precision"),
+            title=title,
+        )
     if _is_gpu_failure(exception):
-        return _gpu_problem(exception, title, trains)
+        return error(
+            "gpu.failed",
+            "{title} failed: the GPU reported an error ({reason}).",
+            "Everything saved before is kept. Resume training to continue from the last checkpoint. If it happens "
+            "again, restart the computer and update the GPU driver. Overheating and a weak power supply are "
+            "other causes."
+            if trains
+            else "Start this step again. If it happens again, restart the computer and update the GPU driver. "
+            "Overheating and a weak power supply are other causes.",
+            title=title,
+            reason=get_first_line(exception).removesuffix("."),
+        )
     for translate in (
         cache_problem, disk_problem, _system_limit_problem, _model_problem,
         _permission_problem, _file_problem,
@@ -89,36 +111,6 @@ def to_problem(
         "Details are in the run's log. Everything saved before is kept.",
         title=title,
         reason=get_first_line(exception),
-    )
-
-
-def _memory_problem(title: Template | Text, trains: bool) -> Problem:
-    return error(
-        "device.out_of_memory",
-        "{title} ran out of memory.",
-        "Reduce the micro-batch size or the max. sequence length, enable gradient "
-        "checkpointing, or choose 4-bit precision. Closing other programs that use the device "
-        "also helps."
-        if trains
-        else "Choose 4-bit precision or run on the CPU. Fewer models at a time and shorter answers also need "
-        "less memory. Closing other programs that use the device also helps.",
-        where=Where() if trains else Where(step="model", field="precision"),
-        title=title,
-    )
-
-
-def _gpu_problem(exception: BaseException, title: Template | Text, trains: bool) -> Problem:
-    return error(
-        "gpu.failed",
-        "{title} failed: the GPU reported an error ({reason}).",
-        "Everything saved before is kept. Resume training to continue from the last checkpoint. If it happens "
-        "again, restart the computer and update the GPU driver. Overheating and a weak power supply are "
-        "other causes."
-        if trains
-        else "Start this step again. If it happens again, restart the computer and update the GPU driver. "
-        "Overheating and a weak power supply are other causes.",
-        title=title,
-        reason=get_first_line(exception).removesuffix("."),
     )
 
 

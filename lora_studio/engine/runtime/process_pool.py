@@ -20,7 +20,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.engine.runtime.channel import JobContext
 
 P = TypeVar("P")
@@ -66,7 +66,14 @@ def map_in_processes(
             futures.extend(pool.submit(_run_piece, piece) for piece in islice(remaining, 1))
             yield result
     except BrokenProcessPool as error:
-        raise _process_died_error() from error
+        raise (
+            fail(
+                "dataset.process_died",
+                "A worker process stopped unexpectedly, most likely because memory ran out.",
+                "Close other programs and try again.",
+                where=Where(step="dataset", field="sources"),
+            )
+        ) from error
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
@@ -86,15 +93,6 @@ def _create_process_context(preload: Sequence[str]) -> BaseContext:
     if method == "forkserver":
         context.set_forkserver_preload([*preload])
     return context
-
-
-def _process_died_error() -> ProblemError:
-    return fail(
-        "dataset.process_died",
-        "A worker process stopped unexpectedly, most likely because memory ran out.",
-        "Close other programs and try again.",
-        where=Where(step="dataset", field="sources"),
-    )
 
 
 def _compute_here(
