@@ -35,7 +35,7 @@ from lora_studio.core.system.mounts import create_folder
 _LAZY = {
     "new": ("new", "new"),
     "estimate": ("estimate", "estimate_"),
-    "rewards": ("data.rewards", "rewards"),
+    "rewards": ("rewards", "rewards"),
     "chat": ("chat", "chat"),
     "classify": ("classification.classify", "classify"),
     "merge": ("adapters", "merge"),
@@ -54,7 +54,7 @@ _LAZY = {
     "template": ("template", "app"),
     "ollama": ("ollama", "app"),
     "adapters": ("adapters", "app"),
-    "data": ("data.app", "app"),
+    "data": ("data", "app"),
     "queue": ("queue", "app"),
     "demo": ("demos.demo", "demo"),
     "model": ("model", "app"),

@@ -25,10 +25,9 @@ from lora_studio.core.messages import Template, Text, counted, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import is_unicode, leads_outside, make_unicode
-from lora_studio.engine.dataset.files import archives
-from lora_studio.engine.dataset.files.archives import Allowance, Check
+from lora_studio.engine.dataset.files import byte_streams
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
-from lora_studio.engine.dataset.files.byte_streams import FAULTS
+from lora_studio.engine.dataset.files.byte_streams import FAULTS, Allowance, Check
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.exports.catalog import EXPORTS
 from lora_studio.engine.dataset.files.json_kinds import JsonShape
@@ -42,7 +41,7 @@ from lora_studio.engine.dataset.files.sniffing import (
     require_columns,
     unreadable_error,
 )
-from lora_studio.engine.dataset.rows import scan_cache
+from lora_studio.engine.dataset.rows import store as store_module
 from lora_studio.engine.dataset.rows.chains import join_conversations
 from lora_studio.engine.dataset.rows.store import (
     RawRow,
@@ -84,12 +83,12 @@ def _open_store(source: DataSource, job: JobContext) -> RowStore:
     key = _get_key(files)
     if (store := _open_cached(key)) is not None:
         return store
-    scan_cache.delete_unused()
-    with scan_cache.create_scan_folder() as folder:
+    store_module.delete_unused()
+    with store_module.create_scan_folder() as folder:
         facts = _Scan(files, folder, job).run()
         facts = join_conversations(RowStore(folder, facts), job)
-        scan = scan_cache.keep_scan(folder, facts.fingerprint)
-    scan_cache.store_facts(key, facts.model_dump_json())
+        scan = store_module.keep_scan(folder, facts.fingerprint)
+    store_module.store_facts(key, facts.model_dump_json())
     return RowStore(scan, facts)
 
 
@@ -174,14 +173,14 @@ def _emit_warnings(problems: Iterable[Problem], job: JobContext) -> None:
 
 def _open_cached(key: str) -> RowStore | None:
     """Return the scan that is cached under a key, if it is complete and of this version."""
-    text = scan_cache.read_facts(key)
+    text = store_module.read_facts(key)
     if text is None:
         return None
     try:
         facts = ScanFacts.model_validate_json(text)
     except ValidationError:
         return None
-    folder = scan_cache.find_scan(facts.fingerprint, facts.bytes)
+    folder = store_module.find_scan(facts.fingerprint, facts.bytes)
     return RowStore(folder, facts) if folder else None
 
 
@@ -208,9 +207,9 @@ class _Scan:
 
     def run(self) -> ScanFacts:
         """Write the rows; raises ProblemError when there are none, or no disk space for them."""
-        scan_cache.require_space(self._folder, self._total)
+        store_module.require_space(self._folder, self._total)
         containers = list(self._files.iter_containers(self._job))
-        file = self._folder / scan_cache.ROWS
+        file = self._folder / store_module.ROWS
         with RowWriter(file) as writer:
             for container in containers:
                 self._read(container, writer, is_only=len(containers) == 1)
@@ -296,7 +295,7 @@ def _iter_all_blocks(
 ) -> Iterator[tuple[RowBlock, float]]:
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        scratch = scan_cache.create_scan_folder
+        scratch = store_module.create_scan_folder
         for block, share in read_columnar_blocks(container, notes, scratch, check):
             yield block, share * size
         if end is not None:
@@ -661,7 +660,7 @@ def _get_access_error(folder: Path) -> OSError | None:
 def _iter_members(file: Path, name: str, job: JobContext) -> Iterator[FileCandidate]:
     """Yield the file itself, or the members of a ZIP or tar archive."""
     try:
-        entries = archives.list_entries(file, job.check)
+        entries = byte_streams.list_entries(file, job.check)
     except FAULTS as error:
         raise unreadable_error(file, error) from error
     if entries is None:

@@ -27,7 +27,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol.job import Progress
 from lora_studio.engine.dataset.files import columnar
 from lora_studio.engine.dataset.files.byte_streams import ByteStream, Compression
-from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
+from lora_studio.engine.dataset.files.json_kinds import JsonSplitter
 from lora_studio.engine.dataset.files.sniffing import detect_encoding
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore

@@ -7,16 +7,212 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import PurePosixPath
 from typing import Any
 
+from lora_studio.core.dataset.formats.speakers import EXPORTED_BY, PEOPLE
 from lora_studio.core.messages import Template
-from lora_studio.engine.dataset.files.exports import conversations as kinds
-from lora_studio.engine.dataset.files.exports.conversations import Chat, ChatMessage
-from lora_studio.engine.dataset.files.exports.html_text import read_html
+from lora_studio.engine.dataset.files.exports.web_pages import read_html
+
+# Group the messages of a chat between people into conversations, one row each.
+#
+# A message belongs to the conversation of the message that it replies to, or of its thread. Any other
+# continues the last conversation, unless there was a pause, or that conversation is as long as models
+# read at once.
+
+#: Seconds without a message after which a conversation is over, and within which a first answer still
+#: belongs to what it answers.
+_PAUSE, _WAIT = 3 * 3600, 24 * 3600
+#: Characters after which a conversation is continued in another row: about 2,000 tokens.
+_LONGEST = 6000
+
+# What no row contains; these are templates with the field `count`.
+SERVICE: Template = "notices such as joins and calls ({count})"
+BOTS: Template = "messages of bots ({count})"
+DELETED: Template = "deleted messages ({count})"
+FORWARDED: Template = "forwarded messages ({count})"
+PHOTOS: Template = "photos ({count})"
+VIDEOS: Template = "videos ({count})"
+VOICE: Template = "voice messages ({count})"
+STICKERS: Template = "stickers and GIFs ({count})"
+FILES: Template = "other files ({count})"
+EMBEDS: Template = "link previews ({count})"
+POLLS: Template = "polls, places, and contacts ({count})"
+EMPTY: Template = "empty messages ({count})"
+NAMELESS: Template = "messages without a sender ({count})"
+
+
+@dataclass(slots=True)
+class ChatMessage:
+    """One message: who wrote it (an ID and a name), when (seconds, None if unknown), and what it answers.
+
+    `reply_to` is the ID of a message, `thread` that of a thread, "" for none.
+    """
+
+    person: str
+    name: str
+    text: str
+    time: float | None = None
+    id: str = ""
+    reply_to: str = ""
+    thread: str = ""
+    is_bot: bool = False
+
+
+@dataclass(slots=True)
+class Chat:
+    """The messages of one chat, channel, or group in any order, with its title."""
+
+    title: str
+    messages: list[ChatMessage] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Conversation:
+    chat: str
+    messages: list[ChatMessage] = field(default_factory=list)
+    people: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, message: ChatMessage) -> None:
+        self.messages.append(message)
+        self.people.add(message.person)
+        self.size += len(message.text)
+
+
+def build_rows(
+    chats: Iterable[Chat], left_out: Counter[Template], owner: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each conversation; `owner` is the ID of the person who has exported the chats.
+
+    Bots are left out where at least two people write. Where each chat has only one writer, rows are also
+    plain texts.
+    """
+    every = list(chats)
+    humans = {message.person for chat in every for message in chat.messages if not message.is_bot}
+    if len(humans) > 1:
+        for chat in every:
+            count = len(chat.messages)
+            chat.messages = [message for message in chat.messages if not message.is_bot]
+            left_out[BOTS] += count - len(chat.messages)
+    names = _name_people(every)
+    is_alone = all(len({one.person for one in chat.messages}) < 2 for chat in every)
+    for chat in every:
+        _sort(chat.messages)
+        for conversation in _iter_conversations(chat):
+            row = _build_row(conversation, names)
+            if is_alone:
+                row = {"text": row["messages"][0]["content"], **row}
+            yield row | ({EXPORTED_BY: names[owner]} if owner in names else {})
+
+
+def _name_people(chats: list[Chat]) -> dict[str, str]:
+    """Return distinct names by the IDs of people: of each, the last name; a repeated one gets a number."""
+    latest = {message.person: message.name for chat in chats for message in chat.messages}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for person, name in latest.items():
+        base = unique = " ".join(name.split()) or person
+        number = 1
+        while unique in taken:
+            number += 1
+            unique = f"{base} ({number})"
+        taken.add(unique)
+        names[person] = unique
+    return names
+
+
+def _sort(messages: list[ChatMessage]) -> None:
+    """Sort messages by their time if all have one; messages of the same time stay in the file's order."""
+    times = [message.time for message in messages if message.time is not None]
+    if len(times) < len(messages):
+        return
+    if len(times) > 1 and times[0] > times[-1]:  # the newest is first
+        messages.reverse()
+    messages.sort(key=lambda message: message.time or 0.0)
+
+
+def _iter_conversations(chat: Chat) -> Iterator[_Conversation]:
+    threads: dict[str, _Conversation] = {}
+    by_message: dict[str, _Conversation] = {}
+    conversations: list[_Conversation] = []
+    last: _Conversation | None = None
+
+    def start() -> _Conversation:
+        conversations.append(_Conversation(chat.title))
+        return conversations[-1]
+
+    for message in chat.messages:
+        if message.thread:
+            target = threads.get(message.thread)
+        elif message.reply_to:
+            target = by_message.get(message.reply_to) or _find_continued(last, message)
+        else:
+            target = _find_continued(last, message)
+        if target is None:
+            target = start()
+        elif target.size > _LONGEST and target.messages[-1].person != message.person:
+            target = _continue_in_another(target, start())
+        target.add(message)
+        if message.id:
+            by_message[message.id] = target
+        if message.thread:
+            threads[message.thread] = target
+        else:
+            last = target
+    yield from conversations
+
+
+def _find_continued(last: _Conversation | None, message: ChatMessage) -> _Conversation | None:
+    """Return the last conversation if a message continues it."""
+    if last is None or last.messages[-1].time is None or message.time is None:
+        return last
+    gap = message.time - last.messages[-1].time
+    is_first_answer = last.people != {message.person} and len(last.people) == 1
+    return last if gap <= (_WAIT if is_first_answer else _PAUSE) else None
+
+
+def _continue_in_another(full: _Conversation, new: _Conversation) -> _Conversation:
+    """Begin the next part of a long conversation with its last turn, which the next message answers."""
+    person = full.messages[-1].person
+    turn: list[ChatMessage] = []
+    for message in reversed(full.messages):
+        if message.person != person or sum(len(one.text) for one in turn) > _LONGEST // 4:
+            break
+        turn.append(message)
+    for message in reversed(turn):
+        new.add(message)
+    new.size = 0
+    return new
+
+
+def _build_row(conversation: _Conversation, names: dict[str, str]) -> dict[str, Any]:
+    turns: list[dict[str, str]] = []
+    for message in conversation.messages:
+        name = names[message.person]
+        if turns and turns[-1]["role"] == name:
+            turns[-1]["content"] += f"\n{message.text}"
+        else:
+            turns.append({"role": name, "content": message.text})
+    row: dict[str, Any] = {
+        "messages": turns,
+        PEOPLE: list(dict.fromkeys(turn["role"] for turn in turns)),
+        "chat name": conversation.chat,
+    }
+    first = conversation.messages[0].time
+    return row | ({"started": _format_time(first)} if first is not None else {})
+
+
+def _format_time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="minutes")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
 
 LeftOut = Counter[Template]
 
@@ -75,7 +271,7 @@ def _take(chat: Chat, message: ChatMessage, left_out: LeftOut) -> None:
     if message.text:
         chat.messages.append(message)
     else:
-        left_out[kinds.EMPTY] += 1
+        left_out[EMPTY] += 1
 
 
 # --- Discord --------------------------------------------------------------------------------------
@@ -91,16 +287,16 @@ def read_discord(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
     for item in _list_objects(_get(document, "messages")):
         author = item.get("author") or {}
         if _to_text(item.get("type", "Default")) not in _WRITTEN:
-            left_out[kinds.SERVICE] += 1
+            left_out[SERVICE] += 1
             continue
         person = _to_text(_get(author, "id") or _get(author, "name"))
         if not person:
-            left_out[kinds.NAMELESS] += 1
+            left_out[NAMELESS] += 1
             continue
         has_more = _count_attachments(item.get("attachments"), "fileName", left_out)
-        has_more += _count_list(item.get("stickers"), kinds.STICKERS, left_out)
+        has_more += _count_list(item.get("stickers"), STICKERS, left_out)
         if not (text := _to_text(item.get("content"))).strip():
-            has_more += _count_list(item.get("embeds"), kinds.EMBEDS, left_out)
+            has_more += _count_list(item.get("embeds"), EMBEDS, left_out)
             if has_more:
                 continue
         message = ChatMessage(
@@ -133,14 +329,14 @@ def read_discord_table(rows: Any, name: str, left_out: LeftOut) -> Iterator[Chat
 
 
 _FILE_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
-    (re.compile(r"\.(jpe?g|png|gif|webp|heic|avif|bmp)\b", re.IGNORECASE), kinds.PHOTOS),
-    (re.compile(r"\.(mp4|mov|webm|mkv|avi|3gp)\b", re.IGNORECASE), kinds.VIDEOS),
-    (re.compile(r"\.(ogg|opus|mp3|m4a|wav|aac|amr|oga)\b", re.IGNORECASE), kinds.VOICE),
+    (re.compile(r"\.(jpe?g|png|gif|webp|heic|avif|bmp)\b", re.IGNORECASE), PHOTOS),
+    (re.compile(r"\.(mp4|mov|webm|mkv|avi|3gp)\b", re.IGNORECASE), VIDEOS),
+    (re.compile(r"\.(ogg|opus|mp3|m4a|wav|aac|amr|oga)\b", re.IGNORECASE), VOICE),
 )
 
 
 def _count_file(name: str, left_out: LeftOut) -> None:
-    kind = next((kind for pattern, kind in _FILE_KINDS if pattern.search(name)), kinds.FILES)
+    kind = next((kind for pattern, kind in _FILE_KINDS if pattern.search(name)), FILES)
     left_out[kind] += 1
 
 
@@ -171,14 +367,14 @@ def read_slack(
     for item in _list_objects(days):
         subtype = _to_text(item.get("subtype"))
         if subtype == "tombstone":
-            left_out[kinds.DELETED] += 1
+            left_out[DELETED] += 1
             continue
         if item.get("type", "message") != "message" or subtype not in _SLACK_WRITTEN:
-            left_out[kinds.SERVICE] += 1
+            left_out[SERVICE] += 1
             continue
         person = _to_text(item.get("user") or item.get("bot_id") or item.get("username"))
         if not person:
-            left_out[kinds.NAMELESS] += 1
+            left_out[NAMELESS] += 1
             continue
         files = _count_attachments(item.get("files"), "name", left_out)
         text = _read_slack_text(_to_text(item.get("text")), users)
@@ -239,8 +435,8 @@ def _read_slack_text(text: str, users: Mapping[str, str]) -> str:
 # --- Telegram -------------------------------------------------------------------------------------
 
 _TELEGRAM_MEDIA: dict[str, Template] = {
-    "voice_message": kinds.VOICE, "audio_file": kinds.VOICE, "video_message": kinds.VIDEOS,
-    "video_file": kinds.VIDEOS, "sticker": kinds.STICKERS, "animation": kinds.STICKERS,
+    "voice_message": VOICE, "audio_file": VOICE, "video_message": VIDEOS,
+    "video_file": VIDEOS, "sticker": STICKERS, "animation": STICKERS,
 }  # fmt: skip
 _TELEGRAM_OTHER = (
     "poll",
@@ -272,20 +468,20 @@ def get_telegram_owner(document: Any) -> str:
 
 def _read_telegram_message(item: dict[str, Any], chat: Chat, left_out: LeftOut) -> None:
     if item.get("type", "message") != "message":
-        left_out[kinds.SERVICE] += 1
+        left_out[SERVICE] += 1
         return
     if item.get("forwarded_from") or item.get("saved_from"):
-        left_out[kinds.FORWARDED] += 1
+        left_out[FORWARDED] += 1
         return
     has_more = True
     if (kind := _TELEGRAM_MEDIA.get(_to_text(item.get("media_type")))) is not None:
         left_out[kind] += 1
     elif item.get("photo"):
-        left_out[kinds.PHOTOS] += 1
+        left_out[PHOTOS] += 1
     elif item.get("file"):
         _count_file(_to_text(item.get("file_name") or item.get("file")), left_out)
     elif any(item.get(name) for name in _TELEGRAM_OTHER):
-        left_out[kinds.POLLS] += 1
+        left_out[POLLS] += 1
     else:
         has_more = False
     text = _read_telegram_text(item.get("text") or item.get("text_entities"))
@@ -294,7 +490,7 @@ def _read_telegram_message(item: dict[str, Any], chat: Chat, left_out: LeftOut) 
     name = _to_text(item.get("from") or item.get("author"))
     person = _to_text(item.get("from_id")) or name
     if not person:
-        left_out[kinds.NAMELESS] += 1
+        left_out[NAMELESS] += 1
         return
     message = ChatMessage(
         person,
@@ -316,8 +512,8 @@ def _read_telegram_text(value: Any) -> str:
 # --- Facebook, Instagram --------------------------------------------------------------------------
 
 _MESSENGER_MEDIA: dict[str, Template] = {
-    "photos": kinds.PHOTOS, "videos": kinds.VIDEOS, "audio_files": kinds.VOICE, "gifs": kinds.STICKERS,
-    "sticker": kinds.STICKERS, "files": kinds.FILES, "media": kinds.FILES,
+    "photos": PHOTOS, "videos": VIDEOS, "audio_files": VOICE, "gifs": STICKERS,
+    "sticker": STICKERS, "files": FILES, "media": FILES,
 }  # fmt: skip
 
 
@@ -327,7 +523,7 @@ def read_messenger(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat
     chat = Chat(_repair(_to_text(title)) or _get_title(name))
     for item in _list_objects(_get(document, "messages")):
         if item.get("is_unsent") is True or item.get("isUnsent") is True:
-            left_out[kinds.DELETED] += 1
+            left_out[DELETED] += 1
             continue
         if "call_duration" in item or item.get("type") in (
             "Subscribe",
@@ -335,19 +531,19 @@ def read_messenger(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat
             "Call",
             "call",
         ):
-            left_out[kinds.SERVICE] += 1
+            left_out[SERVICE] += 1
             continue
         has_more = sum(
             _count_list(item.get(key), kind, left_out) for key, kind in _MESSENGER_MEDIA.items()
         )
         text = _repair(_to_text(item.get("content") or item.get("text")))
         if not text.strip() and not has_more and item.get("share"):
-            has_more = _count_list(item.get("share"), kinds.EMBEDS, left_out)
+            has_more = _count_list(item.get("share"), EMBEDS, left_out)
         if has_more and not text.strip():
             continue
         person = _repair(_to_text(item.get("sender_name") or item.get("senderName")))
         if not person:
-            left_out[kinds.NAMELESS] += 1
+            left_out[NAMELESS] += 1
             continue
         time = item.get("timestamp_ms") or item.get("timestamp")
         seconds = time / 1000 if isinstance(time, int | float) else parse_time(time)
@@ -374,11 +570,11 @@ def read_skype(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
             kind = _to_text(item.get("messagetype"))
             if kind not in ("", "Text", "RichText", "RichText/Html"):
                 is_notice = not kind.startswith("RichText/")
-                left_out[kinds.SERVICE if is_notice else kinds.FILES] += 1
+                left_out[SERVICE if is_notice else FILES] += 1
                 continue
             person = _to_text(item.get("from"))
             if not person:
-                left_out[kinds.NAMELESS] += 1
+                left_out[NAMELESS] += 1
                 continue
             shown = _to_text(item.get("displayName")) or person.rpartition(":")[2]
             text = _to_text(item.get("content"))
@@ -410,9 +606,7 @@ def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Ch
         creator = item.get("creator")
         person = _to_text(_get(creator, "email") or _get(creator, "name"))
         if not person:
-            left_out[
-                kinds.DELETED if item.get("message_state") == "DELETED" else kinds.NAMELESS
-            ] += 1
+            left_out[DELETED if item.get("message_state") == "DELETED" else NAMELESS] += 1
             continue
         message = ChatMessage(
             person,
@@ -463,7 +657,7 @@ def read_whatsapp(text: str, name: str, left_out: LeftOut) -> Iterator[Chat]:
         match = _WHATSAPP_START.match(line)
         if match is None:
             if pending is None:
-                left_out[kinds.SERVICE] += bool(line.strip())
+                left_out[SERVICE] += bool(line.strip())
             else:
                 pending[1].append(line)
             continue
@@ -485,9 +679,9 @@ def _take_whatsapp(
     *time, writer = pending[0]
     content = _EDITED.sub("", "\n".join(pending[1]).strip(" \n"))
     if not writer:
-        left_out[kinds.SERVICE] += 1
+        left_out[SERVICE] += 1
     elif _WHATSAPP_DELETED.fullmatch(content):
-        left_out[kinds.DELETED] += 1
+        left_out[DELETED] += 1
     elif (first := _WHATSAPP_FILE.match(content)) and first.end() == len(
         content.partition("\n")[0]
     ):
@@ -510,10 +704,10 @@ def _take_whatsapp(
 
 #: Words of messages that stand for media, in several languages.
 _WHATSAPP_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
-    (re.compile(r"audio|voice|sprach|voz|vocal|opus", re.IGNORECASE), kinds.VOICE),
-    (re.compile(r"video|vídeo|vidéo", re.IGNORECASE), kinds.VIDEOS),
-    (re.compile(r"sticker|gif", re.IGNORECASE), kinds.STICKERS),
-    (re.compile(r"image|imagen|imagem|immagine|bild|foto|photo", re.IGNORECASE), kinds.PHOTOS),
+    (re.compile(r"audio|voice|sprach|voz|vocal|opus", re.IGNORECASE), VOICE),
+    (re.compile(r"video|vídeo|vidéo", re.IGNORECASE), VIDEOS),
+    (re.compile(r"sticker|gif", re.IGNORECASE), STICKERS),
+    (re.compile(r"image|imagen|imagem|immagine|bild|foto|photo", re.IGNORECASE), PHOTOS),
 )
 
 
@@ -522,7 +716,7 @@ def _count_whatsapp_file(text: str, left_out: LeftOut) -> None:
     if kind is not None:
         left_out[kind] += 1
     elif text.startswith("\u200e") and not re.search(r"[<(]|\.\w{2,5}\b", text):
-        left_out[kinds.SERVICE] += 1
+        left_out[SERVICE] += 1
     else:
         _count_file(text, left_out)
 
@@ -568,9 +762,9 @@ def read_direct_messages(items: Any, left_out: LeftOut) -> Iterator[Chat]:
         for entry in _list_objects(_get(one, "messages")):
             message = entry.get("messageCreate")
             if not isinstance(message, dict) or not (sender := _to_text(message.get("senderId"))):
-                left_out[kinds.SERVICE] += 1
+                left_out[SERVICE] += 1
                 continue
-            left_out[kinds.PHOTOS] += len(message.get("mediaUrls") or ())
+            left_out[PHOTOS] += len(message.get("mediaUrls") or ())
             written, time = _to_text(message.get("text")), parse_time(message.get("createdAt"))
             _take(
                 chat,
