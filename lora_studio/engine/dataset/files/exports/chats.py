@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import PurePosixPath
@@ -249,9 +249,9 @@ def _list_objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _get(value: Any, *path: str) -> Any:
-    """Return a value inside of objects, None where one is missing."""
-    for name in path:
+def _get(value: Any, path: str) -> Any:
+    """Return a value inside of objects by its path, None where one is missing."""
+    for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
@@ -260,72 +260,93 @@ def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def _get_title(name: str) -> str:
-    """Return the title of a chat whose file alone names it."""
-    return PurePosixPath(name).stem
+# --- messages as objects --------------------------------------------------------------------------
+
+Item = dict[str, Any]
 
 
-def _take(chat: Chat, message: ChatMessage, left_out: LeftOut) -> None:
-    """Add a message with a text; count one without."""
-    message.text = message.text.strip()
-    if message.text:
-        chat.messages.append(message)
-    else:
-        left_out[EMPTY] += 1
+@dataclass(frozen=True)
+class ChatLayout:
+    """Where a parsed file has its chats, and where a message has what counts.
 
+    Fields are paths such as `author.id`; of several, separated by blanks, the first with a value counts.
+    Without `chats`, the file is one chat. `find_notice` returns what an item is that isn't a written message,
+    `list_media` the kinds of what is attached to it.
+    """
 
-# --- Discord --------------------------------------------------------------------------------------
+    person: str
+    name: str | Callable[[Item], str]
+    time: str
+    text: str | Callable[[Item], str] = "text"
+    id: str = ""
+    reply_to: str = ""
+    thread: str = ""
+    chats: str = ""
+    messages: str = "messages"
+    title: str | Callable[[Item], str] = ""
+    owner: str = ""
+    find_notice: Callable[[Item], Template | None] = lambda item: None
+    list_media: Callable[[Item], Iterable[Template]] = lambda item: ()
+    is_bot: Callable[[Item], bool] = lambda item: False
+    repair: Callable[[str], str] = lambda text: text
+    ticks: int = 1  # of a number as the time, in one second
 
-#: Types of messages that somebody wrote; all others are notices.
-_WRITTEN = ("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23")
+    def read(self, document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
+        """Yield the chats of a file; `name` is the title of one that has no other."""
+        if self.chats:
+            groups = [_get(document, path) for path in self.chats.split()]
+            every = [one for group in groups for one in _list_objects(group)]
+        else:
+            every = []
+        if isinstance(_get(document, self.messages), list):
+            every.insert(0, document)
+        for one in every:
+            chat = Chat(self._pick(one, self.title) or PurePosixPath(name).stem)
+            for item in _list_objects(_get(one, self.messages)):
+                self._add(chat, item, left_out)
+            yield chat
 
+    def get_owner(self, document: Any) -> str:
+        """Return the ID of the person who made the export, "" if unknown."""
+        return self._pick(document, self.owner)
 
-def read_discord(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the channel that DiscordChatExporter wrote as JSON."""
-    guild, channel = _get(document, "guild", "name"), _get(document, "channel", "name")
-    chat = Chat(" / ".join(filter(None, map(_to_text, (guild, channel)))) or _get_title(name))
-    for item in _list_objects(_get(document, "messages")):
-        author = item.get("author") or {}
-        if _to_text(item.get("type", "Default")) not in _WRITTEN:
-            left_out[SERVICE] += 1
-            continue
-        person = _to_text(_get(author, "id") or _get(author, "name"))
-        if not person:
+    def _add(self, chat: Chat, item: Item, left_out: LeftOut) -> None:
+        """Add a message with a text; count anything else."""
+        if kind := self.find_notice(item):
+            left_out[kind] += 1
+            return
+        if not (person := self._pick(item, self.person)):
             left_out[NAMELESS] += 1
-            continue
-        has_more = _count_attachments(item.get("attachments"), "fileName", left_out)
-        has_more += _count_list(item.get("stickers"), STICKERS, left_out)
-        if not (text := _to_text(item.get("content"))).strip():
-            has_more += _count_list(item.get("embeds"), EMBEDS, left_out)
-            if has_more:
-                continue
-        message = ChatMessage(
-            person,
-            _to_text(_get(author, "nickname") or _get(author, "name")),
-            text,
-            parse_time(item.get("timestamp")),
-            id=_to_text(item.get("id")),
-            reply_to=_to_text(_get(item, "reference", "messageId")),
-            is_bot=_get(author, "isBot") is True,
+            return
+        media = list(self.list_media(item))
+        left_out.update(media)
+        text = self._pick(item, self.text).strip()
+        if not text:
+            left_out[EMPTY] += not media
+            return
+        times = (self._parse_time(_get(item, path)) for path in self.time.split())
+        chat.messages.append(
+            ChatMessage(
+                person,
+                self._pick(item, self.name) or person,
+                text,
+                next((time for time in times if time is not None), None),
+                id=self._pick(item, self.id),
+                reply_to=self._pick(item, self.reply_to),
+                thread=self._pick(item, self.thread),
+                is_bot=self.is_bot(item),
+            )
         )
-        _take(chat, message, left_out)
-    yield chat
 
+    def _pick(self, item: Item, field: str | Callable[[Item], str]) -> str:
+        if callable(field):
+            return self.repair(field(item))
+        texts = (_to_text(value) for path in field.split() if (value := _get(item, path)))
+        return self.repair(next(filter(None, texts), ""))
 
-def read_discord_table(rows: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the channel that DiscordChatExporter wrote as CSV."""
-    chat = Chat(_get_title(name))
-    for row in rows:
-        author = _to_text(row.get("Author"))
-        files = [part for part in _to_text(row.get("Attachments")).split(",") if part.strip()]
-        has_more = _count_attachments([{"fileName": file} for file in files], "fileName", left_out)
-        text = _to_text(row.get("Content"))
-        if not text.strip() and has_more:
-            continue
-        person = _to_text(row.get("AuthorID")) or author
-        time = parse_time(row.get("Date"))
-        _take(chat, ChatMessage(person, re.sub(r"#\d{1,4}\Z", "", author), text, time), left_out)
-    yield chat
+    def _parse_time(self, value: Any) -> float | None:
+        seconds = parse_time(value)
+        return seconds / self.ticks if seconds and isinstance(value, int | float) else seconds
 
 
 _FILE_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
@@ -335,92 +356,107 @@ _FILE_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
 )
 
 
-def _count_file(name: str, left_out: LeftOut) -> None:
-    kind = next((kind for pattern, kind in _FILE_KINDS if pattern.search(name)), FILES)
-    left_out[kind] += 1
+def _find_file_kind(name: Any) -> Template:
+    """Return what a file is, by its name."""
+    text = _to_text(name)
+    return next((kind for pattern, kind in _FILE_KINDS if pattern.search(text)), FILES)
 
 
-def _count_attachments(items: Any, field: str, left_out: LeftOut) -> int:
-    objects = _list_objects(items)
-    for item in objects:
-        _count_file(_to_text(item.get(field)), left_out)
-    return len(objects)
+def _list_files(items: Any, field: str) -> list[Template]:
+    return [_find_file_kind(item.get(field)) for item in _list_objects(items)]
 
 
-def _count_list(items: Any, kind: Template, left_out: LeftOut) -> int:
-    count = len(items) if isinstance(items, list) else int(isinstance(items, dict))
-    left_out[kind] += count
-    return count
+def _repeat(kind: Template, items: Any) -> list[Template]:
+    """Return the kind as often as there are items; a lone object is one."""
+    return [kind] * (len(items) if isinstance(items, list) else isinstance(items, dict))
 
 
-# --- Slack ----------------------------------------------------------------------------------------
+#: Types of Discord's messages that somebody wrote; all others are notices.
+_DISCORD_WRITTEN = ("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23")  # fmt: skip
+
+
+def _list_discord_media(item: Item) -> list[Template]:
+    attached = _list_files(item.get("attachments"), "fileName")
+    attached += _repeat(STICKERS, item.get("stickers"))
+    is_empty = not _to_text(item.get("content")).strip()
+    return attached + (_repeat(EMBEDS, item.get("embeds")) if is_empty else [])
+
+
+#: What DiscordChatExporter writes as JSON.
+DISCORD = ChatLayout(
+    person="author.id author.name", name="author.nickname author.name", text="content", time="timestamp", id="id",
+    reply_to="reference.messageId",
+    title=lambda one: " / ".join(filter(None, (_to_text(_get(one, f"{of}.name")) for of in ("guild", "channel")))),
+    find_notice=lambda item: None if _to_text(item.get("type", "Default")) in _DISCORD_WRITTEN else SERVICE,
+    list_media=_list_discord_media, is_bot=lambda item: _get(item, "author.isBot") is True,
+)  # fmt: skip
+
+_DISCORD_TABLE = ChatLayout(
+    person="AuthorID Author", name="name", text="Content", time="Date",
+    list_media=lambda row: [_find_file_kind(file) for file in _to_text(row.get("Attachments")).split(",") if file.strip()],
+)  # fmt: skip
+
+
+def read_discord_table(rows: Iterable[Item], name: str, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield the channel that DiscordChatExporter wrote as CSV."""
+    named = [
+        {**row, "name": re.sub(r"#\d{1,4}\Z", "", _to_text(row.get("Author")))} for row in rows
+    ]
+    return _DISCORD_TABLE.read({"messages": named}, name, left_out)
+
 
 _SLACK_WRITTEN = ("", "bot_message", "me_message", "thread_broadcast", "file_share", "file_comment")
 _SLACK_MARK = re.compile(r"<([@#!]?)([^<>|\n]{1,2000})(?:\|([^<>\n]{0,2000}))?>")
+_SLACK_NAMES = ("display_name", "real_name", "name", "username")
 
 
-def read_slack(
-    days: Any, title: str, users: Mapping[str, str], left_out: LeftOut
-) -> Iterator[Chat]:
-    """Yield one channel: the messages of all of its days. `users` are names by ID."""
-    chat = Chat(title)
-    for item in _list_objects(days):
-        subtype = _to_text(item.get("subtype"))
-        if subtype == "tombstone":
-            left_out[DELETED] += 1
-            continue
-        if item.get("type", "message") != "message" or subtype not in _SLACK_WRITTEN:
-            left_out[SERVICE] += 1
-            continue
-        person = _to_text(item.get("user") or item.get("bot_id") or item.get("username"))
-        if not person:
-            left_out[NAMELESS] += 1
-            continue
-        files = _count_attachments(item.get("files"), "name", left_out)
-        text = _read_slack_text(_to_text(item.get("text")), users)
-        if not text.strip():
-            text = _read_slack_text(
-                "\n".join(
-                    _to_text(part.get("text")) for part in _list_objects(item.get("attachments"))
-                ),
-                users,
-            )
-            if files and not text.strip():
-                continue
-        profile = item.get("user_profile")
-        name = users.get(person) or _get_slack_name(profile if isinstance(profile, dict) else item)
-        message = ChatMessage(
-            person,
-            name or person,
-            text,
-            parse_time(item.get("ts")),
-            id=_to_text(item.get("ts")),
-            thread=_to_text(item.get("thread_ts")),
-            is_bot=subtype == "bot_message" or ("bot_id" in item and "user" not in item),
-        )
-        _take(chat, message, left_out)
-    yield chat
+def _find_slack_notice(item: Item) -> Template | None:
+    subtype = _to_text(item.get("subtype"))
+    if subtype == "tombstone":
+        return DELETED
+    is_written = item.get("type", "message") == "message" and subtype in _SLACK_WRITTEN
+    return None if is_written else SERVICE
 
 
-def read_slack_users(document: Any) -> dict[str, str]:
-    """Return the names of a Slack workspace's people by ID."""
-    return {
+_SLACK = ChatLayout(
+    person="user bot_id username", name="name", time="ts", id="ts", thread="thread_ts", find_notice=_find_slack_notice,
+    list_media=lambda item: _list_files(item.get("files"), "name"),
+    is_bot=lambda item: item.get("subtype") == "bot_message" or ("bot_id" in item and "user" not in item),
+)  # fmt: skip
+
+
+def read_slack(days: Any, title: str, users: Any, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield one channel: the messages of all of its days. `users` describe the people."""
+    names = {
         _to_text(user.get("id")): name
-        for user in _list_objects(document)
+        for user in _list_objects(users)
         if (name := _get_slack_name(user.get("profile"), user))
     }
 
+    def read_text(item: Item) -> str:
+        attached = [_to_text(part.get("text")) for part in _list_objects(item.get("attachments"))]
+        own = _read_slack_text(_to_text(item.get("text")), names)
+        return own if own.strip() else _read_slack_text("\n".join(attached), names)
+
+    def find_name(item: Item) -> str:
+        profile = item.get("user_profile")
+        known = names.get(_to_text(item.get("user")))
+        return known or _get_slack_name(profile if isinstance(profile, dict) else item)
+
+    items = [{**item, "name": find_name(item)} for item in _list_objects(days)]
+    for chat in replace(_SLACK, text=read_text).read({"messages": items}, "", left_out):
+        yield Chat(title, chat.messages)
+
 
 def _get_slack_name(*objects: Any) -> str:
-    keys = ("display_name", "real_name", "name", "username")
-    names = (_to_text(_get(one, key)) for one in objects for key in keys)
+    names = (_to_text(_get(one, key)) for one in objects for key in _SLACK_NAMES)
     return next((name for name in names if name.strip()), "")
 
 
 def _read_slack_text(text: str, users: Mapping[str, str]) -> str:
     """Return a text without Slack's marks: mentions by name, links by their title."""
 
-    def replace(mark: re.Match[str]) -> str:
+    def replace_mark(mark: re.Match[str]) -> str:
         sign, target, title = mark.groups()
         if sign == "@":
             return f"@{title or users.get(target, target)}"
@@ -429,87 +465,51 @@ def _read_slack_text(text: str, users: Mapping[str, str]) -> str:
             return title if title.startswith("@") else f"@{title}"
         return f"#{title or target}" if sign == "#" else title or target
 
-    return unescape(_SLACK_MARK.sub(replace, text))
+    return unescape(_SLACK_MARK.sub(replace_mark, text))
 
-
-# --- Telegram -------------------------------------------------------------------------------------
 
 _TELEGRAM_MEDIA: dict[str, Template] = {
     "voice_message": VOICE, "audio_file": VOICE, "video_message": VIDEOS,
     "video_file": VIDEOS, "sticker": STICKERS, "animation": STICKERS,
 }  # fmt: skip
-_TELEGRAM_OTHER = (
-    "poll",
-    "location_information",
-    "contact_information",
-    "place_name",
-    "game_title",
-)
+_TELEGRAM_OTHER = ("poll", "location_information", "contact_information", "place_name", "game_title")  # fmt: skip
 
 
-def read_telegram(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the chat of a file `result.json`, or all chats of a complete export."""
-    every = [document] if isinstance(_get(document, "messages"), list) else []
-    for group in ("chats", "left_chats"):
-        every += _list_objects(_get(document, group, "list"))
-    for one in every:
-        chat = Chat(_to_text(one.get("name")) or _to_text(one.get("type")) or _get_title(name))
-        for item in _list_objects(one.get("messages")):
-            _read_telegram_message(item, chat, left_out)
-        if chat.messages:
-            yield chat
-
-
-def get_telegram_owner(document: Any) -> str:
-    """Return the ID of the person who made a complete export, "" if unknown."""
-    user = _get(document, "personal_information", "user_id")
-    return f"user{user}" if user else ""
-
-
-def _read_telegram_message(item: dict[str, Any], chat: Chat, left_out: LeftOut) -> None:
+def _find_telegram_notice(item: Item) -> Template | None:
     if item.get("type", "message") != "message":
-        left_out[SERVICE] += 1
-        return
-    if item.get("forwarded_from") or item.get("saved_from"):
-        left_out[FORWARDED] += 1
-        return
-    has_more = True
-    if (kind := _TELEGRAM_MEDIA.get(_to_text(item.get("media_type")))) is not None:
-        left_out[kind] += 1
-    elif item.get("photo"):
-        left_out[PHOTOS] += 1
-    elif item.get("file"):
-        _count_file(_to_text(item.get("file_name") or item.get("file")), left_out)
-    elif any(item.get(name) for name in _TELEGRAM_OTHER):
-        left_out[POLLS] += 1
-    else:
-        has_more = False
-    text = _read_telegram_text(item.get("text") or item.get("text_entities"))
-    if has_more and not text.strip():
-        return
-    name = _to_text(item.get("from") or item.get("author"))
-    person = _to_text(item.get("from_id")) or name
-    if not person:
-        left_out[NAMELESS] += 1
-        return
-    message = ChatMessage(
-        person,
-        name,
-        text,
-        parse_time(item.get("date_unixtime")) or parse_time(item.get("date")),
-        id=_to_text(item.get("id")),
-        reply_to=_to_text(item.get("reply_to_message_id")),
-    )
-    _take(chat, message, left_out)
+        return SERVICE
+    return FORWARDED if item.get("forwarded_from") or item.get("saved_from") else None
 
 
-def _read_telegram_text(value: Any) -> str:
+def _list_telegram_media(item: Item) -> list[Template]:
+    if kind := _TELEGRAM_MEDIA.get(_to_text(item.get("media_type"))):
+        return [kind]
+    if item.get("photo"):
+        return [PHOTOS]
+    if item.get("file"):
+        return [_find_file_kind(item.get("file_name") or item.get("file"))]
+    return [POLLS] if any(item.get(name) for name in _TELEGRAM_OTHER) else []
+
+
+def _read_telegram_text(item: Item) -> str:
     """Return a text, which may be a list of texts and of objects with a part each."""
+    value = item.get("text") or item.get("text_entities")
     parts = value if isinstance(value, list) else [value]
     return "".join(_to_text(part.get("text") if isinstance(part, dict) else part) for part in parts)
 
 
-# --- Facebook, Instagram --------------------------------------------------------------------------
+TELEGRAM = ChatLayout(
+    person="from_id from author", name="from author", text=_read_telegram_text, time="date_unixtime date", id="id",
+    reply_to="reply_to_message_id", chats="chats.list left_chats.list", title="name type",
+    find_notice=_find_telegram_notice, list_media=_list_telegram_media,
+)  # fmt: skip
+
+
+def get_telegram_owner(document: Any) -> str:
+    """Return the ID of the person who made a complete export, "" if unknown."""
+    user = _get(document, "personal_information.user_id")
+    return f"user{user}" if user else ""
+
 
 _MESSENGER_MEDIA: dict[str, Template] = {
     "photos": PHOTOS, "videos": VIDEOS, "audio_files": VOICE, "gifs": STICKERS,
@@ -517,113 +517,84 @@ _MESSENGER_MEDIA: dict[str, Template] = {
 }  # fmt: skip
 
 
-def read_messenger(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield a chat of Messenger or Instagram, whose texts are UTF-8 that was read as Latin-1."""
-    title = _get(document, "title") or _get(document, "threadName")
-    chat = Chat(_repair(_to_text(title)) or _get_title(name))
-    for item in _list_objects(_get(document, "messages")):
-        if item.get("is_unsent") is True or item.get("isUnsent") is True:
-            left_out[DELETED] += 1
-            continue
-        if "call_duration" in item or item.get("type") in (
-            "Subscribe",
-            "Unsubscribe",
-            "Call",
-            "call",
-        ):
-            left_out[SERVICE] += 1
-            continue
-        has_more = sum(
-            _count_list(item.get(key), kind, left_out) for key, kind in _MESSENGER_MEDIA.items()
-        )
-        text = _repair(_to_text(item.get("content") or item.get("text")))
-        if not text.strip() and not has_more and item.get("share"):
-            has_more = _count_list(item.get("share"), EMBEDS, left_out)
-        if has_more and not text.strip():
-            continue
-        person = _repair(_to_text(item.get("sender_name") or item.get("senderName")))
-        if not person:
-            left_out[NAMELESS] += 1
-            continue
-        time = item.get("timestamp_ms") or item.get("timestamp")
-        seconds = time / 1000 if isinstance(time, int | float) else parse_time(time)
-        _take(chat, ChatMessage(person, person, text, seconds), left_out)
-    yield chat
+def _find_messenger_notice(item: Item) -> Template | None:
+    if item.get("is_unsent") is True or item.get("isUnsent") is True:
+        return DELETED
+    is_call = "call_duration" in item
+    return SERVICE if is_call or item.get("type") in ("Subscribe", "Unsubscribe", "Call", "call") else None  # fmt: skip
+
+
+def _list_messenger_media(item: Item) -> list[Template]:
+    media = [kind for key, kind in _MESSENGER_MEDIA.items() for kind in _repeat(kind, item.get(key))]  # fmt: skip
+    is_text = bool(_to_text(item.get("content") or item.get("text")).strip())
+    return media or ([] if is_text else _repeat(EMBEDS, item.get("share")))
 
 
 def _repair(text: str) -> str:
-    """Return a text with its UTF-8 read as such; any other text is unchanged."""
+    """Return a text with its UTF-8, which was read as Latin-1, read as such; any other text is unchanged."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return text
 
 
-# --- Skype and Teams, Google Chat -----------------------------------------------------------------
+#: Facebook Messenger and Instagram.
+MESSENGER = ChatLayout(
+    person="sender_name senderName", name="", text="content text", time="timestamp_ms timestamp", ticks=1000,
+    title="title threadName", find_notice=_find_messenger_notice, list_media=_list_messenger_media, repair=_repair,
+)  # fmt: skip
 
 
-def read_skype(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the conversations of Skype and of Teams for private use, whose texts are HTML."""
-    for one in _list_objects(_get(document, "conversations")):
-        chat = Chat(_to_text(one.get("displayName") or one.get("id")) or _get_title(name))
-        for item in _list_objects(one.get("MessageList")):
-            kind = _to_text(item.get("messagetype"))
-            if kind not in ("", "Text", "RichText", "RichText/Html"):
-                is_notice = not kind.startswith("RichText/")
-                left_out[SERVICE if is_notice else FILES] += 1
-                continue
-            person = _to_text(item.get("from"))
-            if not person:
-                left_out[NAMELESS] += 1
-                continue
-            shown = _to_text(item.get("displayName")) or person.rpartition(":")[2]
-            text = _to_text(item.get("content"))
-            message = ChatMessage(
-                person,
-                shown,
-                text if kind == "Text" else read_html(text),
-                parse_time(item.get("originalarrivaltime")),
-            )
-            _take(chat, message, left_out)
-        if chat.messages:
-            yield chat
+def _find_skype_notice(item: Item) -> Template | None:
+    kind = _to_text(item.get("messagetype"))
+    if kind in ("", "Text", "RichText", "RichText/Html"):
+        return None
+    return FILES if kind.startswith("RichText/") else SERVICE
 
 
-def get_skype_owner(document: Any) -> str:
-    """Return the ID of the person who made the export."""
-    return _to_text(_get(document, "userId"))
+def _get_skype_name(item: Item) -> str:
+    return _to_text(item.get("displayName")) or _to_text(item.get("from")).rpartition(":")[2]
+
+
+def _read_skype_text(item: Item) -> str:
+    content = _to_text(item.get("content"))
+    return content if item.get("messagetype") == "Text" else read_html(content)
+
+
+#: Skype, and Teams for private use.
+SKYPE = ChatLayout(
+    person="from", name=_get_skype_name, text=_read_skype_text, time="originalarrivaltime", chats="conversations",
+    messages="MessageList", title="displayName id", owner="userId", find_notice=_find_skype_notice,
+)  # fmt: skip
+
+_GOOGLE_CHAT = ChatLayout(
+    person="creator.email creator.name", name="creator.name", time="created_date",
+    find_notice=lambda item: DELETED if item.get("message_state") == "DELETED" and not item.get("creator") else None,
+    list_media=lambda item: _list_files(item.get("attached_files"), "original_name"),
+    is_bot=lambda item: _get(item, "creator.user_type") == "Bot",
+)  # fmt: skip
 
 
 def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a file `messages.json` of Google Takeout."""
-    chat = Chat(_get_title(name))
-    has_threads = _has_threads(document)
-    for item in _list_objects(_get(document, "messages")):
-        files = _count_attachments(item.get("attached_files"), "original_name", left_out)
-        text = _to_text(item.get("text"))
-        if files and not text.strip():
-            continue
-        creator = item.get("creator")
-        person = _to_text(_get(creator, "email") or _get(creator, "name"))
-        if not person:
-            left_out[DELETED if item.get("message_state") == "DELETED" else NAMELESS] += 1
-            continue
-        message = ChatMessage(
-            person,
-            _to_text(_get(creator, "name")) or person,
-            text,
-            parse_time(item.get("created_date")),
-            thread=_to_text(item.get("topic_id")) if has_threads else "",
-            is_bot=_get(creator, "user_type") == "Bot",
-        )
-        _take(chat, message, left_out)
-    yield chat
-
-
-def _has_threads(document: Any) -> bool:
-    """Return whether several messages share a topic: elsewhere, each has its own."""
     topics = [_to_text(item.get("topic_id")) for item in _list_objects(_get(document, "messages"))]
-    return 2 * len(set(topics)) < len(topics)
+    has_threads = 2 * len(set(topics)) < len(topics)  # elsewhere, each message has its own
+    layout = replace(_GOOGLE_CHAT, thread="topic_id") if has_threads else _GOOGLE_CHAT
+    return layout.read(document, name, left_out)
+
+
+#: An archive of X (Twitter), in which people have numbers for names.
+_DIRECT_MESSAGES = ChatLayout(
+    person="messageCreate.senderId", name="", text="messageCreate.text", time="messageCreate.createdAt",
+    id="messageCreate.id", chats="chats", messages="dmConversation.messages", title="dmConversation.conversationId",
+    find_notice=lambda item: None if _get(item, "messageCreate.senderId") else SERVICE,
+    list_media=lambda item: _repeat(PHOTOS, _get(item, "messageCreate.mediaUrls")),
+)  # fmt: skip
+
+
+def read_direct_messages(items: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield the conversations of an archive of X."""
+    return _DIRECT_MESSAGES.read({"chats": items}, name, left_out)
 
 
 # --- WhatsApp -------------------------------------------------------------------------------------
@@ -650,7 +621,7 @@ _EDITED = re.compile(
 
 def read_whatsapp(text: str, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a text file; a line without a time continues the message before it."""
-    chat = Chat(_get_title(name))
+    chat = Chat(PurePosixPath(name).stem)
     pending: tuple[tuple[str | None, ...], list[str]] | None = None
     is_month_first = _is_month_first(text)
     for line in text.splitlines():
@@ -680,26 +651,22 @@ def _take_whatsapp(
     content = _EDITED.sub("", "\n".join(pending[1]).strip(" \n"))
     if not writer:
         left_out[SERVICE] += 1
-    elif _WHATSAPP_DELETED.fullmatch(content):
+        return
+    if _WHATSAPP_DELETED.fullmatch(content):
         left_out[DELETED] += 1
-    elif (first := _WHATSAPP_FILE.match(content)) and first.end() == len(
-        content.partition("\n")[0]
-    ):
-        _count_whatsapp_file(first[0], left_out)
-        if caption := content[first.end() :].strip():
-            person = writer.strip("\u200e~\u202f ")
-            _take(
-                chat,
-                ChatMessage(person, person, caption, _read_whatsapp_time(time, is_month_first)),
-                left_out,
-            )
-    else:
-        person = writer.strip("\u200e~\u202f ")
-        _take(
-            chat,
-            ChatMessage(person, person, content, _read_whatsapp_time(time, is_month_first)),
-            left_out,
-        )
+        return
+    file = _WHATSAPP_FILE.match(content)
+    if file and file.end() == len(content.partition("\n")[0]):
+        left_out[_find_whatsapp_kind(file[0])] += 1
+        content = content[file.end() :]
+        if not content.strip():
+            return
+    if not (content := content.strip()):
+        left_out[EMPTY] += 1
+        return
+    person = writer.strip("\u200e~\u202f ")
+    when = _read_whatsapp_time(time, is_month_first)
+    chat.messages.append(ChatMessage(person, person, content, when))
 
 
 #: Words of messages that stand for media, in several languages.
@@ -711,14 +678,11 @@ _WHATSAPP_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
 )
 
 
-def _count_whatsapp_file(text: str, left_out: LeftOut) -> None:
-    kind = next((kind for pattern, kind in _WHATSAPP_KINDS if pattern.search(text)), None)
-    if kind is not None:
-        left_out[kind] += 1
-    elif text.startswith("\u200e") and not re.search(r"[<(]|\.\w{2,5}\b", text):
-        left_out[SERVICE] += 1
-    else:
-        _count_file(text, left_out)
+def _find_whatsapp_kind(text: str) -> Template:
+    if kind := next((kind for pattern, kind in _WHATSAPP_KINDS if pattern.search(text)), None):
+        return kind
+    is_notice = text.startswith("\u200e") and not re.search(r"[<(]|\.\w{2,5}\b", text)
+    return SERVICE if is_notice else _find_file_kind(text)
 
 
 def _is_month_first(text: str) -> bool:
@@ -749,27 +713,3 @@ def _read_whatsapp_time(parts: list[str | None], is_month_first: bool) -> float 
         return moment.timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-# --- X --------------------------------------------------------------------------------------------
-
-
-def read_direct_messages(items: Any, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the conversations of an archive of X (Twitter), in which people have numbers for names."""
-    for item in _list_objects(items):
-        one = item.get("dmConversation")
-        chat = Chat(_to_text(_get(one, "conversationId")))
-        for entry in _list_objects(_get(one, "messages")):
-            message = entry.get("messageCreate")
-            if not isinstance(message, dict) or not (sender := _to_text(message.get("senderId"))):
-                left_out[SERVICE] += 1
-                continue
-            left_out[PHOTOS] += len(message.get("mediaUrls") or ())
-            written, time = _to_text(message.get("text")), parse_time(message.get("createdAt"))
-            _take(
-                chat,
-                ChatMessage(sender, sender, written, time, id=_to_text(message.get("id"))),
-                left_out,
-            )
-        if chat.messages:
-            yield chat
