@@ -180,7 +180,7 @@ def _get_location(store: RowStore, row: RawRow) -> Where:
     return Where(
         step="dataset",
         field="sources",
-        file=store.get_file(row.number - 1).path,
+        file=store.get_source_file(row.number - 1).path,
         line=row.line or None,
         row=row.number,
     )

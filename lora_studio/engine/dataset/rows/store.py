@@ -253,7 +253,7 @@ class RowStore:
             return None
         return trees if len(trees) == len(self) else None
 
-    def get_file(self, position: int) -> ScannedFile:
+    def get_source_file(self, position: int) -> ScannedFile:
         """Return the file that a row is in."""
         firsts = [file.first for file in self.facts.files]
         return self.facts.files[bisect.bisect_right(firsts, position) - 1]
@@ -266,10 +266,12 @@ class RowStore:
         row = self.read_raw(position)
         if row.raw or row.offset < 0:
             return row.raw
-        last = position + 1 == len(self) or self.get_file(position + 1) != self.get_file(position)
+        last = position + 1 == len(self) or self.get_source_file(
+            position + 1
+        ) != self.get_source_file(position)
         end = -1 if last else self.read_raw(position + 1).offset
         try:
-            with open_regular(Path(self.get_file(position).path)) as file:
+            with open_regular(Path(self.get_source_file(position).path)) as file:
                 file.seek(row.offset)
                 size = limit if end < row.offset else min(limit, end - row.offset)
                 return file.read(size).decode("utf-8", "replace").strip()

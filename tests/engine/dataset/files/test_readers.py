@@ -501,7 +501,7 @@ def test_folder_is_read_by_file_and_lists_skipped_files(tmp_path: Path) -> None:
     store = scan(folder)
     assert values(store) == [QA, {"text": "Some text."}, {"question": "x", "answer": "y"}, QA, QA]
     assert [Path(file.path).name for file in store.facts.files] == ["a.jsonl", "d.md", "b.csv", "c.json.gz"]  # fmt: skip
-    assert store.get_file(2).path.endswith("b.csv")
+    assert store.get_source_file(2).path.endswith("b.csv")
     assert [store.read_raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
     warnings = " ".join(str(problem.what) for problem in store.facts.problems)
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
