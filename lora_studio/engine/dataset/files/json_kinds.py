@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -9,9 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.columns import CONVERSATIONS, count_known_names
@@ -304,25 +303,20 @@ def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
 
 
-# Split a stream of JSON into its items without parsing it, so that files of any size stream.
+# Split a stream of JSON into its items, so that files of any size stream.
 #
-# NumPy counts the brackets outside strings for a whole chunk at once; a real parser reads the text
-# between them afterwards. A fault costs only the item that contains it: a string ends with its line at
-# the latest, since JSON has no line breaks in strings, and if brackets don't close, the next item is
-# recognized by the first key of the first one.
+# Python's decoder finds where an item ends, in text with a character for each byte. A fault costs only the item
+# that contains it: there, brackets are counted, and a string ends with its line at the latest, since JSON has
+# no line breaks in strings; if brackets don't close, the next item is recognized by the first key of the first one.
 
-_QUOTE, _LINE, _BACKSLASH = 0x22, 0x0A, 0x5C
-_OPENING, _CLOSING = [0x7B, 0x5B], [0x7D, 0x5D]
-_BRACE = 0x7D
-_STEP = np.zeros(256, dtype=np.int32)
-_STEP[_OPENING], _STEP[_CLOSING] = 1, -1
-_IS_STRUCTURE = _STEP != 0
-_IS_STRUCTURE[[_QUOTE, _LINE]] = True
-
+_decode = json.JSONDecoder().raw_decode
+#: A string, which may continue after this text, or a bracket.
+_STEP = re.compile(rb'"(?:[^"\\\n]|\\.)*(?:["\n]|(\\?\Z))?|[{}\[\]]')
+#: Characters between items that are ignored.
+_FILLING = re.compile(rb"[ \t\r\n,]*")
+_NEXT = re.compile(rb"[ \t\r\n,]*[{\[]")
 #: An object up to its first key.
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
-#: Characters between items that are ignored.
-_FILLING = b" \t\r\n,"
 #: Bytes of an overlong item in which the first key of the items is searched.
 _OVERLAP = 4096
 
@@ -351,14 +345,13 @@ class JsonSplitter:
         """Start at this offset and line of the file."""
         self._base = depth
         self._depth = depth if depth > 1 else 0
-        self._offset, self._line = offset, line
-        self._in_string = False
-        self._held = (
-            b""  # backslashes at a chunk's end, which may escape the next chunk's first character
+        self._pending = (
+            b""  # the text since the last item, or an item that continues in the next chunk
         )
-        self._pending = bytearray()  # an item or loose text that continues in the next chunk
-        self._pending_at = (offset, line)
+        self._offset, self._line = offset, line  # of its beginning
+        self._at = 0  # where to go on in it
         self._in_item = False
+        self._enough = 0  # its size from which the end of an item is searched again
         self._is_skipping = False
         self._mark: re.Pattern[bytes] | None = None  # how items begin
         self._before = b""  # the text before the first one
@@ -367,26 +360,25 @@ class JsonSplitter:
 
     def feed(self, chunk: bytes) -> list[JsonItem]:
         """Return the items that end in this chunk."""
-        chunk = self._held + chunk
-        end = len(chunk.rstrip(b"\\"))
-        chunk, self._held = chunk[:end], chunk[end:]
         items: list[JsonItem] = []
-        if self._is_skipping:
-            chunk = self._skip(chunk)
-        self._split_all(chunk, items)
+        self._pending += self._skip(chunk) if self._is_skipping else chunk
+        if len(self._pending) >= self._enough:
+            self._split(items)
         while len(self._pending) > limits.ROW_BYTES:
             self._cut_overlong(items)
         return items
 
     def finish(self) -> list[JsonItem]:
-        """Return the rest at the end of the stream: an item without its end, or text after the list."""
-        rest, at = bytes(self._pending) + self._held, self._pending_at
-        self._pending, self._held = bytearray(), b""
-        if self._is_skipping or self.is_over:
-            return []
+        """Return the rest at the end of the stream: items, one without its end, or text after the list."""
+        items: list[JsonItem] = []
+        self._split(items)
+        rest = JsonItem(self._pending, self._offset, self._line)
+        self._pending = b""
         if self._in_item:
-            return self.salvage(JsonItem(rest, *at))
-        return [] if _is_filling(rest) else [JsonItem(rest, *at, is_loose=True)]
+            return items + self.salvage(rest)
+        if self._is_skipping or self.is_over or _is_filling(rest.text):
+            return items
+        return [*items, rest._replace(is_loose=True)]
 
     def salvage(self, item: JsonItem) -> list[JsonItem]:
         """Split an item that doesn't parse wherever another one seems to start in it."""
@@ -400,144 +392,114 @@ class JsonSplitter:
             line += text.count(b"\n")
         return pieces
 
-    # --- brackets ---------------------------------------------------------------------------------
-
-    def _split_all(self, chunk: bytes, items: list[JsonItem]) -> None:
-        while chunk and not self.is_over:
-            chunk = self._split(chunk, items)
-
-    def _split(self, chunk: bytes, items: list[JsonItem]) -> bytes:
-        """Split a chunk as far as its brackets match; return the rest."""
-        data = np.frombuffer(chunk, dtype=np.uint8)
-        positions, kinds, lines = self._find_structure(data)
-        steps = _STEP[kinds]
-        depths = self._depth + np.cumsum(steps)
-        outside = self._base - 1
-        # A list ends with its own bracket; any other extra closing bracket belongs to no item.
-        stray = (depths < max(outside, 0)) | ((depths == outside) & (kinds == _BRACE))
-        closing = (depths == outside) & (steps < 0) if self._base > 1 else np.zeros_like(stray)
-        rest = b""
-        if (ends := np.flatnonzero(stray | closing)).size:
-            first = int(ends[0])
-            self.is_over = not stray[first]
-            depths[first] += int(stray[first])
-            cut, cut_at = int(positions[first]) + 1, first + 1
-            chunk, rest = chunk[:cut], chunk[cut:]
-            positions, steps, depths = positions[:cut_at], steps[:cut_at], depths[:cut_at]
-            self._in_string = False
-        is_start = (steps > 0) & (depths == self._base + 1)
-        is_end = (steps < 0) & (depths == self._base)
-        is_end[-1:] &= not stray[ends[0]] if ends.size else True
-        events = np.flatnonzero(is_start | is_end)
-        bracket_positions = positions[events]
-        numbers = self._line + np.searchsorted(lines, bracket_positions)
-        self._collect(
-            chunk, bracket_positions.tolist(), is_start[events].tolist(), numbers.tolist(), items
-        )
-        self._depth = int(depths[-1]) if depths.size else self._depth
-        self._offset += len(chunk)
-        self._line += chunk.count(b"\n")
-        return rest
-
-    def _find_structure(
-        self, data: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.intp], NDArray[np.uint8], NDArray[np.intp]]:
-        """Return positions and kinds of the brackets outside strings, and positions of line breaks."""
-        positions = np.flatnonzero(_IS_STRUCTURE[data])
-        kinds = data[positions]
-        if (escaped := _is_escaped(data, positions, kinds)).any():
-            positions, kinds = positions[~escaped], kinds[~escaped]
-        if not positions.size:
-            return positions, kinds, positions
-        is_line = kinds == _LINE
-        quotes = np.cumsum(kinds == _QUOTE) + int(self._in_string)
-        # A line break ends every string: quotes count from the last one on.
-        since = np.maximum.accumulate(np.where(is_line, quotes, 0))
-        in_string = ((quotes - since) & 1).astype(bool)
-        self._in_string = bool(in_string[-1])
-        is_bracket = ~in_string & (_STEP[kinds] != 0)
-        return positions[is_bracket], kinds[is_bracket], positions[is_line]
-
-    def _collect(
-        self,
-        chunk: bytes,
-        positions: list[int],
-        starts: list[bool],
-        lines: list[int],
-        items: list[JsonItem],
-    ) -> None:
-        """Append the pieces between the brackets that start and end items."""
-        begin = 0
-        for position, is_start, line in zip(positions, starts, lines, strict=True):
-            end = position if is_start else position + 1
-            text = bytes(self._pending) + chunk[begin:end] if self._pending else chunk[begin:end]
-            if is_start:
-                if not _is_filling(text):
-                    items.append(JsonItem(text, *self._pending_at, is_loose=True))
+    def _split(self, items: list[JsonItem]) -> None:
+        """Append the items that end in the pending text, and what is between them."""
+        data = self._pending
+        text = data.decode("latin-1")
+        begin, at = 0, self._at
+        while not self.is_over:
+            if self._in_item:
+                if (end := _find_end(text, data, begin)) is None:
+                    self._enough = 2 * (len(data) - begin)
+                    at = begin
+                    break
+                items.append(item := JsonItem(data[begin:end], self._offset, self._line))
+                self._mark = self._mark or _mark(self._before, item.text)
+                self._in_item, self._enough = False, 0
+                self._move(data, begin, end)
+                begin = at = self._split_plain(text, data, end, items) if self._mark else end
+                continue
+            at = _FILLING.match(data, at).end()  # type: ignore[union-attr]
+            step = _STEP.search(data, at)
+            if step is None or step[1] is not None:  # no bracket, or a string that goes on
+                at = len(data) if step is None else step.start()
+                break
+            at = step.end()
+            if step[0] in b"{[" and self._depth == self._base:
+                at -= 1
+                loose = data[begin:at]
+                if not _is_filling(loose):
+                    items.append(JsonItem(loose, self._offset, self._line, is_loose=True))
                 if self._mark is None:
-                    self._before = text
-                    self._mark = _mark(text, chunk[position : position + _OVERLAP])
-            else:
-                self._mark = self._mark or _mark(self._before, text)
-                items.append(JsonItem(text, *self._pending_at))
-            self._pending.clear()
-            self._in_item = is_start
-            self._pending_at = (self._offset + end, line)
-            begin = end
-        self._pending += chunk[begin:]
+                    self._before, self._mark = loose, _mark(loose, data[at : at + _OVERLAP])
+                self._move(data, begin, at)
+                self._in_item, begin = True, at
+            elif step[0] in b"{[":
+                self._depth += 1
+            elif step[0] == b"]":
+                self.is_over = self._base > 1
+                self._depth = 0 if self._base == 1 else self._depth
+        self._pending, self._at = data[begin:], at - begin
 
-    # --- overlong items ---------------------------------------------------------------------------
+    def _split_plain(self, text: str, data: bytes, begin: int, items: list[JsonItem]) -> int:
+        """Append the items from here on that only filling separates; return where the last one ends."""
+        offset, line, counted = self._offset - begin, self._line, begin
+        with contextlib.suppress(ValueError, RecursionError):
+            while start := _NEXT.match(data, begin):
+                at = start.end() - 1
+                _, end = _decode(text, at)
+                line += data.count(b"\n", counted, at)
+                items.append(JsonItem(data[at:end], offset + at, line))
+                begin, counted = end, at
+        self._offset, self._line = offset + begin, line + data.count(b"\n", counted, begin)
+        return begin
+
+    def _move(self, data: bytes, begin: int, end: int) -> None:
+        """Go on after this part of a text."""
+        self._offset += end - begin
+        self._line += data.count(b"\n", begin, end)
 
     def _cut_overlong(self, items: list[JsonItem]) -> None:
         """Split a pending text over the limit where items seem to start, or give up its beginning."""
-        item = JsonItem(bytes(self._pending), *self._pending_at)
-        self._pending.clear()
+        item = JsonItem(self._pending, self._offset, self._line)
+        self._pending, self._at, self._enough = b"", 0, 0
         if not self._in_item:
-            items.append(JsonItem(item.text[:_OVERLAP], item.offset, item.line, is_loose=True))
+            items.append(item._replace(text=item.text[:_OVERLAP], is_loose=True))
+            self._move(item.text, 0, len(item.text))
             return
         self._mark = self._mark or _mark(self._before, item.text[:_OVERLAP])
         *pieces, last = self.salvage(item)
         items += pieces
-        self._depth, self._in_string, self._in_item = self._base, False, False
+        self._depth, self._in_item = self._base, False
+        self._offset, self._line = last.offset, last.line
         if len(last.text) > limits.ROW_BYTES:
-            items.append(JsonItem(last.text[:_OVERLAP], last.offset, last.line, is_overlong=True))
+            items.append(last._replace(text=last.text[:_OVERLAP], is_overlong=True))
             self._is_skipping = True
-            return
-        self._offset, self._line = self._pending_at = last.offset, last.line
-        self._split_all(last.text, items)
+            self._move(last.text, 0, len(last.text))
+        else:
+            self._pending = last.text
+            self._split(items)
 
     def _skip(self, chunk: bytes) -> bytes:
         """Skip an overlong item; return the text from the next item on."""
         match = self._mark.search(chunk) if self._mark else None
         start = match.start(1) if match else len(chunk)
         self._is_skipping = match is None
-        self._line += chunk.count(b"\n", 0, start)
-        self._offset += start
-        self._pending_at = (self._offset, self._line)
+        self._move(chunk, 0, start)
         return chunk[start:]
 
 
+def _find_end(text: str, data: bytes, begin: int) -> int | None:
+    """Return where the item that begins here ends, None if that is beyond the text; `data` are its bytes."""
+    try:
+        return int(_decode(text, begin)[1])
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Unterminated string"):
+            return None
+    except (ValueError, RecursionError):
+        pass  # a number with too many digits, or too many brackets
+    depth = 0
+    for step in _STEP.finditer(data, begin):
+        if step[1] is not None:
+            return None
+        depth += 1 if step[0] in b"{[" else -1 if step[0] in b"}]" else 0
+        if not depth:
+            return step.end()
+    return None
+
+
 def _is_filling(text: bytes) -> bool:
-    return not text.strip(_FILLING + b"[]")
-
-
-def _is_escaped(
-    data: NDArray[np.uint8], positions: NDArray[np.intp], kinds: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
-    """Return which of the positions are quotes after an odd number of backslashes."""
-    suspects = np.flatnonzero((kinds == _QUOTE) & (positions > 0))
-    suspects = suspects[data[positions[suspects] - 1] == _BACKSLASH]
-    result = np.zeros(len(positions), dtype=bool)
-    if not suspects.size:
-        return result
-    slashes = np.flatnonzero(data == _BACKSLASH)
-    is_first = np.ones(len(slashes), dtype=bool)
-    is_first[1:] = slashes[1:] != slashes[:-1] + 1
-    run_starts = slashes[is_first]
-    quotes = positions[suspects]
-    run = run_starts[np.searchsorted(run_starts, quotes) - 1]
-    result[suspects] = (quotes - run) & 1 == 1
-    return result
+    return not text.strip(b" \t\r\n,[]")
 
 
 def _mark(before: bytes, beginning: bytes) -> re.Pattern[bytes] | None:
