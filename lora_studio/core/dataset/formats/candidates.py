@@ -103,11 +103,11 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
     prompt = _find_prompt_slots(columns)
-    is_whole = chosen.kind == "turns" and not chosen.openers
+    is_whole = chosen.kind == "turns" and not chosen.traits["opened"]
     if prompt and not (is_whole and normalize_name(prompt["prompt"]) not in formats_columns.ASKED):
         # Next to whole conversations, only a column named "prompt" is the prompt.
         mapping = prompt
-    elif talk is not None and (chosen.kind != "turns" or chosen.openers):
+    elif talk is not None and (chosen.kind != "turns" or chosen.traits["opened"]):
         mapping = {"prompt": talk.name}
     mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _find_extras(columns)
     sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
@@ -116,7 +116,7 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
 
 def _find_ranked(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, each with a rank or a score."""
-    column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
+    column = next((item for item in columns if item.is_mostly("ranked")), None)
     if column is None or not (prompt := _find_prompt_slots(columns, besides=(column,))):
         return []
     mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
@@ -143,7 +143,7 @@ def _find_rated(columns: Columns) -> list[FormatCandidate]:
 def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of instructions with two answers in a list, the preferred one first."""
     column = find_column(columns, ("output", "response"), "texts")
-    if column is None or column.paired < column.filled:
+    if column is None or column.traits["paired"] < column.filled:
         return []
     prompt = _find_prompt_slots(columns, besides=(column,))
     if not prompt or normalize_name(prompt["prompt"]) not in (
@@ -189,7 +189,7 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         prompt = _find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, formats_columns.CHOSEN, "turns")
-        if not prompt and before is not None and 2 * before.asking > before.filled:
+        if not prompt and before is not None and before.is_mostly("asking"):
             prompt = {"prompt": before.name}
         if not prompt and not explicit:
             # The answers alone would be trained, although another text is probably the question.
@@ -247,7 +247,7 @@ def _find_conversation(columns: Columns) -> list[FormatCandidate]:
     conversations = []
     rest = formats_columns.find_conversations(columns)
     for rank, column in enumerate(rest):
-        openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
+        openai = column.kind == "turns" and 2 * column.traits["openai"] > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
         exact = column.key in formats_columns.CONVERSATIONS
@@ -371,7 +371,7 @@ def _find_continued(columns: Columns, answer: DataColumn) -> list[FormatCandidat
     talk = _get_first(
         [item for item in formats_columns.find_conversations(columns) if item != answer]
     )
-    if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
+    if talk is None or not talk.is_mostly("asking") or answer.kind not in ("text", "turn"):
         return []
     mapping = {"prompt": talk.name, "completion": answer.name} | _find_extras(columns)
     return [
@@ -410,7 +410,7 @@ def _find_prompted(columns: Columns) -> list[FormatCandidate]:
 
 def _find_text(columns: Columns) -> list[FormatCandidate]:
     pieces = find_column(columns, ("segments",), "list")
-    if pieces is not None and 2 * pieces.segmented > pieces.filled:
+    if pieces is not None and pieces.is_mostly("segmented"):
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, formats_columns.TEXTS, "text")
     if column is None or formats_columns.has_other_purpose(columns):
@@ -518,8 +518,8 @@ def prefer_references(columns: Columns, answers: list[DataColumn]) -> list[DataC
 
 def _is_result_of(reference: DataColumn, answer: DataColumn) -> bool:
     """Return whether the references are single words, and the answers sentences."""
-    is_short = reference.kind == "text" and 2 * reference.phrased <= reference.filled
-    return is_short and answer.kind == "text" and 2 * answer.phrased > answer.filled
+    is_short = reference.kind == "text" and not reference.is_mostly("phrased")
+    return is_short and answer.kind == "text" and answer.is_mostly("phrased")
 
 
 # Columns that belong together: two answers of which a third column prefers one, and a query with the text to
@@ -638,7 +638,9 @@ def _find_scores(columns: Columns, one: str, other: str) -> str:
 
 def _is_numeric(column: DataColumn) -> bool:
     """Return whether a column has numbers; those of a CSV file are texts without letters."""
-    return column.kind in ("number", "flag") or (column.kind == "text" and not column.worded)
+    return column.kind in ("number", "flag") or (
+        column.kind == "text" and not column.traits["worded"]
+    )
 
 
 def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
@@ -841,8 +843,8 @@ def find_classified_texts(columns: Columns) -> list[FormatCandidate]:
 def pick_text_and_class(texts: Sequence[DataColumn]) -> tuple[DataColumn, DataColumn] | None:
     """Return the text and the class of two columns with unknown names, None if they are something else."""
     for text, label in (texts, texts[::-1]):
-        is_class = _is_repeated(label) and 2 * label.phrased <= label.filled
-        if is_class and 2 * text.phrased > text.filled and not _is_repeated(text):
+        is_class = _is_repeated(label) and not label.is_mostly("phrased")
+        if is_class and text.is_mostly("phrased") and not _is_repeated(text):
             return text, label
     return None
 
@@ -877,7 +879,7 @@ def _find_flags(columns: Columns) -> list[DataColumn]:
 
 
 def _find_classified_text(columns: Sequence[DataColumn]) -> DataColumn | None:
-    phrased = sorted(find_free_texts(columns), key=lambda item: -item.phrased)
+    phrased = sorted(find_free_texts(columns), key=lambda item: -item.traits["phrased"])
     text = find_column(columns, TEXTS, "text") or next(iter(phrased), None)
     return text or next((item for item in columns if item.kind == "text"), None)
 
@@ -993,6 +995,8 @@ def has_short_references(columns: Columns) -> bool:
     """Return whether prompts have answers of single words or numbers, which rewards can compare with."""
     names = {item.mapping.get("reference") for item in find_prompts(columns)}
     return any(
-        item.name in names and item.kind in ("text", "number") and 10 * item.phrased <= item.filled
+        item.name in names
+        and item.kind in ("text", "number")
+        and 10 * item.traits["phrased"] <= item.filled
         for item in columns
     )

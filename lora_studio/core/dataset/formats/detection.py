@@ -189,7 +189,7 @@ def _warn_about_unused_texts(
         if item.name not in used
         and item.name not in candidate.rivals
         and item.kind == "text"
-        and 2 * item.phrased > len(sample)
+        and 2 * item.traits["phrased"] > len(sample)
         and (item.key not in METADATA or (has_title and item.key == "title"))
         and not is_media_name(item.key)
         and not any(word in item.key for word in NEGATIVE)
