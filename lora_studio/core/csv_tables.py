@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TextIO
 
 #: What spreadsheets take for the beginning of a formula, also after it is typed in a wide script.
 #: Source: OWASP, CSV Injection.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-
-
-class _Sink(Protocol):
-    def write(self, text: str, /) -> object: ...
 
 
 class CsvWriter:
@@ -23,7 +19,7 @@ class CsvWriter:
     cell would send its neighbors to a server. Numbers remain numbers, also negative ones.
     """
 
-    def __init__(self, sink: _Sink) -> None:
+    def __init__(self, sink: TextIO) -> None:
         """Write to a text file."""
         self._writer = csv.writer(sink, lineterminator="\n")
 

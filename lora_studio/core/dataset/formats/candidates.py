@@ -23,10 +23,13 @@ from lora_studio.core.dataset.formats.columns import (
     find_column,
     find_columns,
     find_contexts,
+    find_conversations,
     find_free_texts,
     find_optional_column,
     find_questions,
     find_replies,
+    has_other_purpose,
+    pick_message_and_reply,
 )
 from lora_studio.core.dataset.formats.mapping import prefix_names
 from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
@@ -87,7 +90,7 @@ def _find_inner(columns: Columns) -> list[FormatCandidate]:
 def _find_preferences(columns: Columns) -> list[FormatCandidate]:
     rejected = find_column(columns, formats_columns.REJECTED)
     chosen = find_column(columns, formats_columns.CHOSEN)
-    talk = _get_first(formats_columns.find_conversations(columns))
+    talk = _get_first(find_conversations(columns))
     if rejected is None:
         return [
             *_find_ranked(columns),
@@ -180,8 +183,8 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     )
     if label is None or find_column(columns, formats_columns.CHOICES, "texts", "object", "list"):
         return []
-    answer = _get_first([item for item in formats_columns.find_answers(columns) if item != label])
-    talk = _get_first(formats_columns.find_conversations(columns))
+    answer = _get_first([item for item in find_answers(columns) if item != label])
+    talk = _get_first(find_conversations(columns))
     explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
     sure = 0.97 if explicit else 0.9 if votes else 0.75
     # Votes are more specific than the answers that they judge.
@@ -193,7 +196,7 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
             prompt = {"prompt": before.name}
         if not prompt and not explicit:
             # The answers alone would be trained, although another text is probably the question.
-            texts = formats_columns.find_free_texts(columns)
+            texts = find_free_texts(columns)
             others = [item for item in texts if item not in (answer, label)]
             if len(others) > 1:
                 return []
@@ -212,9 +215,7 @@ def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
     ratings = [item for item in find_ratings(columns) if item.high > item.low]
     if labeled or not ratings:
         return labeled
-    answer = _get_first(formats_columns.find_answers(columns)) or _get_first(
-        formats_columns.find_conversations(columns)
-    )
+    answer = _get_first(find_answers(columns)) or _get_first(find_conversations(columns))
     if answer is None or answer.kind not in ("text", "turns", "turn"):
         return []
     prompt = (
@@ -226,7 +227,7 @@ def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
 
 def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
-    questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
+    questions = [item for item in find_questions(columns) if item not in besides]
     # A prompt column is the whole question, even if its parts have columns too.
     questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
     if not questions:
@@ -245,7 +246,7 @@ def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -
 
 def _find_conversation(columns: Columns) -> list[FormatCandidate]:
     conversations = []
-    rest = formats_columns.find_conversations(columns)
+    rest = find_conversations(columns)
     for rank, column in enumerate(rest):
         openai = column.kind == "turns" and 2 * column.traits["openai"] > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
@@ -282,7 +283,7 @@ def _find_rivals(answers: Columns, mapping: dict[str, str]) -> tuple[str, ...]:
 
 def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = find_column(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
-    answers = formats_columns.find_answers(columns)
+    answers = find_answers(columns)
     if choices is not None and (keyed := find_columns(columns, formats_columns.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = find_columns(columns, formats_columns.CHOICE_ANSWERS)
@@ -291,7 +292,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
         answers = [keyed[0]]
     elif choices is None:
         answers = prefer_references(columns, answers)
-    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
+    questions = [item for item in find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
@@ -345,7 +346,7 @@ def _choose_question_format(
     if is_prompt and choices is None:
         return "prompt_completion", {"prompt": question.name}
     mapping = {"question": question.name}
-    context = _get_first(formats_columns.find_contexts(rest)) or find_optional_column(
+    context = _get_first(find_contexts(rest)) or find_optional_column(
         rest, formats_columns.CONTEXTS
     )
     if context is not None:
@@ -368,9 +369,7 @@ def _find_thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
 
 def _find_continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
     """Return the reading of conversations that end with the user, with a column for the answer."""
-    talk = _get_first(
-        [item for item in formats_columns.find_conversations(columns) if item != answer]
-    )
+    talk = _get_first([item for item in find_conversations(columns) if item != answer])
     if talk is None or not talk.is_mostly("asking") or answer.kind not in ("text", "turn"):
         return []
     mapping = {"prompt": talk.name, "completion": answer.name} | _find_extras(columns)
@@ -397,7 +396,7 @@ def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     )
     prompt = find_column(columns, prompt_names, "text")
     text = find_column(columns, ("text", "content"), "text")
-    if prompt is None or text is None or formats_columns.has_other_purpose(columns):
+    if prompt is None or text is None or has_other_purpose(columns):
         return []
     mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
     return [
@@ -413,13 +412,9 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
     if pieces is not None and pieces.is_mostly("segmented"):
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, formats_columns.TEXTS, "text")
-    if column is None or formats_columns.has_other_purpose(columns):
+    if column is None or has_other_purpose(columns):
         return []
-    questions = [
-        item
-        for item in formats_columns.find_questions(columns)
-        if item.kind == "text" and item != column
-    ]
+    questions = [item for item in find_questions(columns) if item.kind == "text" and item != column]
     if column.key in formats_columns.CONTEXTS and questions:
         return []  # a question about the text is a more specific format
     if replies := [item for item in find_replies(columns) if item != column]:
@@ -432,11 +427,11 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
 def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns with unknown names: question and answer, or one text."""
     extra = formats_columns.TOOLS + formats_columns.SYSTEMS
-    texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
-    if formats_columns.has_other_purpose(columns):
+    texts = [item for item in find_free_texts(columns) if item.key not in extra]
+    if has_other_purpose(columns):
         return []
-    texts = formats_columns.pick_message_and_reply(texts)
-    questions = formats_columns.find_questions(columns)
+    texts = pick_message_and_reply(texts)
+    questions = find_questions(columns)
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in formats_columns.METADATA
         for item in columns
@@ -975,9 +970,9 @@ def find_prompts(columns: Columns) -> list[FormatCandidate]:
     """
     if verifiable := [item for item in find_shapes(columns) if item.format == "prompts"]:
         return verifiable
-    questions = formats_columns.find_questions(columns)
+    questions = find_questions(columns)
     questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
-    talks = formats_columns.find_conversations(columns)
+    talks = find_conversations(columns)
     prompt = next(iter((*questions, *talks)), None)
     if prompt is None:
         return []

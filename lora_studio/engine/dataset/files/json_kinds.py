@@ -349,7 +349,7 @@ class JsonSplitter:
             b""  # the text since the last item, or an item that continues in the next chunk
         )
         self._offset, self._line = offset, line  # of its beginning
-        self._at = 0  # where to go on in it
+        self._at = 0  # where to continue in it
         self._in_item = False
         self._enough = 0  # its size from which the end of an item is searched again
         self._is_skipping = False
@@ -411,7 +411,7 @@ class JsonSplitter:
                 continue
             at = _FILLING.match(data, at).end()  # type: ignore[union-attr]
             step = _STEP.search(data, at)
-            if step is None or step[1] is not None:  # no bracket, or a string that goes on
+            if step is None or step[1] is not None:  # no bracket, or a string that continues
                 at = len(data) if step is None else step.start()
                 break
             at = step.end()
@@ -445,7 +445,7 @@ class JsonSplitter:
         return begin
 
     def _move(self, data: bytes, begin: int, end: int) -> None:
-        """Go on after this part of a text."""
+        """Continue after this part of a text."""
         self._offset += end - begin
         self._line += data.count(b"\n", begin, end)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -215,58 +215,52 @@ class Selection:
         """Return which conversations the limit truncates."""
         return self.end < self._full
 
+    def _count(
+        self, measure: Callable[[TokenTable, np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return what `measure` finds for each row, given its table and the rows there, as indexes and in `self`."""
+        counts = np.zeros(len(self), np.int64)
+        for number, table in enumerate(self.tables):
+            mine = np.flatnonzero(self.table == number)
+            counts[mine] = measure(table, self.index[mine], mine)
+        return counts
+
     @property
     def _full(self) -> np.ndarray:
-        full = np.zeros(len(self), np.int64)
-        for number, table in enumerate(self.tables):
-            mine = self.table == number
-            full[mine] = table.length[self.index[mine]]
-        return full
+        return self._count(lambda table, index, rows: table.length[index])
 
     def count_left_out(self) -> int:
         """Return the number of rows with answers that can't be trained."""
-        return self._count("left_out")
+        return int((self._count(lambda table, index, rows: table.left_out[index]) > 0).sum())
 
     def count_unshown(self) -> int:
         """Return the number of rows with reasoning that the chat template omits."""
-        return self._count("unshown")
-
-    def _count(self, name: str) -> int:
-        return sum(
-            int((getattr(table, name)[self.index[self.table == number]] > 0).sum())
-            for number, table in enumerate(self.tables)
-        )
+        return int((self._count(lambda table, index, rows: table.unshown[index]) > 0).sum())
 
     def count_computed(self) -> np.ndarray:
         """Return the tokens that each row costs after truncation: for pairs, those of both sides."""
-        counts = np.zeros(len(self), np.int64)
-        for number, table in enumerate(self.tables):
-            mine = self.table == number
-            index = self.index[mine]
-            within = table.count_computed_within(self.end[mine], index)
-            counts[mine] = within - table.count_computed_within(self.begin[mine], index)
-        return counts
+        return self._count(
+            lambda table, index, rows: (
+                table.count_computed_within(self.end[rows], index)
+                - table.count_computed_within(self.begin[rows], index)
+            )
+        )
 
     def count_targets(self) -> int:
         """Return the trained tokens of all rows after truncation."""
-        total = 0
-        for number, table in enumerate(self.tables):
-            mine = self.table == number
-            within = table.count_trained_within(self.end[mine], self.index[mine])
-            total += int(
-                (within - table.count_trained_within(self.begin[mine], self.index[mine])).sum()
-            )
-        return total
+        return int(self._count_trained(self.begin).sum())
 
     def count_predicted(self) -> np.ndarray:
         """Return the trained tokens of each row, without its first token, which nothing predicts."""
-        counts = np.zeros(len(self), np.int64)
-        for number, table in enumerate(self.tables):
-            mine = self.table == number
-            index, begin = self.index[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
-            within = table.count_trained_within(self.end[mine], index)
-            counts[mine] = within - table.count_trained_within(begin, index)
-        return counts
+        return self._count_trained(np.minimum(self.begin + 1, self.end))
+
+    def _count_trained(self, begin: np.ndarray) -> np.ndarray:
+        return self._count(
+            lambda table, index, rows: (
+                table.count_trained_within(self.end[rows], index)
+                - table.count_trained_within(begin[rows], index)
+            )
+        )
 
     def get_encoded(self, row: int, side: str = "") -> Encoded:
         """Return one row; `side` is "rejected_" for the rejected answer of a pair."""

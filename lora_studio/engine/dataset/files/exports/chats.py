@@ -378,8 +378,9 @@ _DISCORD_WRITTEN = ("Default", "Reply", "ChatInputCommand", "ContextMenuCommand"
 def _list_discord_media(item: Item) -> list[Template]:
     attached = _list_files(item.get("attachments"), "fileName")
     attached += _repeat(STICKERS, item.get("stickers"))
-    is_empty = not _to_text(item.get("content")).strip()
-    return attached + (_repeat(EMBEDS, item.get("embeds")) if is_empty else [])
+    if not _to_text(item.get("content")).strip():
+        attached += _repeat(EMBEDS, item.get("embeds"))
+    return attached
 
 
 #: What DiscordChatExporter writes as JSON.
