@@ -79,8 +79,8 @@ PLACES: dict[str, set[str]] = {
     "yaml.load": {"engine/hub/datasets.py"},
     "yaml.safe_load": set(),
     "shutil.which": {"core/system/programs.py"},
-    "tarfile.open": {"engine/dataset/files/archives.py"},
-    "gzip.*": {"engine/dataset/files/archives.py", "engine/dataset/files/byte_streams.py"},
+    "tarfile.open": {"engine/dataset/files/byte_streams.py"},
+    "gzip.*": {"engine/dataset/files/byte_streams.py"},
     "bz2.*": {"engine/dataset/files/byte_streams.py"},
     "lzma.*": {"engine/dataset/files/byte_streams.py"},
     "unpack_archive": set(),
@@ -369,7 +369,7 @@ OPENERS = {
     "core/system/nvml.py",  # /sys
     "core/system/files.py",  # copies, which the caller has checked
     "core/system/memory_limits.py",  # /proc
-    "engine/dataset/rows/verdicts.py",  # the cache of the user
+    "engine/dataset/inspection.py",  # the cache of the user
     "engine/dataset/splitting.py",  # the cache of the user
     "engine/devices/unused_gpus.py",  # the driver of the GPU
     "engine/export/gguf/direct_gguf.py",  # its own recipe

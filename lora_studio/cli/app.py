@@ -40,7 +40,7 @@ from lora_studio.core.system.paths import expand_home
 _LAZY = {
     "new": ("app", "new"),
     "estimate": ("estimate", "estimate_"),
-    "rewards": ("data.rewards", "rewards"),
+    "rewards": ("rewards", "rewards"),
     "chat": ("chat", "chat"),
     "classify": ("classification.classify", "classify"),
     "merge": ("adapters", "merge"),
@@ -59,7 +59,7 @@ _LAZY = {
     "template": ("template", "app"),
     "ollama": ("ollama", "app"),
     "adapters": ("adapters", "app"),
-    "data": ("data.app", "app"),
+    "data": ("data", "app"),
     "queue": ("runs", "app"),
     "demo": ("demos.demo", "demo"),
     "model": ("model", "app"),

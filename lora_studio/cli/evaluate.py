@@ -22,7 +22,7 @@ from lora_studio.cli.common import (
     print_json,
 )
 from lora_studio.cli.console import Display
-from lora_studio.cli.data.sources import parse_source
+from lora_studio.cli.data import parse_source
 from lora_studio.cli.event_text import describe
 from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.evaluation import own_models, preferences, report, storage, summary, tables

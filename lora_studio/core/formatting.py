@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
+from typing import TextIO
 
 _UNKNOWN = "–"
 
@@ -268,10 +268,6 @@ def _parse_stamp(folder: str) -> datetime | None:
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-class _Sink(Protocol):
-    def write(self, text: str, /) -> object: ...
-
-
 class CsvWriter:
     """Writes rows; a text that a spreadsheet would calculate gets an apostrophe before it.
 
@@ -279,7 +275,7 @@ class CsvWriter:
     cell would send its neighbors to a server. Numbers remain numbers, also negative ones.
     """
 
-    def __init__(self, sink: _Sink) -> None:
+    def __init__(self, sink: TextIO) -> None:
         """Write to a text file."""
         self._writer = csv.writer(sink, lineterminator="\n")
 

@@ -15,12 +15,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lora_studio.cli import headless
+from lora_studio.cli import data, headless
 from lora_studio.cli.app import app
 from lora_studio.cli.common import ask, collect_answers, parse_model
 from lora_studio.cli.console import Display
-from lora_studio.cli.data import sources
-from lora_studio.cli.data.sources import parse_source
+from lora_studio.cli.data import parse_source
 from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import error
 from lora_studio.core.protocol import commands, events
@@ -112,7 +111,7 @@ def test_failed_check_of_labels_keeps_the_inspection(monkeypatch: pytest.MonkeyP
         "inspect_dataset": dataset(task="classification", sources=(source(task="classification"),)),
         "lint_dataset": events.Failed(problem=error("x.y", "Memory is full.", "Close programs.")),
     }
-    monkeypatch.setattr(sources, "collect_answers", lambda asked, _: [answers[asked.kind]])
+    monkeypatch.setattr(data, "collect_answers", lambda asked, _: [answers[asked.kind]])
     result = CliRunner().invoke(app, ["data", "inspect", "org/rows"])
     assert result.exit_code == 0
     assert "105 read = 100 used + 5 skipped" in result.stdout

@@ -9,8 +9,8 @@ from itertools import chain, combinations
 import pytest
 from rich.console import Console
 
+from lora_studio.cli import rewards
 from lora_studio.cli.console import Display
-from lora_studio.cli.data import rewards
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer, TriedAnswer
 from lora_studio.engine import cluster

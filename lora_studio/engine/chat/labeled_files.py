@@ -13,8 +13,7 @@ from typing import Any
 import orjson
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.column_names import TEXTS
-from lora_studio.core.dataset.formats.columns import find_column, profile_columns
+from lora_studio.core.dataset.formats.columns import TEXTS, find_column, profile_columns
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, has_column
 from lora_studio.core.dataset.formats.values import to_text
 from lora_studio.core.dataset.samples import UnusableRow
@@ -23,8 +22,8 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.chat import label_predictor
-from lora_studio.engine.dataset.files import row_faults
-from lora_studio.engine.dataset.reasons import NO_FORMAT
+from lora_studio.engine.dataset.files import blocks as blocks_module
+from lora_studio.engine.dataset.files.blocks import NO_FORMAT
 from lora_studio.engine.dataset.rows import scan
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -134,7 +133,7 @@ class _RowReader:
     def _to_rows(self, lines: Iterable[str | None]) -> Iterator[Row]:
         for line in lines:
             if line is None:
-                self.skipped[row_faults.TOO_LARGE.text] += 1
+                self.skipped[blocks_module.TOO_LARGE.text] += 1
             else:
                 values = {"text": line}
                 yield orjson.dumps(values).decode(), values

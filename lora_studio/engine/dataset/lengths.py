@@ -1,4 +1,4 @@
-"""Measure the lengths of a dataset's rows in tokens, and what any length limit would cut.
+"""Measure the rows of a dataset in tokens: their lengths, what any length limit would cut, what a training has.
 
 Rows longer than x and trained tokens after x are sums over all rows; both are computed exactly at
 a few hundred edges: Σ max(0, e − x) − max(0, b − x) over all trained ranges b to e, by sorting.
@@ -17,13 +17,12 @@ from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
-from lora_studio.core.protocol.events import LengthsMeasured, Skipped
+from lora_studio.core.protocol.events import DatasetPlanned, DatasetReady, LengthsMeasured, Skipped
 from lora_studio.engine.dataset import prepare, splitting
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.sequences import Fitting
+from lora_studio.engine.dataset.rows.sequences import Fitting, Selection, TokenTable
 from lora_studio.engine.dataset.rows.token_cache import MANY
-from lora_studio.engine.dataset.rows.token_table import TokenTable
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
@@ -74,6 +73,22 @@ def tokenize_dataset(
     trust = model.trust_remote_code
     tokenizer = load_tokenizer(folder, spec, trust=trust, new_tokens=new_tokens)
     return prepare.tokenize(rows, tokenizer, job)
+
+
+def plan(command: commands.PlanDataset, job: JobContext) -> None:
+    """Prepare the dataset as a training does and emit its counts; raises ProblemError."""
+    folder = sources.resolve_tokenizer(command.model, job)
+    trust, tokens = command.model.trust_remote_code, command.new_tokens
+    tokenizer = load_tokenizer(folder, command.dataset, trust=trust, new_tokens=tokens)
+    prepared = prepare.prepare(command.dataset, tokenizer, command.seed, job)
+    job.emit(describe_epoch(prepared.ready, prepared.training))
+
+
+def describe_epoch(ready: DatasetReady, training: Selection) -> DatasetPlanned:
+    """Return the counts of a prepared dataset with the lengths that memory and time depend on."""
+    counts = {name: getattr(ready, name) for name in type(ready).model_fields if name != "kind"}
+    heaviest = find_heaviest_steps(sample_rows(training.count_computed()))
+    return DatasetPlanned(**counts, heaviest=heaviest)
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,21 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.engine.dataset import splitting
-from lora_studio.engine.dataset.reasons import SkipReason
+from lora_studio.engine.dataset.files.blocks import SkipReason
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import (
+    NAMED,
     Fitting,
     Selection,
+    SkippedRow,
+    TokenTable,
     count_labels,
     fit_to_limit,
     list_class_names,
     select,
 )
 from lora_studio.engine.dataset.rows.token_cache import TokenPart
-from lora_studio.engine.dataset.rows.token_table import NAMED, SkippedRow, TokenTable
 from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.runtime.channel import JobContext
 

@@ -34,8 +34,8 @@ from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups
 from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowId
-from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
+from lora_studio.engine.dataset.rows.store import Hashes, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
 #: How far the rows held out may be from the requested share, as a fraction of it.

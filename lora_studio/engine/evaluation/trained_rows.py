@@ -17,7 +17,7 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.hashing import hash_text
+from lora_studio.engine.dataset.rows.store import hash_text
 from lora_studio.engine.runtime.channel import JobContext
 
 

@@ -42,14 +42,14 @@ def measure_dataset(command: commands.MeasureDataset, job: JobContext) -> None:
 @handles(commands.PlanDataset)
 def plan_dataset(command: commands.PlanDataset, job: JobContext) -> None:
     """Report the rows, tokens and lengths that a training would have."""
-    from lora_studio.engine.dataset import planning
+    from lora_studio.engine.dataset import lengths
 
-    planning.plan(command, job)
+    lengths.plan(command, job)
 
 
 @handles(commands.LintDataset)
 def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
     """Report faults in the data; with a model, also faults that only show in tokens."""
-    from lora_studio.engine.dataset import dataset_check
+    from lora_studio.engine.dataset import inspection
 
-    dataset_check.check(command, job)
+    inspection.check(command, job)

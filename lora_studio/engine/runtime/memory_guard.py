@@ -98,11 +98,11 @@ def limit_reading(source: DataSource, job: JobContext) -> Iterator[None]:
 
     Raises ProblemError beyond that. A command that only reads foreign files has its limit already.
     """
-    with ReadingLimit(source, job).enter():
+    with ScanMemoryLimit(source, job).enter():
         yield
 
 
-class ReadingLimit:
+class ScanMemoryLimit:
     """Lets the reading of a source in several turns add as much memory in all as a scan may.
 
     What other code adds between the turns, such as a model that works on the rows, doesn't count.

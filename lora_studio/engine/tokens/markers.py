@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lora_studio.core.dataset.formats.loss_masks import shift_ranges
+from lora_studio.core.dataset.formats.turns import shift_ranges
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.formats.loss_masks import shift_ranges
+from lora_studio.core.dataset.formats.turns import shift_ranges
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template

@@ -25,10 +25,10 @@ from lora_studio.engine.dataset.rows.sequences import (
     EncodedLabels,
     EncodedPairs,
     EncodedRows,
+    TokenTable,
     fit_to_limit,
     select,
 )
-from lora_studio.engine.dataset.rows.token_table import TokenTable
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime import torch_settings
 from lora_studio.engine.runtime.failures import CancelledError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.hashing import mix64
+from lora_studio.engine.dataset.rows.store import mix64
 from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose_held_out, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.runs.jobs import make_job, write_rows

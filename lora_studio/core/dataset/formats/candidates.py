@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from string import ascii_uppercase
+from typing import Any
 
-from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import (
+    ANSWERS,
+    CHOICE_ANSWERS,
+    CLASSES,
+    LABELS,
+    METADATA,
+    TEXTS,
     Columns,
     DataColumn,
     FormatCandidate,
+    find_answers,
     find_column,
     find_columns,
+    find_contexts,
+    find_conversations,
+    find_free_texts,
     find_optional_column,
+    find_questions,
     find_replies,
-)
-from lora_studio.core.dataset.formats.labels import (
-    find_classified_texts,
-    find_ratings,
-    find_votes,
-    pick_text_and_class,
-    write_limit,
+    has_other_purpose,
+    pick_message_and_reply,
 )
 from lora_studio.core.dataset.formats.mapping import prefix_names
-from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
-from lora_studio.core.dataset.formats.paired_columns import (
-    find_compared_answers,
-    find_search_pairs,
-)
+from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
 from lora_studio.core.dataset.formats.row_shapes import find_shapes
-from lora_studio.core.dataset.formats.values import normalize_name
+from lora_studio.core.dataset.formats.values import (
+    normalize_name,
+    parse_label,
+)
 from lora_studio.core.dataset.spec import RowFormat
 
 
@@ -72,7 +78,7 @@ def _find_inner(columns: Columns) -> list[FormatCandidate]:
             rivals=(),
         )
         for column in columns
-        if column.fields and column.key not in column_names.METADATA
+        if column.fields and column.key not in formats_columns.METADATA
         for candidate in find_candidates(column.fields)
         if not candidate.guessed
     ]
@@ -82,9 +88,9 @@ def _find_inner(columns: Columns) -> list[FormatCandidate]:
 
 
 def _find_preferences(columns: Columns) -> list[FormatCandidate]:
-    rejected = find_column(columns, column_names.REJECTED)
-    chosen = find_column(columns, column_names.CHOSEN)
-    talk = _get_first(formats_columns.find_conversations(columns))
+    rejected = find_column(columns, formats_columns.REJECTED)
+    chosen = find_column(columns, formats_columns.CHOSEN)
+    talk = _get_first(find_conversations(columns))
     if rejected is None:
         return [
             *_find_ranked(columns),
@@ -100,11 +106,11 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
     prompt = _find_prompt_slots(columns)
-    is_whole = chosen.kind == "turns" and not chosen.openers
-    if prompt and not (is_whole and normalize_name(prompt["prompt"]) not in column_names.ASKED):
+    is_whole = chosen.kind == "turns" and not chosen.traits["opened"]
+    if prompt and not (is_whole and normalize_name(prompt["prompt"]) not in formats_columns.ASKED):
         # Next to whole conversations, only a column named "prompt" is the prompt.
         mapping = prompt
-    elif talk is not None and (chosen.kind != "turns" or chosen.openers):
+    elif talk is not None and (chosen.kind != "turns" or chosen.traits["opened"]):
         mapping = {"prompt": talk.name}
     mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _find_extras(columns)
     sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
@@ -113,7 +119,7 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
 
 def _find_ranked(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, each with a rank or a score."""
-    column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
+    column = next((item for item in columns if item.is_mostly("ranked")), None)
     if column is None or not (prompt := _find_prompt_slots(columns, besides=(column,))):
         return []
     mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
@@ -123,9 +129,9 @@ def _find_ranked(columns: Columns) -> list[FormatCandidate]:
 def _find_rated(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of several answers to a prompt, with their ratings in another column."""
     answers = [
-        item for item in columns if item.key in column_names.SEVERAL and item.kind == "texts"
+        item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
     ]
-    ratings = find_column(columns, column_names.RATINGS, "numbers")
+    ratings = find_column(columns, formats_columns.RATINGS, "numbers")
     if (
         not answers
         or ratings is None
@@ -140,12 +146,12 @@ def _find_rated(columns: Columns) -> list[FormatCandidate]:
 def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of instructions with two answers in a list, the preferred one first."""
     column = find_column(columns, ("output", "response"), "texts")
-    if column is None or column.paired < column.filled:
+    if column is None or column.traits["paired"] < column.filled:
         return []
     prompt = _find_prompt_slots(columns, besides=(column,))
     if not prompt or normalize_name(prompt["prompt"]) not in (
-        *column_names.INSTRUCTIONS,
-        *column_names.PROMPTS,
+        *formats_columns.INSTRUCTIONS,
+        *formats_columns.PROMPTS,
     ):
         return []
     mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
@@ -166,31 +172,31 @@ def _find_compared(columns: Columns) -> list[FormatCandidate]:
 
 def _find_conversation_slots(columns: Columns, excluded: tuple[DataColumn, ...]) -> dict[str, str]:
     rest = [item for item in columns if item not in excluded]
-    history = find_column(rest, column_names.HISTORIES, "text", "turns", "list")
+    history = find_column(rest, formats_columns.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
 
 def _find_kto(columns: Columns) -> list[FormatCandidate]:
     votes = find_votes(columns)
     label = votes or next(
-        (item for item in find_columns(columns, column_names.LABELS) if item.is_label), None
+        (item for item in find_columns(columns, formats_columns.LABELS) if item.is_label), None
     )
-    if label is None or find_column(columns, column_names.CHOICES, "texts", "object", "list"):
+    if label is None or find_column(columns, formats_columns.CHOICES, "texts", "object", "list"):
         return []
-    answer = _get_first([item for item in formats_columns.find_answers(columns) if item != label])
-    talk = _get_first(formats_columns.find_conversations(columns))
+    answer = _get_first([item for item in find_answers(columns) if item != label])
+    talk = _get_first(find_conversations(columns))
     explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
     sure = 0.97 if explicit else 0.9 if votes else 0.75
     # Votes are more specific than the answers that they judge.
     weight = 0.99 if explicit or votes else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         prompt = _find_prompt_slots(columns, besides=(answer, label))
-        before = find_column(columns, column_names.CHOSEN, "turns")
-        if not prompt and before is not None and 2 * before.asking > before.filled:
+        before = find_column(columns, formats_columns.CHOSEN, "turns")
+        if not prompt and before is not None and before.is_mostly("asking"):
             prompt = {"prompt": before.name}
         if not prompt and not explicit:
             # The answers alone would be trained, although another text is probably the question.
-            texts = formats_columns.find_free_texts(columns)
+            texts = find_free_texts(columns)
             others = [item for item in texts if item not in (answer, label)]
             if len(others) > 1:
                 return []
@@ -209,9 +215,7 @@ def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
     ratings = [item for item in find_ratings(columns) if item.high > item.low]
     if labeled or not ratings:
         return labeled
-    answer = _get_first(formats_columns.find_answers(columns)) or _get_first(
-        formats_columns.find_conversations(columns)
-    )
+    answer = _get_first(find_answers(columns)) or _get_first(find_conversations(columns))
     if answer is None or answer.kind not in ("text", "turns", "turn"):
         return []
     prompt = (
@@ -223,16 +227,16 @@ def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
 
 def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
-    questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
+    questions = [item for item in find_questions(columns) if item not in besides]
     # A prompt column is the whole question, even if its parts have columns too.
-    questions.sort(key=lambda item: item.key not in column_names.PROMPTS)
+    questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
     if not questions:
         return {}
     mapping = {"prompt": questions[0].name}
     added = find_optional_column(
-        [item for item in columns if item not in besides], column_names.INPUTS, "text"
+        [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
     )
-    if questions[0].key in column_names.INSTRUCTIONS and added and added != questions[0]:
+    if questions[0].key in formats_columns.INSTRUCTIONS and added and added != questions[0]:
         mapping["input"] = added.name
     return mapping
 
@@ -242,12 +246,12 @@ def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -
 
 def _find_conversation(columns: Columns) -> list[FormatCandidate]:
     conversations = []
-    rest = formats_columns.find_conversations(columns)
+    rest = find_conversations(columns)
     for rank, column in enumerate(rest):
-        openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
+        openai = column.kind == "turns" and 2 * column.traits["openai"] > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
-        exact = column.key in column_names.CONVERSATIONS
+        exact = column.key in formats_columns.CONVERSATIONS
         sure = 0.99 if exact and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
         mapping = _find_spoken_context(columns) | {slot: column.name} | _find_extras(columns)
@@ -278,23 +282,23 @@ def _find_rivals(answers: Columns, mapping: dict[str, str]) -> tuple[str, ...]:
 
 
 def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
-    choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
-    answers = formats_columns.find_answers(columns)
-    if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
+    choices = find_column(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
+    answers = find_answers(columns)
+    if choices is not None and (keyed := find_columns(columns, formats_columns.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
-    keyed = find_columns(columns, column_names.CHOICE_ANSWERS)
+    keyed = find_columns(columns, formats_columns.CHOICE_ANSWERS)
     template = find_choices_template(columns, keyed[0]) if choices is None and keyed else ""
     if template:
         answers = [keyed[0]]
     elif choices is None:
         answers = prefer_references(columns, answers)
-    questions = [item for item in formats_columns.find_questions(columns) if item not in answers]
+    questions = [item for item in find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
     questions = [item for item in questions if item != choices]
     if template and not questions:
-        questions = find_columns(columns, column_names.STEMS)[:1]
+        questions = find_columns(columns, formats_columns.STEMS)[:1]
     questions = _find_empty_instructions(columns) + questions
     if not questions:
         return _find_continued(columns, answer)
@@ -306,7 +310,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     mapping |= _find_extras(columns)
     mapping |= _find_thinking(columns, mapping)
     rivals = _find_rivals(answers, mapping)
-    exact = answer.key in column_names.ANSWERS and questions[0].key in column_names.ASKED
+    exact = answer.key in formats_columns.ANSWERS and questions[0].key in formats_columns.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
@@ -314,7 +318,9 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
 
 def _find_empty_instructions(columns: Columns) -> list[DataColumn]:
     """Return instruction columns without text: rows with the whole question in the input have this format, too."""
-    return [item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled]
+    return [
+        item for item in columns if item.key in formats_columns.INSTRUCTIONS and not item.filled
+    ]
 
 
 def _choose_question_format(
@@ -322,26 +328,26 @@ def _choose_question_format(
 ) -> tuple[RowFormat, dict[str, str]]:
     """Return the format that fits the question columns, and the slots of the question."""
     rest = [item for item in columns if item not in (question, answer)]
-    is_instruction = question.key in column_names.INSTRUCTIONS
+    is_instruction = question.key in formats_columns.INSTRUCTIONS
     find = find_optional_column if is_instruction else find_column
-    history = find(rest, column_names.HISTORIES, "list", "turns", "texts", "text")
+    history = find(rest, formats_columns.HISTORIES, "list", "turns", "texts", "text")
     if is_instruction or history is not None:
         mapping = {"instruction": question.name}
-        added = find_optional_column(rest, column_names.INPUTS)
+        added = find_optional_column(rest, formats_columns.INPUTS)
         if added is not None and is_instruction:
             mapping["input"] = added.name
         if history is not None:
             mapping["history"] = history.name
         return "alpaca", mapping
-    is_prompt = question.key in (*column_names.PROMPTS, "input", "inputs") or question.kind in (
+    is_prompt = question.key in (*formats_columns.PROMPTS, "input", "inputs") or question.kind in (
         "turns",
         "turn",
     )
     if is_prompt and choices is None:
         return "prompt_completion", {"prompt": question.name}
     mapping = {"question": question.name}
-    context = _get_first(formats_columns.find_contexts(rest)) or find_optional_column(
-        rest, column_names.CONTEXTS
+    context = _get_first(find_contexts(rest)) or find_optional_column(
+        rest, formats_columns.CONTEXTS
     )
     if context is not None:
         mapping["context"] = context.name
@@ -354,19 +360,17 @@ def _find_thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     """Return the column of reasoning before an answer, unless it only flags that there was
     reasoning.
     """
-    thinking = find_optional_column(columns, column_names.THINKING, "text")
+    thinking = find_optional_column(columns, formats_columns.THINKING, "text")
     if thinking is None or thinking.name in mapping.values():
         return {}
-    is_switch = bool(thinking.words) and thinking.words <= column_names.SWITCHES
+    is_switch = bool(thinking.words) and thinking.words <= formats_columns.SWITCHES
     return {} if is_switch else {"thinking": thinking.name}
 
 
 def _find_continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
     """Return the reading of conversations that end with the user, with a column for the answer."""
-    talk = _get_first(
-        [item for item in formats_columns.find_conversations(columns) if item != answer]
-    )
-    if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
+    talk = _get_first([item for item in find_conversations(columns) if item != answer])
+    if talk is None or not talk.is_mostly("asking") or answer.kind not in ("text", "turn"):
         return []
     mapping = {"prompt": talk.name, "completion": answer.name} | _find_extras(columns)
     return [
@@ -383,10 +387,16 @@ def _with_choices(
 
 def _find_prompted(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
-    prompt_names = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
+    prompt_names = (
+        *formats_columns.PROMPTS,
+        *formats_columns.INSTRUCTIONS,
+        "question",
+        "query",
+        "input",
+    )
     prompt = find_column(columns, prompt_names, "text")
     text = find_column(columns, ("text", "content"), "text")
-    if prompt is None or text is None or formats_columns.has_other_purpose(columns):
+    if prompt is None or text is None or has_other_purpose(columns):
         return []
     mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
     return [
@@ -399,17 +409,13 @@ def _find_prompted(columns: Columns) -> list[FormatCandidate]:
 
 def _find_text(columns: Columns) -> list[FormatCandidate]:
     pieces = find_column(columns, ("segments",), "list")
-    if pieces is not None and 2 * pieces.segmented > pieces.filled:
+    if pieces is not None and pieces.is_mostly("segmented"):
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
-    column = find_column(columns, column_names.TEXTS, "text")
-    if column is None or formats_columns.has_other_purpose(columns):
+    column = find_column(columns, formats_columns.TEXTS, "text")
+    if column is None or has_other_purpose(columns):
         return []
-    questions = [
-        item
-        for item in formats_columns.find_questions(columns)
-        if item.kind == "text" and item != column
-    ]
-    if column.key in column_names.CONTEXTS and questions:
+    questions = [item for item in find_questions(columns) if item.kind == "text" and item != column]
+    if column.key in formats_columns.CONTEXTS and questions:
         return []  # a question about the text is a more specific format
     if replies := [item for item in find_replies(columns) if item != column]:
         mapping = {"question": column.name, "answer": replies[0].name}
@@ -420,14 +426,14 @@ def _find_text(columns: Columns) -> list[FormatCandidate]:
 
 def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return the reading of columns with unknown names: question and answer, or one text."""
-    extra = column_names.TOOLS + column_names.SYSTEMS
-    texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in extra]
-    if formats_columns.has_other_purpose(columns):
+    extra = formats_columns.TOOLS + formats_columns.SYSTEMS
+    texts = [item for item in find_free_texts(columns) if item.key not in extra]
+    if has_other_purpose(columns):
         return []
-    texts = formats_columns.pick_message_and_reply(texts)
-    questions = formats_columns.find_questions(columns)
+    texts = pick_message_and_reply(texts)
+    questions = find_questions(columns)
     is_nested = any(
-        item.kind in ("object", "list", "turn") and item.key not in column_names.METADATA
+        item.kind in ("object", "list", "turn") and item.key not in formats_columns.METADATA
         for item in columns
     )
     if len(texts) == 2:
@@ -437,7 +443,7 @@ def _guess_candidates(columns: Columns) -> list[FormatCandidate]:
         if (
             is_nested
             or (questions and texts[0] not in questions)
-            or texts[1].key in column_names.CONTEXTS
+            or texts[1].key in formats_columns.CONTEXTS
         ):
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
@@ -451,11 +457,11 @@ def _find_extras(columns: Columns) -> dict[str, str]:
     """Return the slots for system message and tools, which every conversation format has."""
     mapping = {}
     if system := find_optional_column(
-        columns, column_names.SYSTEMS, "text", "list", "object", "turn"
+        columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"
     ):
         mapping["system"] = system.name
     if tools := find_optional_column(
-        columns, column_names.TOOLS, "list", "text", "object", "turns", "texts", "turn"
+        columns, formats_columns.TOOLS, "list", "text", "object", "turns", "texts", "turn"
     ):
         mapping["tools"] = tools.name
     return mapping
@@ -507,5 +513,485 @@ def prefer_references(columns: Columns, answers: list[DataColumn]) -> list[DataC
 
 def _is_result_of(reference: DataColumn, answer: DataColumn) -> bool:
     """Return whether the references are single words, and the answers sentences."""
-    is_short = reference.kind == "text" and 2 * reference.phrased <= reference.filled
-    return is_short and answer.kind == "text" and 2 * answer.phrased > answer.filled
+    is_short = reference.kind == "text" and not reference.is_mostly("phrased")
+    return is_short and answer.kind == "text" and answer.is_mostly("phrased")
+
+
+# Columns that belong together: two answers of which a third column prefers one, and a query with the text to
+# find.
+
+#: Names of paired columns: response_0 and response_1, answer_a and answer_b.
+_SIDE = re.compile(
+    r"(response|answer|output|completion|humanref|conversation|summary|generation|candidate|reply|"
+    r"chat|messages)(a|b|0|1|2)"
+)
+#: Columns that name the preferred answer, the most explicit first.
+_POINTERS = (
+    "betterresponseid", "betterid", "better", "preferred", "preferredresponse", "preference", "winner",
+    "comparison", "pairwise", "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
+)  # fmt: skip
+_SCORES = (
+    "score", "rating", "reward", "overallscore", "winnermodel", "votes", "upvotes", "likes", "points", "stars",
+)  # fmt: skip
+#: A query, the text that it should find, and a text that it should not, as sentence-transformers' triplets
+#: and pairs name them.
+_QUERIES = ("anchor", "query", "queries", "question", "frage", "anfrage")
+_POSITIVES = (
+    "positive", "pos", "positives", "positivepassage", "positivepassages", "positivedocument", "positivetext",
+    "relevant",
+)  # fmt: skip
+_NEGATIVES = (
+    "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
+    "negativepassages", "negativedocument", "negativetext",
+)  # fmt: skip
+#: Texts to find in a collection; questions often stand beside one that only helps to answer them.
+_PASSAGES = ("passage", "passages", "document", "documents", "doc")
+#: Columns that say how similar both texts of a pair are: some of those pairs don't belong together.
+_SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "isduplicate")
+
+
+def find_search_pairs(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a query with the text to find, whose names say so; a negative is optional."""
+    query, positive = find_column(columns, _QUERIES), find_column(columns, _POSITIVES)
+    if positive is None and query is not None and not find_answers(columns):
+        is_search = (
+            query.key in ("query", "queries") or find_column(columns, _NEGATIVES) is not None
+        )
+        positive = find_column(columns, _PASSAGES) if is_search else None
+    if query is None or positive is None or find_columns(columns, _SIMILARITIES):
+        return []
+    sure = 0.98 if query.key in ("anchor", "query") else 0.9
+    return [FormatCandidate("search_pairs", _map_pair(columns, query, positive), 1.0, sure)]
+
+
+def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of columns as pairs for search where the user chose that format.
+
+    It isn't one of `find_candidates`: a question with its answer or its context usually trains answers.
+    """
+    if named := find_search_pairs(columns):
+        return named
+    by_key = {column.key: column for column in columns}
+    for one, other in formats_columns.COMPARED:
+        if one in by_key and other in by_key:
+            mapping = _map_pair(columns, by_key[one], by_key[other])
+            return [FormatCandidate("search_pairs", mapping, 0.2, 0.7)]
+    query = find_column(columns, _QUERIES) or next(iter(find_questions(columns)), None)
+    others = [column for column in columns if column != query]
+    named_positive = find_column(others, _POSITIVES)
+    answers = (
+        [named_positive] if named_positive else [*find_answers(others), *find_contexts(others)]
+    )
+    if query is None or not answers:
+        return []
+    return [FormatCandidate("search_pairs", _map_pair(columns, query, answers[0]), 0.2, 0.7)]
+
+
+def _map_pair(columns: Columns, query: DataColumn, positive: DataColumn) -> dict[str, str]:
+    mapping = {"query": query.name, "positive": positive.name}
+    if (negative := find_column(columns, _NEGATIVES)) is not None:
+        mapping["negative"] = negative.name
+    return mapping
+
+
+def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
+    """Yield the slots `chosen`, `rejected` and `better` for two columns that a third compares."""
+    for (one, first), (other, second) in find_column_pairs(columns):
+        if scores := _find_scores(columns, one, other):
+            yield {"chosen": first.name, "rejected": second.name, "better": scores}
+        elif pointer := _find_pointer(columns, one + other):
+            if one == "0":  # 1 is the second one
+                first, second = second, first
+            yield {"chosen": first.name, "rejected": second.name, "better": pointer.name}
+
+
+def find_column_pairs(
+    columns: Columns,
+) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
+    """Yield pairs of columns whose names differ only in a final letter or number, with these
+    endings.
+    """
+    stems: dict[str, dict[str, DataColumn]] = {}
+    for column in columns:
+        match = _SIDE.fullmatch(column.key)
+        if match and column.kind in ("text", "turns", "turn", "texts"):
+            stems.setdefault(match[1], {})[match[2]] = column
+    for _, by_suffix in sorted(stems.items()):
+        if "".join(sorted(by_suffix)) in ("ab", "01", "12"):
+            one, other = sorted(by_suffix.items())
+            yield one, other
+
+
+def _find_scores(columns: Columns, one: str, other: str) -> str:
+    """Return a comparison of two score columns with these endings, "" if there are none."""
+    numbers = {column.key: column for column in columns if _is_numeric(column)}
+    for name in _SCORES:
+        if name + one in numbers and name + other in numbers:
+            return f"{{{numbers[name + one].name}}} > {{{numbers[name + other].name}}}"
+    return ""
+
+
+def _is_numeric(column: DataColumn) -> bool:
+    """Return whether a column has numbers; those of a CSV file are texts without letters."""
+    return column.kind in ("number", "flag") or (
+        column.kind == "text" and not column.traits["worded"]
+    )
+
+
+def _find_pointer(columns: Columns, suffixes: str) -> DataColumn | None:
+    """Return the column that names the better side, if its values are unambiguous."""
+    for name in _POINTERS:
+        column = next((item for item in columns if item.key == name and item.words), None)
+        if column is None:
+            continue
+        sides = {word for word in column.words if not is_tie(word)}
+        if _is_side_column(column) if suffixes == "ab" else sides <= set(suffixes):
+            return column
+        if suffixes == "ab" and sides == {"1", "2"}:
+            return column
+        if suffixes == "12" and _is_side_column(column):
+            return column
+    return None
+
+
+def _is_side_column(column: DataColumn) -> bool:
+    """Return whether a column's values mean a or b, in any spelling."""
+    sides = [word for word in column.words if not is_tie(word)]
+    return bool(sides) and all(map(parse_side, sides))
+
+
+# Columns with labels: classes of texts, votes on answers, which make KTO data, and ratings, which only warn.
+#
+# Bad answers must never be trained as if they were good, so a column is a vote if its name or its
+# values say so, whatever else the row contains.
+
+Rows = Sequence[Mapping[str, Any]]
+
+#: Parts of names of columns with votes, such as `is_correct` or `user_feedback`.
+_VOTES = re.compile(
+    r"vote|thumb|feedback|liked|^likes?$|correct|^(is)?valid$|^(is)?good|helpful|useful|accept|approv"
+    r"|desirable|quality|verdict|^(is|has|tests?)?pass(ed|es)?$|success|satisf|csat|grade|judg|rating|score"
+    r"|reward|reaction|evaluation|outcome|bewertung|^(is)?ok$|^(is)?right$"
+)
+#: Parts of names whose true values say that an answer is bad.
+_FLAWS = re.compile(
+    r"wrong|incorrect|^(is)?bad|reject|hallucinat|harmful|toxic|unsafe|flagged|refus|dislike|downvot"
+)
+#: Parts of names of columns with ratings on a scale.
+_RATINGS = re.compile(
+    r"rating|score|stars|reward|quality|csat|grade|bewertung|helpful|votes?$|likes$|karma|^rank(ing)?$"
+)
+#: Words for ratings of the whole answer, the likeliest first; others rate one side of it.
+_OVERALL = (
+    "overall",
+    "score",
+    "rating",
+    "quality",
+    "reward",
+    "bewertung",
+    "grade",
+    "helpful",
+    "correct",
+)
+_HIGHEST = 10
+#: Values that are votes under any name.
+_UNMISTAKABLE = frozenset(
+    (
+        "thumbs down", "thumbsdown", "👎", "dislike", "disliked", "downvote", "downvoted", "rejected", "incorrect",
+        "undesirable", "unhelpful", "not helpful", "unsatisfied", "dissatisfied", "unacceptable",
+    )
+)  # fmt: skip
+#: Values of a column that says whether a text has a label; -1 is for texts without a verdict.
+_FLAGS = frozenset(("0", "1", "true", "false", "-1"))
+_NEUTRAL = frozenset(("neutral", "none", "mixed", "unknown", "unrated", "skip", "skipped", "n/a"))
+
+
+def find_votes(columns: Columns) -> DataColumn | None:
+    """Return the column whose values say which answers are bad, None if there is none."""
+    votes = [column for column in columns if _is_vote(column)]
+    return min(votes, key=lambda column: (column.key not in LABELS, column.name), default=None)
+
+
+def _is_vote(column: DataColumn) -> bool:
+    if column.key in ANSWERS or (column.key in CHOICE_ANSWERS and column.key not in LABELS):
+        return False
+    if column.kind not in ("text", "number", "flag") or not column.words - _NEUTRAL:
+        return False
+    verdicts = {parse_label(word) for word in column.words - _NEUTRAL}
+    if None in verdicts or False not in verdicts:
+        return False
+    is_named = bool(_VOTES.search(column.key)) and not _FLAWS.search(column.key)
+    plain = {re.sub(r"[\s_-]+", " ", word).rstrip("\ufe0f") for word in column.words}
+    return is_named or bool(plain & _UNMISTAKABLE)
+
+
+def find_ratings(columns: Columns) -> list[DataColumn]:
+    """Return the columns that rate answers, or flag bad ones, in a way that can't be read as votes.
+
+    Next to a rating, other numbers on a small scale are ratings too. The one that is likeliest to rate the
+    whole answer is the first.
+    """
+    ratings = [column for column in columns if _is_rating(column)]
+    if any(column.high > column.low for column in ratings):
+        ratings += [
+            column
+            for column in columns
+            if column not in ratings and column.key not in METADATA and _is_on_scale(column)
+        ]
+    return sorted(ratings, key=_rank_rating)
+
+
+def _rank_rating(column: DataColumn) -> int:
+    ranks = [rank for rank, word in enumerate(_OVERALL) if word in column.key]
+    return min(ranks, default=len(_OVERALL))
+
+
+def _is_on_scale(column: DataColumn) -> bool:
+    """Return whether a column has a few whole numbers from 0 to 10."""
+    is_whole = bool(column.words) and all(word.isdecimal() for word in column.words)
+    return is_whole and column.high <= _HIGHEST and len(column.words) > 1
+
+
+def _is_rating(column: DataColumn) -> bool:
+    is_rating = bool(_RATINGS.search(column.key) or _VOTES.search(column.key))
+    is_scale = is_rating and column.kind == "number"
+    is_digits = (
+        is_rating
+        and bool(column.words)
+        and all(word.replace(".", "", 1).isdigit() for word in column.words)
+    )
+    is_flaw = bool(_FLAWS.search(column.key)) and (column.is_label or column.kind == "number")
+    return (is_scale or is_digits or is_flaw) and len(column.words) != 1
+
+
+def write_limit(rating: DataColumn) -> str:
+    """Return a label that is good for ratings above the middle of the scale, or flaws below it, as a template."""
+    middle = (rating.low + rating.high) / 2
+    is_flaw = bool(_FLAWS.search(rating.key))
+    return f"{middle:.4g} > {{{rating.name}}}" if is_flaw else f"{{{rating.name}}} > {middle:.4g}"
+
+
+def find_nested_votes(rows: Rows) -> str | None:
+    """Return the path of votes inside an object, such as `metadata.feedback`, None for none."""
+    values: dict[str, set[bool | None]] = {}
+    for path, value in _iter_nested(rows):
+        values.setdefault(path, set()).add(parse_label(value))
+    for path, verdicts in sorted(values.items()):
+        key = normalize_name(path.partition(".")[2])
+        if False in verdicts and None not in verdicts and _VOTES.search(key):
+            return path
+    return None
+
+
+def _iter_nested(rows: Rows) -> Iterator[tuple[str, Any]]:
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, dict):
+                for key, inner in list(value.items())[:50]:
+                    if isinstance(inner, str | int | float):
+                        yield f"{name}.{key}", inner
+
+
+# --- classes of texts -------------------------------------------------------------------------
+
+
+def find_labeled_candidates(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a text and its class; [] without a column for each.
+
+    It isn't one of `find_candidates`: a column of that name may describe texts of another purpose.
+    """
+    classes = [
+        item
+        for item in find_columns(columns, CLASSES)
+        if (item.kind in ("text", "number", "flag") and not item.fractions)
+        or (item.key in LABELS and item.kind in ("numbers", "texts"))
+    ]
+    # Names of classes say more than their numbers.
+    classes.sort(key=lambda item: item.kind != "text")
+    if not classes:
+        return _find_flagged_texts(columns)
+    if classes[0] in _find_flags(columns) and (flagged := _find_flagged_texts(columns)):
+        return flagged
+    text = _find_classified_text([item for item in columns if item != classes[0]])
+    if text is None:
+        return []
+    mapping = {"text": text.name, "label": classes[0].name}
+    rivals = tuple(item.name for item in classes[1:] if item.kind == classes[0].kind)
+    return [FormatCandidate("labeled_text", mapping, 0.2, 0.9, "label", rivals)]
+
+
+def find_classified_texts(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a table of texts and their classes, which has no other columns but IDs."""
+    if flagged := _find_flagged_texts(columns):
+        return flagged
+    rest = [item for item in columns if item.filled and not _is_id(item)]
+    classes = [item for item in find_columns(rest, CLASSES) if _is_repeated(item)]
+    if len(rest) != 2 or len(classes) != 1:
+        return []
+    text = _find_classified_text([item for item in rest if item not in classes])
+    if text is None or _is_repeated(text):
+        return []
+    mapping = {"text": text.name, "label": classes[0].name}
+    return [FormatCandidate("labeled_text", mapping, 0.55, 0.9)]
+
+
+def pick_text_and_class(texts: Sequence[DataColumn]) -> tuple[DataColumn, DataColumn] | None:
+    """Return the text and the class of two columns with unknown names, None if they are something else."""
+    for text, label in (texts, texts[::-1]):
+        is_class = _is_repeated(label) and not label.is_mostly("phrased")
+        if is_class and text.is_mostly("phrased") and not _is_repeated(text):
+            return text, label
+    return None
+
+
+def _find_flagged_texts(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of a text with a column of zeros and ones for each label."""
+    flags = _find_flags(columns)
+    texts = [item for item in find_free_texts(columns) if item not in flags]
+    others = [item for item in columns if item.filled and item not in (*flags, *texts)]
+    # The flags of a corpus, such as `is_generated`, describe texts that have a path or an address, too.
+    is_corpus = all(item.key.startswith(("is", "has")) for item in flags)
+    known = [item for item in others if _is_id(item) or (item.key in METADATA and not is_corpus)]
+    if not flags or len(texts) != 1 or known != others:
+        return []
+    if not any(len(item.words) > 1 for item in flags):
+        return []
+    label = " ".join(f"{{{item.name}}}" for item in flags) if len(flags) > 1 else flags[0].name
+    mapping = {"text": texts[0].name, "label": label}
+    return [FormatCandidate("labeled_text", mapping, 0.55, 0.9)]
+
+
+def _find_flags(columns: Columns) -> list[DataColumn]:
+    """Return columns that are 0 or 1 in every row."""
+    return [
+        item
+        for item in columns
+        if item.words
+        and item.words <= _FLAGS
+        and item.kind in ("text", "number", "flag")
+        and item.key not in METADATA
+    ]
+
+
+def _find_classified_text(columns: Sequence[DataColumn]) -> DataColumn | None:
+    phrased = sorted(find_free_texts(columns), key=lambda item: -item.traits["phrased"])
+    text = find_column(columns, TEXTS, "text") or next(iter(phrased), None)
+    return text or next((item for item in columns if item.kind == "text"), None)
+
+
+def _is_id(column: DataColumn) -> bool:
+    return column.key.endswith("id") or column.key in ("idx", "index", "unnamed0", "split", "uuid")
+
+
+def _is_repeated(column: DataColumn) -> bool:
+    """Return whether a column has at least two values, each of them about three times, as classes do."""
+    return column.distinct > 1 and 3 * column.distinct <= column.filled
+
+
+# Multiple-choice questions: choices in one column or one column each, and the choice an answer
+# means.
+
+
+#: Names of columns that hold one choice each: A, optionB, op3, ending0.
+_CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)([a-j]|\d)")
+#: The fewest choice columns: two columns named like answers may be a preference pair.
+_FEWEST = {"answer": 3}
+
+
+def find_choices_template(columns: Columns, answer: DataColumn) -> str:
+    """Return a template of the columns that hold one choice each, labeled the way the answers refer
+    to them.
+
+    Returns "" without such columns, or if the answers do not identify a choice.
+    """
+    stems: dict[str, dict[str, DataColumn]] = {}
+    for column in columns:
+        match = _CHOICE.fullmatch(column.key)
+        if match and column is not answer and column.kind in ("text", "number"):
+            stems.setdefault(match[1], {})[match[2]] = column
+    for stem, by_suffix in sorted(stems.items()):
+        suffixes = sorted(by_suffix)
+        has_enough = len(suffixes) >= _FEWEST.get(stem, 2)
+        if not (
+            has_enough and _is_consecutive(suffixes) and _is_referred_to(answer, stem, suffixes)
+        ):
+            continue
+        labels = _list_labels(answer, suffixes)
+        return r"\n".join(
+            f"{label}. {{{by_suffix[suffix].name}}}"
+            for label, suffix in zip(labels, suffixes, strict=True)
+        )
+    return ""
+
+
+def _is_consecutive(suffixes: Sequence[str]) -> bool:
+    """Return whether the labels are a, b, c … or consecutive numbers."""
+    first = suffixes[0]
+    row = range(int(first), 10) if first.isdigit() else "abcdefghij"
+    return list(suffixes) == [str(one) for one in row][: len(suffixes)]
+
+
+def _is_referred_to(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
+    """Return whether answers refer to these columns by letter or number.
+
+    Columns whose names contain "choice" are accepted regardless of the answers.
+    """
+    numbers = {str(number) for number in range(len(suffixes) + 1)}
+    letters = set("abcdefghij"[: len(suffixes)])
+    is_label = bool(answer.words) and all(
+        word in numbers or set(re.sub(r"[\W_]", "", word)) <= letters for word in answer.words
+    )
+    return is_label or bool(stem)
+
+
+def _list_labels(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
+    """Return the labels of choices: letters, or numbers if the answers count from 0 or 1."""
+    count = len(suffixes)
+    numbers = {int(word) for word in answer.words if word.isdecimal()}
+    if numbers and len(numbers) == len(answer.words):
+        first = 0 if 0 in numbers else 1 if count in numbers or suffixes[0] == "1" else 0
+        if suffixes[0].isdigit() or first:
+            return [str(first + offset) for offset in range(count)]
+    return list(ascii_uppercase[:count])
+
+
+#: Columns with the answer to compare with.
+_REFERENCES = (
+    "reference", "referenceanswer", "references", "groundtruth", "expectedanswer", "finalanswer",
+    "answer", "solution", "answers", "target", "output", "response", "completion",
+)  # fmt: skip
+
+
+def find_prompts(columns: Columns) -> list[FormatCandidate]:
+    """Return the reading of columns as prompts with an optional reference.
+
+    Of these, only prompts with an answer to compare are in `find_candidates`: where rows have other answers,
+    training on them is the usual choice.
+    """
+    if verifiable := [item for item in find_shapes(columns) if item.format == "prompts"]:
+        return verifiable
+    questions = find_questions(columns)
+    questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
+    talks = find_conversations(columns)
+    prompt = next(iter((*questions, *talks)), None)
+    if prompt is None:
+        return []
+    mapping = {"prompt": prompt.name}
+    others = [item for item in columns if item != prompt]
+    if (reference := find_column(others, _REFERENCES)) is not None:
+        mapping["reference"] = reference.name
+    if (system := find_optional_column(others, formats_columns.SYSTEMS, "text")) is not None:
+        mapping["system"] = system.name
+    sure = 0.9 if prompt.key in (*formats_columns.PROMPTS, *formats_columns.QUESTIONS) else 0.6
+    return [FormatCandidate("prompts", mapping, 0.2, sure)]
+
+
+def has_short_references(columns: Columns) -> bool:
+    """Return whether prompts have answers of single words or numbers, which rewards can compare with."""
+    names = {item.mapping.get("reference") for item in find_prompts(columns)}
+    return any(
+        item.name in names
+        and item.kind in ("text", "number")
+        and 10 * item.traits["phrased"] <= item.filled
+        for item in columns
+    )

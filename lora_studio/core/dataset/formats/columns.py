@@ -10,35 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from lora_studio.core.dataset.formats.column_names import (
-    ANSWERS,
-    CHOSEN,
-    CLASSES,
-    COMPARED,
-    CONTEXTS,
-    CONVERSATIONS,
-    HISTORIES,
-    INPUTS,
-    INSTRUCTIONS,
-    LABELS,
-    METADATA,
-    NEGATIVE,
-    PROMPTS,
-    QUESTIONS,
-    REJECTED,
-    SECONDARY,
-    TO_ANSWER,
-    TO_DESCRIBE,
-    TO_QUESTION,
-    TOOLS,
-    USUAL,
-    VECTORS,
-    is_answer_name,
-    is_message_name,
-)
-from lora_studio.core.dataset.formats.loss_masks import read_segments
 from lora_studio.core.dataset.formats.media import is_media_column, is_media_name
 from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
@@ -47,6 +20,7 @@ from lora_studio.core.dataset.formats.turns import (
     is_question_last,
     is_tree,
     is_turn,
+    read_segments,
 )
 from lora_studio.core.dataset.formats.values import (
     is_blank,
@@ -74,30 +48,38 @@ _MOST_DEPTH, _MOST_FIELDS = 3, 40
 _LETTER = re.compile(r"[^\W\d_]")
 
 
+#: Facts about values: the kinds of values that may have each, and its test.
+_TRAITS: dict[str, tuple[tuple[Kind, ...], Callable[[Any], bool]]] = {
+    "truth": (("text", "number", "flag"), lambda value: parse_label(value) is not None),  # a good or bad label
+    "worded": (("text",), lambda value: bool(_LETTER.search(value))),
+    "phrased": (("text",), lambda value: " " in value.strip()),
+    "paired": (("texts",), is_pair),
+    "ranked": (("list", "object"), is_ranked_list),
+    "segmented": (("list",), lambda value: read_segments(value) is not None),
+    "opened": (("turns",), is_answer_first),
+    "asking": (("turns",), is_question_last),
+    "openai": (("turns",), lambda value: detect_style(value) == "messages"),
+    "branching": (("turns",), is_tree),
+}  # fmt: skip
+_TRAITS_OF = {
+    kind: [(trait, has_trait) for trait, (of, has_trait) in _TRAITS.items() if kind in of]
+    for kind in get_args(Kind)
+}
+
+
 @dataclass(frozen=True)
 class DataColumn:
-    """One column over some rows: `kinds` counts its values by kind, `filled` those that are not
-    missing.
+    """One column over some rows: `kinds` counts its values that are not missing, by kind.
 
-    `truths` counts values that could be a good or bad label, `worded` texts with a letter,
-    `phrased` texts with a blank inside, `paired` lists of two different texts. `words` are all its
-    values in lower case if they are few and short, as labels are; `distinct` is their number, of texts too. `low` and
-    `high` are the limits of its numbers, which may be written as text, and `fractions` counts those that aren't
-    whole. `fields` are those of its objects.
+    `traits` counts those with each of `_TRAITS`. `words` are all its values in lower case if they are few and
+    short, as labels are; `distinct` is their number, of texts too. `low` and `high` are the limits of its
+    numbers, which may be written as text, and `fractions` counts those that aren't whole. `fields` are those
+    of its objects.
     """
 
     name: str
     kinds: Counter[Kind] = field(default_factory=Counter)
-    truths: int = 0
-    worded: int = 0
-    openers: int = 0  # conversations that start with the assistant
-    openai: int = 0  # conversations of role and content
-    asking: int = 0  # conversations that the user ends
-    trees: int = 0  # conversations with several replies to a turn
-    ranked: int = 0  # lists of answers with a rank or a score each
-    segmented: int = 0  # texts in pieces that say whether they train
-    phrased: int = 0
-    paired: int = 0
+    traits: Counter[str] = field(default_factory=Counter)
     words: frozenset[str] = frozenset()
     distinct: int = 0
     low: float = 0.0
@@ -123,7 +105,11 @@ class DataColumn:
     @property
     def is_label(self) -> bool:
         """Return whether every value says good or bad."""
-        return 0 < self.filled == self.truths
+        return 0 < self.filled == self.traits["truth"]
+
+    def is_mostly(self, trait: str) -> bool:
+        """Return whether more than half of the values have one of the traits."""
+        return 2 * self.traits[trait] > self.filled
 
 
 Columns = Sequence[DataColumn]
@@ -160,8 +146,7 @@ def profile_columns(
 
 def _build_column(name: str, rows: Sequence[Mapping[str, Any]], depth: int) -> DataColumn:
     kinds: Counter[Kind] = Counter()
-    truths = worded = openers = asking = openai = trees = ranked = segmented = 0
-    phrased = paired = 0
+    traits: Counter[str] = Counter()
     words: set[str] = set()
     objects: list[dict[str, Any]] = []
     texts: set[str] = set()
@@ -173,34 +158,26 @@ def _build_column(name: str, rows: Sequence[Mapping[str, Any]], depth: int) -> D
             continue
         kind = classify_value(value, key)
         kinds[kind] += 1
+        traits.update(trait for trait, has_trait in _TRAITS_OF[kind] if has_trait(value))
         if depth < _MOST_DEPTH and isinstance(inner := _read_object(value), dict):
             objects.append(inner)
-        truths += kind in ("text", "number", "flag") and parse_label(value) is not None
-        worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
-        phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
-        if kind == "texts":
-            paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
             words.add(_to_word(value))
         if kind in ("text", "number"):
             texts.add(str(value))
             numbers += [] if (number := parse_number(value)) is None else [number]
-        ranked += kind in ("list", "object") and is_ranked_list(value)
-        segmented += kind == "list" and read_segments(value) is not None
-        if kind == "turns":
-            openers += is_answer_first(value)
-            asking += is_question_last(value)
-            openai += detect_style(value) == "messages"
-            trees += is_tree(value)
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
-    few = frozenset(words) if is_few else frozenset()
     return DataColumn(
-        name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
-        ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
-        fields=_profile_fields(objects, depth), distinct=len(texts),
-        low=min(numbers, default=0.0), high=max(numbers, default=0.0),
+        name,
+        kinds,
+        traits,
+        words=frozenset(words) if is_few else frozenset(),
+        distinct=len(texts),
+        low=min(numbers, default=0.0),
+        high=max(numbers, default=0.0),
         fractions=sum(not number.is_integer() for number in numbers),
-    )  # fmt: skip
+        fields=_profile_fields(objects, depth),
+    )
 
 
 def _read_object(value: Any) -> Any:
@@ -301,7 +278,7 @@ def find_conversations(columns: Columns) -> list[DataColumn]:
         for column in columns
         if column.kind == "turns"
         and column.key != "instances"  # an input that belongs to the instruction in another column
-        and (column.key not in others or 2 * column.trees > column.filled)
+        and (column.key not in others or column.is_mostly("branching"))
         and column.key not in CONVERSATIONS
     ]
     by_name = [
@@ -329,7 +306,7 @@ def find_questions(columns: Columns) -> list[DataColumn]:
 
 def _is_kind_of_task(column: DataColumn) -> bool:
     """Return whether a column names the type of task, such as `qa`, and not the task itself."""
-    return column.key == "task" and 2 * column.phrased <= column.filled
+    return column.key == "task" and not column.is_mostly("phrased")
 
 
 def find_answers(columns: Columns) -> list[DataColumn]:
@@ -390,7 +367,7 @@ def find_free_texts(columns: Columns) -> list[DataColumn]:
         column
         for column in columns
         if column.kind == "text"
-        and 2 * column.worded > column.filled  # numbers and dates of a table are not texts
+        and column.is_mostly("worded")  # numbers and dates of a table are not texts
         and column.key not in METADATA
         and not column.key.endswith("id")
         and not is_media_name(column.key)
@@ -402,9 +379,7 @@ def find_replies(columns: Columns) -> list[DataColumn]:
     return [
         column
         for column in find_answers(columns)
-        if column.kind == "text"
-        and is_answer_name(column.key)
-        and 2 * column.phrased > column.filled
+        if column.kind == "text" and is_answer_name(column.key) and column.is_mostly("phrased")
     ]
 
 
@@ -414,7 +389,7 @@ def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
     More than two texts remain if their values and names don't tell them apart.
     """
     if len(texts) > 2:  # names, dates, and channels have no blanks
-        texts = [item for item in texts if 2 * item.phrased > item.filled]
+        texts = [item for item in texts if item.is_mostly("phrased")]
     tests: tuple[Callable[[DataColumn], bool], ...] = (
         lambda item: not item.words or 2 * len(item.words) > item.filled,
         lambda item: not item.key.endswith(TO_DESCRIBE),
@@ -430,3 +405,158 @@ def pick_message_and_reply(texts: Columns) -> list[DataColumn]:
     if len(texts) == 2 and is_answer_name(texts[0].key) and not is_answer_name(texts[1].key):
         return [texts[1], texts[0]]
     return list(texts)
+
+
+# Column names in common training datasets, in order of preference.
+#
+# Names are normalized: letters and digits only, lower case.
+
+CONVERSATIONS = (
+    "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
+    "turns", "chat", "chats", "contents", "thread", "msgs", "data",
+)  # fmt: skip
+INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
+PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt", "prompttext", "questiontext")
+INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
+QUESTIONS = (
+    "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "textinput", "问题", "質問", "질문",
+    "вопрос", "frage", "aufgabe", "pregunta", "tarea", "exercice", "задача", "题目", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+)  # fmt: skip
+ANSWERS = (
+    "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
+    "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
+    "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
+    "modeloutput", "assistantresponse", "assistantmessage", "botmessage", "botresponse", "botreply", "aimessage",
+    "airesponse", "agentmessage", "agentresponse", "agentreply", "generatedtext", "generation", "outputtext", "answertext", "responsetext", "canonicalsolution", "longanswer",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen", "ideal",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "lösung", "ausgabe", "respuesta", "réponse",
+    "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
+)  # fmt: skip
+SYSTEMS = (
+    "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
+)  # fmt: skip
+HISTORIES = ("history", "histories", "chathistory", "previousturns")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools")
+#: Several model answers to a prompt, and their ratings; higher is better.
+SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
+RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")
+#: Settings for how much a model should think, not the reasoning itself.
+SWITCHES = frozenset(
+    ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
+)
+THINKING = (
+    "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
+    "thought", "thoughts",
+)  # fmt: skip
+CONTEXTS = (
+    "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
+    "document", "premise", "schema", "tableschema", "table",
+)  # fmt: skip
+#: Sentence beginnings that the choices complete, in data without a question.
+STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
+CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
+CHOICE_ANSWERS = (
+    "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
+    "target", "cop", "bestanswer", "correctoption", "correctchoice", "answerletter", "lösung", "richtigeantwort",
+    "respuestacorrecta", "bonneréponse", "rispostacorretta", "正确答案", "答案",
+)  # fmt: skip
+TEXTS = (
+    "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
+    "abstract", "code", "sentence",
+)  # fmt: skip
+#: Numbers instead of texts, and texts that are compared with each other.
+VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
+COMPARED = (
+    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
+    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
+)  # fmt: skip
+#: A better and a worse answer, in pairs.
+CHOSEN = (
+    "fullchosen", "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
+    "preferred", "preferredresponse", "accepted", "acceptedresponse", "responsechosen",
+    "answerchosen", "responsej", "win", "winner", "winningresponse", "good", "goodresponse",
+    "preferredoutput", "chosenconversations", "chosenconversation",
+)  # fmt: skip
+REJECTED = (
+    "fullrejected", "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
+    "nonpreferred", "dispreferredresponse", "rejectedoutput", "rejectedresponse", "responserejected",
+    "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
+    "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
+)  # fmt: skip
+LABELS = (
+    "label", "ktotag", "labels", "kto", "thumbs", "thumbsup", "feedback", "desirable", "isgood",
+    "isdesirable", "liked", "vote", "rating", "preference", "quality", "score",
+)  # fmt: skip
+CLASSES = (
+    "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
+    "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
+    "nertags", "topic", "classindex", "labelname", "kategorie", "klasse", "stimmung", "absicht", "categorie", "catégorie",
+    "classe", "étiquette", "categoría", "categoria", "clase", "etiqueta", "sentimiento", "sentimento", "категория", "метка",
+    "класс", "тональность", "类别", "标签", "分类", "情感", "ラベル", "カテゴリ",
+)  # fmt: skip
+TO_ANSWER = (
+    "answer",
+    "answers",
+    "response",
+    "output",
+    "completion",
+    "reply",
+    "solution",
+    "antwort",
+)
+#: Endings of names that describe a row, such as `Customer name` and `Opened date`.
+TO_DESCRIBE = (
+    "name", "date", "time", "number", "status", "state", "type", "mail", "phone", "address", "category",
+    "priority", "department", "channel", "country", "city", "tag", "tags", "url", "link", "title", "subject",
+    "betreff", "datum", "nummer", "telefon", "adresse", "kategorie", "abteilung", "kanal",
+)  # fmt: skip
+TO_QUESTION = ("question", "prompt", "instruction", "query", "problem", "frage")
+NEGATIVE = (
+    "incorrect", "wrong", "reject", "negative", "false", "bad", "worse", "worst", "distractor",
+    "dispreferred", "nonpreferred",
+)  # fmt: skip
+SECONDARY = (
+    "original",
+    "inputoutput",
+    "system",
+    "negative",
+    "count",
+    "length",
+    "tokens",
+    "score",
+    "model",
+    "type",
+)
+METADATA = (
+    "id", "ids", "uuid", "idx", "index", "hash", "url", "link", "date", "time", "timestamp", "source",
+    "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
+    "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
+    "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
+    "tokens", "score", "unnamed0", "rating", "status", "chatname",
+)  # fmt: skip
+#: Questions with exactly these names.
+ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
+USUAL = {
+    *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
+    *REJECTED,
+}  # fmt: skip
+
+#: Words for an answer, or for who gives it, in names of columns.
+_ANSWERING = re.compile(r"answer|antwort|repl(y|ies)|respon|agent|assistant|bot|out$")
+
+#: Words for a message that is answered, or for who writes it.
+_ASKING = re.compile(
+    r"question|frage|customer|client|user|kund|message|msg|nachricht|wrote|schrieb|request|inquir|query|"
+    r"issue|problem|input|body|prompt|text|incoming|in$"
+)
+
+
+def is_answer_name(name: str) -> bool:
+    """Return whether a normalized name contains a word for an answer, or for who gives it."""
+    return bool(_ANSWERING.search(name))
+
+
+def is_message_name(name: str) -> bool:
+    """Return whether a normalized name contains a word for a message, or for who writes it."""
+    return bool(_ASKING.search(name))

@@ -17,15 +17,20 @@ Conventions, where datasets and trainers differ:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from string import ascii_uppercase
 from typing import Any
 
-from lora_studio.core.dataset.formats import prompts
-from lora_studio.core.dataset.formats.candidates import find_candidates, find_judged_answers
+from lora_studio.core.dataset.formats.candidates import (
+    find_candidates,
+    find_chosen_search_pairs,
+    find_judged_answers,
+    find_labeled_candidates,
+    find_prompts,
+)
 from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
-from lora_studio.core.dataset.formats.labels import convert_labeled_text, find_labeled_candidates
-from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import (
     SPEAKER,
     fill_slots,
@@ -33,11 +38,6 @@ from lora_studio.core.dataset.formats.mapping import (
     list_columns,
 )
 from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
-from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
-from lora_studio.core.dataset.formats.paired_columns import (
-    find_chosen_search_pairs,
-    read_search_pair,
-)
 from lora_studio.core.dataset.formats.ranking import (
     is_first_better,
     is_pair,
@@ -48,16 +48,20 @@ from lora_studio.core.dataset.formats.ranking import (
     read_label,
 )
 from lora_studio.core.dataset.formats.speakers import read_as_speaker
-from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, split_off_tools
 from lora_studio.core.dataset.formats.turns import (
     build_message,
     detect_style,
+    find_calls,
     has_turns,
+    invert_ranges,
     parse_transcript,
     read_conversation,
     read_pairs,
     read_response,
+    read_segments,
     read_system,
+    read_tools,
+    split_off_tools,
 )
 from lora_studio.core.dataset.formats.values import (
     has_text,
@@ -101,7 +105,7 @@ def convert(
         sample = _CONVERTERS[row_format](fill_slots(values, mapping))
         if any(map(find_media_mark, iter_texts(sample))):
             raise UnusableRow(_PLACEHOLDER, UnusableKind.MEDIA)
-        return prompts.add_columns(sample, values, mapping) if sample.task == "grpo" else sample
+        return _add_columns(sample, values, mapping) if sample.task == "grpo" else sample
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
 
@@ -209,10 +213,10 @@ def _convert_question_answer(slots: Slots) -> Sample:
     )
     question = _create_question(question_text if "question" in slots else None)
     answer = slots.get("answer")
-    if choices := read_choices(slots.get("choices")):
+    if choices := _read_choices(slots.get("choices")):
         lines = "\n".join(f"{label}. {text}" for label, text in choices)
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
-        answer = resolve_choice(choices, answer)
+        answer = _resolve_choice(choices, answer)
     return _create_sft(slots, [question, _read_answer({**slots, "answer": answer}, "answer")])
 
 
@@ -377,7 +381,7 @@ def _convert_kto(slots: Slots) -> Sample:
 def _convert_prompts(slots: Slots) -> Sample:
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt", UnusableKind.EMPTY)
-    return _with_extras(prompts.split(_read_prompt(slots["prompt"]), slots.get("reference")), slots)
+    return _with_extras(_split_prompt(_read_prompt(slots["prompt"]), slots.get("reference")), slots)
 
 
 def _get_prompt(slots: Slots) -> Any:
@@ -451,27 +455,6 @@ def _without_prompt(prompt: list[Message], turns: list[Message]) -> list[Message
     return turns
 
 
-_CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
-    "alpaca": _convert_alpaca,
-    "sharegpt": lambda slots: _convert_chat(slots, "conversations"),
-    "messages": lambda slots: _convert_chat(slots, "messages"),
-    "prompt_completion": _convert_prompt_completion,
-    "question_answer": _convert_question_answer,
-    "text": _convert_text,
-    "preference": _convert_preference,
-    "kto": _convert_kto,
-    "prompts": _convert_prompts,
-    "search_pairs": read_search_pair,
-    "labeled_text": convert_labeled_text,
-}
-assert set(_CONVERTERS) == set(FORMATS)
-
-#: How columns are read as a format that the user has to choose.
-FINDERS: dict[RowFormat, Callable[[Columns], list[FormatCandidate]]] = {
-    "kto": find_judged_answers, "prompts": prompts.find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
-}  # fmt: skip
-
-
 def split_turns(
     prompt: list[Message], better: list[Message], worse: list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
@@ -543,3 +526,147 @@ def join_rounds(prompt: Any, chosen: Any, rejected: Any) -> tuple[list[Any], lis
 def _build_round(question: str | None, answer: str | None) -> list[dict[str, str]]:
     turns = {"user": question or "", "assistant": answer or ""}
     return [{"role": role, "content": text} for role, text in turns.items()]
+
+
+def _convert_search_pair(slots: Mapping[str, Any]) -> Sample:
+    """Return a query with its positive and, if there is one, its negative; of lists the first item.
+
+    Raises UnusableRow.
+    """
+    query, positive, negative = (
+        to_answer(slots.get(slot)) for slot in ("query", "positive", "negative")
+    )
+    for slot, value in (("query", query), ("positive", positive)):
+        if not value.strip():
+            raise UnusableRow("“{slot}” is empty", UnusableKind.EMPTY, slot=slot)
+    return Sample(
+        "embedding",
+        (build_message("user", query),),
+        chosen=(build_message("assistant", positive).model_copy(update={"trained": False}),),
+        rejected=(build_message("assistant", negative).model_copy(update={"trained": False}),)
+        if negative.strip()
+        else (),
+    )
+
+
+def _convert_labeled_text(slots: Mapping[str, Any]) -> Sample:
+    """Return a text and its class, as a question with its answer; raises UnusableRow."""
+    label = slots.get("label")
+    if isinstance(label, list) and len(label) == 1:
+        label = label[0]
+    if is_blank(label):
+        raise UnusableRow("there is no label", UnusableKind.EMPTY)
+    if isinstance(label, list):
+        raise UnusableRow(
+            "the row has several labels, so its label is neither text nor a whole number"
+        )
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if not isinstance(label, str | int):
+        raise UnusableRow("the label is neither text nor a whole number")
+    content = to_text(slots.get("text"))
+    if not content.strip():
+        raise UnusableRow("the text is empty", UnusableKind.EMPTY)
+    name = str(label).lower() if isinstance(label, bool) else require_valid_text(str(label).strip())
+    if len(name) > _LONGEST_LABEL:
+        raise UnusableRow("the label has more than {limit} characters", limit=_LONGEST_LABEL)
+    turns = (Message(role="user", content=content), Message(role="assistant", content=name))
+    return Sample("classification", turns)
+
+
+#: Characters of a class; a longer text is not a name.
+_LONGEST_LABEL = 200
+
+
+_Choices = list[tuple[str, str]]
+
+
+def _read_choices(value: Any) -> _Choices:
+    """Return choices with their labels: a list, {"text": […], "label": […]} or {"A": …}; raises
+    UnusableRow.
+    """
+    value = parse_literal(value)
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        labels, texts = value.get("label"), value["text"]
+        if not isinstance(labels, list) or len(labels) != len(texts):
+            labels = _list_letters(len(texts))
+        return [(to_text(a), to_text(b)) for a, b in zip(labels, texts, strict=True)]
+    if isinstance(value, dict):
+        return [(to_text(label), to_text(text)) for label, text in value.items()]
+    if not isinstance(value, list | tuple):
+        return []
+    if value and all(isinstance(item, dict) and {"label", "text"} <= set(item) for item in value):
+        return [(to_text(item["label"]), to_text(item["text"])) for item in value]
+    labels, texts = _list_letters(len(value)), [to_answer(item) for item in value]
+    prefixes = [
+        re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
+    ]
+    if all(prefixes):  # "A) …", "(B) …"
+        texts = [text[mark.end() :] for text, mark in zip(texts, prefixes, strict=True) if mark]
+    return list(zip(labels, texts, strict=True))
+
+
+def _list_letters(count: int) -> Sequence[str]:
+    """Return A, B, C …; raises UnusableRow if there are more choices than letters.
+
+    Numbers would be ambiguous: an answer 3 could be a label or a position.
+    """
+    if count > len(ascii_uppercase):
+        raise UnusableRow(
+            "there are more than {most} choices without labels", most=len(ascii_uppercase)
+        )
+    return ascii_uppercase[:count]
+
+
+def _resolve_choice(choices: _Choices, answer: Any) -> Any:
+    """Return the choice that a label, a 0-based position, or a text means; the answer itself if
+    none.
+    """
+    text = to_text(answer).strip()
+    chosen = next((item for item in choices if text in (item[0], item[1].strip())), None)
+    if chosen is None:
+        chosen = next((item for item in choices if text.casefold() == item[0].casefold()), None)
+    if chosen is None and text.isascii() and text.isdigit() and int(text[:9]) < len(choices):
+        chosen = choices[int(text[:9])]
+    return f"{chosen[0]}. {chosen[1]}" if chosen and text else answer
+
+
+def _split_prompt(turns: Sequence[Message], reference: Any) -> Sample:
+    """Return a conversation up to its last answer as a prompt; that answer is the reference without another."""
+    prompt = list(turns)
+    if prompt and prompt[-1].role == "assistant":
+        last = prompt.pop()
+        reference = last.content if is_blank(reference) else reference
+    if not any(turn.role in ("user", "tool") and turn.content.strip() for turn in prompt):
+        raise UnusableRow("the prompt is empty", UnusableKind.EMPTY)
+    expected = None if is_blank(reference) else str(to_answer(reference))
+    return Sample("grpo", tuple(prompt), reference=expected)
+
+
+def _add_columns(sample: Sample, values: Mapping[str, Any], mapping: Mapping[str, str]) -> Sample:
+    """Return the sample with the columns of its row that fill no slot, as text."""
+    used = list_columns(mapping, values)
+    kept = ((name, value) for name, value in values.items() if name not in used)
+    columns = tuple((str(name), str(to_text(value))) for name, value in kept if not is_blank(value))
+    return replace(sample, columns=columns)
+
+
+_CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
+    "alpaca": _convert_alpaca,
+    "sharegpt": lambda slots: _convert_chat(slots, "conversations"),
+    "messages": lambda slots: _convert_chat(slots, "messages"),
+    "prompt_completion": _convert_prompt_completion,
+    "question_answer": _convert_question_answer,
+    "text": _convert_text,
+    "preference": _convert_preference,
+    "kto": _convert_kto,
+    "prompts": _convert_prompts,
+    "search_pairs": _convert_search_pair,
+    "labeled_text": _convert_labeled_text,
+}
+assert set(_CONVERTERS) == set(FORMATS)
+
+#: How columns are read as a format that the user has to choose.
+FINDERS: dict[RowFormat, Callable[[Columns], list[FormatCandidate]]] = {
+    "kto": find_judged_answers, "prompts": find_prompts, "search_pairs": find_chosen_search_pairs, "labeled_text": find_labeled_candidates,
+}  # fmt: skip

@@ -224,16 +224,16 @@ SHAPES = (
 #: What a column may have to hold, by the word after its name.
 _HOLDS: dict[str, Callable[[DataColumn], bool]] = {
     "text": lambda column: column.kind == "text",
-    "sentences": lambda column: not column.words and 2 * column.phrased > column.filled,
+    "sentences": lambda column: not column.words and column.is_mostly("phrased"),
     "turns": lambda column: column.kind == "turns",
     "turn": lambda column: column.kind == "turn",
     "list": lambda column: column.kind == "list",
-    "question": lambda column: column.kind == "turns" and 2 * column.asking > column.filled,
-    "short": lambda column: 2 * column.phrased <= column.filled and column.kind in ("text", "number"),
+    "question": lambda column: column.kind == "turns" and column.is_mostly("asking"),
+    "short": lambda column: not column.is_mostly("phrased") and column.kind in ("text", "number"),
     "signed": lambda column: any(word.startswith("-") for word in column.words),
-    "pairs": lambda column: 2 * column.paired > column.filled,
+    "pairs": lambda column: column.is_mostly("paired"),
     "position": lambda column: bool(column.words) and column.words <= {"0", "1"},
-    "ranked": lambda column: 2 * column.ranked > column.filled,
+    "ranked": lambda column: column.is_mostly("ranked"),
 }  # fmt: skip
 _BRACES = re.compile(r"\{([^{}]+)\}")
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats.roles import parse_speaker
+from lora_studio.core.dataset.formats.turns import parse_speaker
 from lora_studio.core.dataset.formats.values import normalize_name, parse_literal
 from lora_studio.core.dataset.samples import (
     UnusableKind,

@@ -17,21 +17,14 @@ Conventions, where datasets differ:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.loss_masks import (
-    Ranges,
-    invert_ranges,
-    is_masked,
-    read_train_details,
-    shift_ranges,
-)
 from lora_studio.core.dataset.formats.media import is_media_part
-from lora_studio.core.dataset.formats.roles import parse_speaker
-from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls, unquote_arguments
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
     is_blank,
@@ -44,6 +37,94 @@ from lora_studio.core.dataset.formats.values import (
 )
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, Role, ToolCall
+
+#: Character ranges, end excluded, sorted and disjoint.
+Ranges = tuple[tuple[int, int], ...]
+
+_WEIGHTS = ("weight", "loss_weight", "loss_scale")
+_TRAINS = ("train", "training", "loss")
+_BEGIN, _END = "begin_offset", "end_offset"
+_ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported"
+
+
+def is_masked(value: Mapping[str, Any]) -> bool:
+    """Return whether a turn or a part is marked as excluded from the loss."""
+    weights = (value.get(name) for name in _WEIGHTS)
+    if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
+        return True
+    if value.get("masked") in (True, "true", "True"):
+        return True
+    return any(value.get(name) in (False, "false", "False") for name in _TRAINS)
+
+
+def read_train_details(value: Any, length: int) -> Ranges:
+    """Return the ranges of a text of `length` characters that a list of marked spans excludes.
+
+    Each span is an object with `begin_offset`, `end_offset` (the last character, included) and
+    `train`. Characters outside all spans do not train. Raises UnusableRow for anything else.
+    """
+    details = parse_literal(value)
+    if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
+        raise UnusableRow("the row masks parts of an answer in an unknown notation")
+    trains = bytearray(length)
+    for on in (True, False):
+        for detail in details:
+            begin, end = max(0, int(detail[_BEGIN])), min(length, int(detail[_END]) + 1)
+            if is_masked(detail) is not on and begin < end:
+                trains[begin:end] = bytes([on]) * (end - begin)
+    return _build_ranges(trains)
+
+
+def read_segments(value: Any) -> tuple[str, Ranges] | None:
+    """Return the text of segments that each have a `label` for training, and its untrained ranges.
+
+    Returns None if the value is not a list of such segments.
+    """
+    pieces = parse_literal(value)
+    if not isinstance(pieces, list | tuple) or not pieces or not all(map(_is_segment, pieces)):
+        return None
+    edges = list(accumulate((len(piece["text"]) for piece in pieces), initial=0))
+    spans = zip(pairwise(edges), pieces, strict=True)
+    return (
+        "".join(piece["text"] for piece in pieces),
+        tuple(span for span, piece in spans if not piece["label"] and span[0] < span[1]),
+    )
+
+
+def invert_ranges(ranges: Ranges, length: int) -> Ranges:
+    """Return the parts of a text of `length` characters that are in none of the ranges."""
+    edges = [0, *(edge for span in ranges for edge in span), length]
+    between = zip(edges[::2], edges[1::2], strict=True)
+    return tuple((begin, end) for begin, end in between if begin < end)
+
+
+def shift_ranges(ranges: Ranges, start: int, text: str) -> Ranges:
+    """Return the ranges relative to `start`; raises UnusableRow if one excludes letters before it."""
+    if any(text[begin : min(end, start)].strip() for begin, end in ranges if begin < start):
+        raise UnusableRow(_ALL_OF_THINKING)
+    return tuple((max(0, begin - start), end - start) for begin, end in ranges if end > start)
+
+
+def _is_segment(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("text"), str)
+        and isinstance(value.get("label"), bool)
+    )
+
+
+def _is_detail(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), int | float) and abs(value[name]) < 2**53
+        for name in (_BEGIN, _END)
+    )
+
+
+def _build_ranges(trains: bytearray) -> Ranges:
+    """Return the untrained spans as ranges."""
+    edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
+    return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])
+
 
 Style = Literal["messages", "sharegpt"]
 
@@ -704,3 +785,153 @@ def _read_part_text(part: dict[str, Any], names: Sequence[str]) -> str:
     if isinstance(inner, list) or (isinstance(inner, dict) and is_part(inner)):
         return read_parts(inner).text
     return to_text(inner)
+
+
+#: `call` is an assistant turn that contains only a tool call.
+Speaker = Role | Literal["call"]
+
+_SPELLINGS: dict[Speaker, tuple[str, ...]] = {
+    "system": ("system", "sys", "systemprompt", "systemmessage", "systeminstruction", "developer",
+        "context"),
+    "user": (
+        "user", "human", "prompter", "instruction", "question", "query", "prompt", "input", "asker",
+        "customer", "client", "patient", "student", "usr", "q", "enduser", "requester", "visitor", "caller", "buyer",
+    ),
+    "assistant": (
+        "assistant", "gpt", "bot", "model", "chatgpt", "ai", "chatbot", "llm", "bing", "bard",
+        "claude", "gemini", "moss", "agent", "answer", "response", "output", "completion", "reply",
+        "doctor", "therapist", "teacher", "tutor", "a", "support", "supportagent", "operator", "advisor", "helpdesk",
+        "representative",
+    ),
+    "tool": (
+        "tool", "function", "observation", "ipython", "functionresponse", "functionresult",
+        "functionoutput", "toolresponse", "toolresponses", "toolresult", "toolresults",
+        "tooloutput", "environment",
+    ),
+    "call": ("functioncall", "functioncalls", "toolcall", "toolcalls"),
+}  # fmt: skip
+
+_ROLES: dict[str, Speaker] = {
+    spelling: speaker for speaker, spellings in _SPELLINGS.items() for spelling in spellings
+}
+_MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
+
+
+def parse_speaker(name: str) -> Speaker | None:
+    """Return the role that a speaker's name means; None if unknown.
+
+    Handles decorated and versioned names: `<|Human|>`, `gpt-4`, `function-call`.
+    """
+    key = normalize_name(name)
+    if key in _ROLES:
+        return _ROLES[key]
+    return "assistant" if key.startswith(_MODEL_NAMES) else None
+
+
+#: Fields of function descriptions for Bedrock and Gemini.
+_OTHER_TOOLS = {"toolSpec", "functionDeclarations", "function_declarations"}
+_QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DOTALL)
+
+
+def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
+    """Return function descriptions: a list, a single one, or either as JSON text; raises
+    UnusableRow.
+
+    Null fields are dropped, and Anthropic's `input_schema` becomes `parameters`, which chat templates
+    look for. Everything else is unchanged.
+    """
+    if is_blank(value):
+        return ()
+    value = parse_literal(value)
+    if isinstance(value, dict) and isinstance(value.get("tools"), list):
+        value = value["tools"]
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise UnusableRow("the tools are not a list of function descriptions")
+    entries = [drop_nulls(parse_literal(tool)) for tool in value if not is_blank(tool)]
+    if not all(isinstance(tool, dict) and not _OTHER_TOOLS & tool.keys() for tool in entries):
+        raise UnusableRow("the tools are not a list of function descriptions")
+    require_valid_text(to_json(entries))
+    return tuple(map(_rename_schema, entries))
+
+
+def _rename_schema(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return a function description with `parameters` in place of an input schema."""
+    schema = next((name for name in ("input_schema", "inputSchema") if name in tool), None)
+    if schema is None or "parameters" in tool:
+        return tool
+    return {"parameters" if key == schema else key: item for key, item in tool.items()}
+
+
+def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Return a system message without the function descriptions at its end, and these descriptions.
+
+    Returns the text unchanged and () if it does not end in descriptions.
+    """
+    start = system.find("{")
+    decoder, position, tools = json.JSONDecoder(), start, []
+    while 0 <= position < len(system):
+        try:
+            tool, position = decoder.raw_decode(system, position)
+        except (ValueError, RecursionError):
+            return system, ()
+        tools.append(tool)
+        position += len(system[position:]) - len(system[position:].lstrip(" \n\r\t,"))
+    if not tools or not all(isinstance(tool, dict) and "name" in tool for tool in tools):
+        return system, ()
+    return system[:start].rstrip(), tuple(tools)
+
+
+def find_calls(value: Any) -> tuple[ToolCall, ...]:
+    """Return the tool calls that an answer consists of, () if it is something else."""
+    items = parse_literal(value)
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list | tuple) or not items:
+        return ()
+    if not all(isinstance(item, dict) and {"name", "arguments"} <= set(item) for item in items):
+        return ()
+    return read_calls(items)
+
+
+def read_calls(value: Any) -> tuple[ToolCall, ...]:
+    """Return tool calls: a list, a single one, or either as JSON text; raises UnusableRow."""
+    value = parse_literal(value)
+    if is_blank(value):
+        return ()
+    items = [value] if isinstance(value, dict) else value
+    if not isinstance(items, list | tuple):
+        raise UnusableRow("the tool calls are not a list")
+    return tuple(read_call(parse_literal(item)) for item in items if not is_missing(item))
+
+
+def read_call(item: Any) -> ToolCall:
+    """Return one call, in OpenAI's form or with only name and arguments; raises UnusableRow."""
+    if not isinstance(item, dict):
+        raise UnusableRow("a tool call is not an object")
+    function = item.get("function")
+    inner = function if isinstance(function, dict) else item
+    name = inner.get("name") or (function if isinstance(function, str) else None)
+    if not isinstance(name, str):
+        raise UnusableRow("a tool call has no name")
+    names = ("arguments", "parameters", "args", "input")
+    raw: Any = next((inner[key] for key in names if not is_missing(inner.get(key))), {})
+    arguments = parse_literal(raw) if isinstance(raw, str) else drop_nulls(raw)
+    if is_blank(arguments):
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise UnusableRow("the arguments of a tool call are not an object")
+    arguments = {str(key): value for key, value in arguments.items()}
+    require_valid_text(to_json(arguments))
+    return ToolCall(
+        name=to_text(name),
+        arguments=arguments,
+        id=to_text(item.get("call_id") or item.get("id")),
+    )
+
+
+def unquote_arguments(text: str) -> str:
+    """Return a call with single-quoted arguments as JSON with the arguments as an object."""
+    match = _QUOTED_ARGUMENTS.search(text)
+    return text if match is None else text[: match.start()] + "".join(match.groups())

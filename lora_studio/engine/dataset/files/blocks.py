@@ -9,15 +9,53 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.values import is_writable, parse_literal
-from lora_studio.core.messages import Template, Text
-from lora_studio.engine.dataset.files import row_faults
-from lora_studio.engine.dataset.reasons import SkipReason
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
+from lora_studio.core.messages import Template, Text, text
+
+
+@dataclass(frozen=True)
+class SkipReason:
+    """Why a row is skipped: `text` completes the sentence "Row 5 is skipped: …"."""
+
+    text: Text
+    kind: UnusableKind = UnusableKind.CONTENT
+
+    @classmethod
+    def from_error(cls, error: UnusableRow) -> SkipReason:
+        """Return the reason that an exception carries."""
+        return cls(error.reason, error.kind)
+
+    def to_error(self) -> UnusableRow:
+        """Return the exception to raise."""
+        return UnusableRow(self.text, self.kind)
+
+    def __str__(self) -> str:
+        """Return the reason in English."""
+        return str(self.text)
+
+
+NO_FORMAT = SkipReason(Text(template="the format of the source is unknown"))
+
+
+@lru_cache(maxsize=4096)
+def dump_reason(reason: SkipReason) -> str:
+    """Return a reason as one line of JSON: its kind, and its template with the values."""
+    return json.dumps([reason.kind, reason.text.model_dump(exclude_defaults=True)], sort_keys=True)
+
+
+@lru_cache(maxsize=4096)
+def load_reason(line: str) -> SkipReason:
+    """Return the reason that `dump_reason` wrote; raises ValueError for anything else."""
+    kind, message = json.loads(line)
+    return SkipReason(Text.model_validate(message), UnusableKind(kind))
+
 
 #: Maximum rows and bytes of a block.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
@@ -94,7 +132,7 @@ def parse_values(raw: bytes | str) -> dict[str, Any]:
 def judge_row(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") -> JudgedRow:
     """Return a row's text as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
     if len(text) > limits.ROW_BYTES:
-        return b"", row_faults.TOO_LARGE
+        return b"", TOO_LARGE
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -113,7 +151,7 @@ def find_excess(text: bytes, value: Any) -> SkipReason | None:
     Few rows are long or have many brackets: only these are searched.
     """
     if len(text) > limits.ROW_BYTES:
-        return row_faults.TOO_LARGE
+        return TOO_LARGE
     brackets = text.count(b"{") + text.count(b"[")
     if brackets <= limits.ROW_DEPTH and len(text) < limits.ROW_VALUES:
         return None
@@ -122,9 +160,9 @@ def find_excess(text: bytes, value: Any) -> SkipReason | None:
         count += len(level)
         depth += 1
         if count > limits.ROW_VALUES:
-            return row_faults.TOO_MANY_VALUES
+            return TOO_MANY_VALUES
         if depth > limits.ROW_DEPTH:
-            return row_faults.TOO_DEEP
+            return TOO_DEEP
         level = [
             item
             for parent in level
@@ -160,24 +198,24 @@ def _judge_leniently(
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:
-        return b"", row_faults.invalid_encoding_reason(encoding)
+        return b"", invalid_encoding_reason(encoding)
     if "\0" in decoded:
-        return b"", row_faults.NUL_BYTE
+        return b"", NUL_BYTE
     if decoded.startswith("\ufeff"):  # files that were concatenated
         return judge_row(text[3:], row, notes, encoding)
     constants: list[str] = []
     try:
         value = json.loads(decoded, strict=False, parse_constant=constants.append)
     except RecursionError:
-        return b"", row_faults.TOO_DEEP
+        return b"", TOO_DEEP
     except ValueError as fault:
         if "ecursion" in str(error):
-            return b"", row_faults.TOO_DEEP
+            return b"", TOO_DEEP
         if "integer string" in str(fault):
-            return b"", row_faults.too_many_digits_reason(sys.get_int_max_str_digits())
+            return b"", too_many_digits_reason(sys.get_int_max_str_digits())
         if not isinstance(value := _parse_loosely(decoded), dict):
-            return b"", row_faults.INVALID_JSON
-        notes.add_oddity(row_faults.LOOSE_SPELLING, row)
+            return b"", INVALID_JSON
+        notes.add_oddity(LOOSE_SPELLING, row)
         return judge_row(json.dumps(value).encode(), row, notes)
     if excess := find_excess(text, value):
         return b"", excess
@@ -185,12 +223,12 @@ def _judge_leniently(
         return _to_object(value, text, row, notes)
     notes.add_columns(value)
     if constants:
-        notes.add_oddity(row_faults.NAN, row)
+        notes.add_oddity(NAN, row)
     elif _is_strict_json(decoded):
         # A lone surrogate, or a number with many digits: valid JSON for Python, so kept unchanged.
         return text, None
     else:
-        notes.add_oddity(row_faults.CONTROL_CHARACTERS, row)
+        notes.add_oddity(CONTROL_CHARACTERS, row)
     return json.dumps(value, ensure_ascii=True).encode(), None
 
 
@@ -226,9 +264,9 @@ def _to_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow
     if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):
-                notes.add_oddity(row_faults.BARE_TURNS, row)
+                notes.add_oddity(BARE_TURNS, row)
                 return judge_row(opening + text + b"}", row, notes)
-    return b"", row_faults.NOT_AN_OBJECT
+    return b"", NOT_AN_OBJECT
 
 
 def group_rows(rows: Iterable[LocatedRow]) -> Iterator[RowBlock]:
@@ -265,7 +303,7 @@ def write_row(values: dict[str, Any]) -> JudgedRow:
         try:
             raw = json.dumps(_to_plain(values)).encode()
         except (TypeError, ValueError, RecursionError):
-            return b"", row_faults.UNWRITABLE
+            return b"", UNWRITABLE
     excess = find_excess(raw, values)
     return (b"", excess) if excess else (raw, None)
 
@@ -287,3 +325,45 @@ def _to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_to_plain(item) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else _to_text(value)
+
+
+INVALID_JSON = SkipReason(text("the row is not valid JSON"))
+NOT_AN_OBJECT = SkipReason(text("the row is not a JSON object"))
+NUL_BYTE = SkipReason(text("the row contains a NUL byte"))
+TOO_DEEP = SkipReason(text("the row is nested too deeply"))
+TOO_LARGE = SkipReason(text("the row is larger than {limit:size}", limit=limits.ROW_BYTES))
+TOO_MANY_VALUES = SkipReason(text("the row has more than {limit} values", limit=limits.ROW_VALUES))
+UNWRITABLE = SkipReason(text("the row has a value that can't be written as JSON"))
+UNREADABLE = SkipReason(text("the row has a value that can't be read"))
+DAMAGED = SkipReason(text("this part of the file is damaged"))
+FEWER_CELLS = SkipReason(text("the row has fewer cells than the header"))
+MORE_CELLS = SkipReason(text("the row has more cells than the header"))
+OPEN_QUOTES = SkipReason(text("a quotation mark is never closed"))
+SHORT_COLUMN = SkipReason(text("one of the columns is shorter than the others"))
+BETWEEN_ROWS = SkipReason(text("there is something other than JSON between the rows"))
+REPEATS_TOO_MUCH = SkipReason(text("the rows of its article repeat too much text"))
+NO_ANSWER = SkipReason(text("the card has no answer"), UnusableKind.NO_ANSWER)
+NO_CARD = SkipReason(text("the card has no text"), UnusableKind.EMPTY)
+NO_QUESTION = SkipReason(text("the paragraph has no question"))
+
+#: Oddities complete the sentence "In 3 rows, starting with row 1: …".
+NAN = text("NaN and Infinity, which JSON doesn't allow, are read as missing values")
+CONTROL_CHARACTERS = text("a text contains unescaped control characters, which are kept")
+LOOSE_SPELLING = text("the row is a Python literal or has extra commas; it is read anyway")
+BARE_TURNS = text("the row is a bare list of turns, which is read as a conversation")
+NESTED_QUESTIONS = text(
+    "questions inside paragraphs become one row each, with their paragraph and its article"
+)
+NESTED_INSTANCES = text("instances inside instructions become one row each, with their instruction")
+
+NAMED_ANSWERS = text("questions are the names of their answers; each becomes one row")
+
+
+def invalid_encoding_reason(encoding: str) -> SkipReason:
+    """Return the reason for bytes that the file's encoding doesn't have."""
+    return SkipReason(text("the row is not valid {encoding}", encoding=encoding))
+
+
+def too_many_digits_reason(limit: int) -> SkipReason:
+    """Return the reason for a number that is too long to convert."""
+    return SkipReason(text("the row has a number with more than {limit} digits", limit=limit))

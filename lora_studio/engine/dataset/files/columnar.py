@@ -16,8 +16,8 @@ import pyarrow as pa
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.system.foreign_files import name_file, open_regular
-from lora_studio.engine.dataset.files import archives, row_faults
-from lora_studio.engine.dataset.files.archives import Check
+from lora_studio.engine.dataset.files import blocks as blocks_module
+from lora_studio.engine.dataset.files import byte_streams
 from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     ReadNotes,
@@ -25,6 +25,7 @@ from lora_studio.engine.dataset.files.blocks import (
     number_repeated_names,
     write_row,
 )
+from lora_studio.engine.dataset.files.byte_streams import Check
 from lora_studio.engine.dataset.files.sniffing import (
     Container,
     file_error,
@@ -51,7 +52,7 @@ _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 
 
 def read_columnar_blocks(
-    container: Container, notes: ReadNotes, scratch: Scratch, check: Check = archives.never
+    container: Container, notes: ReadNotes, scratch: Scratch, check: Check = byte_streams.never
 ) -> Iterator[tuple[RowBlock, float]]:
     """Yield blocks of rows, each with the share of the file read so far; raises ProblemError.
 
@@ -208,7 +209,7 @@ def _iter_small_blocks(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowB
     size = sum(_measure_values(column) for column in batch.columns)
     if batch.num_rows == 1 and size > limits.ROW_BYTES:
         block = RowBlock()
-        block.add(b"", 0, -1, row_faults.TOO_LARGE)
+        block.add(b"", 0, -1, blocks_module.TOO_LARGE)
         yield block
     elif batch.num_rows <= 1 or (size <= BLOCK_BYTES and batch.num_rows <= _ROWS):
         yield _block(batch, notes)
@@ -278,7 +279,7 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
         rows = [_read_row(batch, index) for index in range(batch.num_rows)]
     for values in rows:
         if values is None:
-            block.add(b"", 0, -1, row_faults.UNREADABLE)
+            block.add(b"", 0, -1, blocks_module.UNREADABLE)
             continue
         for name in struct_lists:
             values[name] = _join_turns(values[name])
@@ -325,7 +326,7 @@ def _read_row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
 def _build_unreadable_block(rows: int) -> RowBlock:
     block = RowBlock()
     for _ in range(rows):
-        block.add(b"", 0, -1, row_faults.DAMAGED)
+        block.add(b"", 0, -1, blocks_module.DAMAGED)
     return block
 
 

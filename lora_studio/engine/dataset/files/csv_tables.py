@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.messages import Text, text
-from lora_studio.engine.dataset.files import row_faults
-from lora_studio.engine.dataset.files.blocks import number_repeated_names
+from lora_studio.engine.dataset.files import blocks
+from lora_studio.engine.dataset.files.blocks import SkipReason, number_repeated_names
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.reasons import SkipReason
 
 #: The delimiter that a table with one column is read with.
 _NO_DELIMITER = "\x1f"
@@ -247,9 +246,9 @@ def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
         except csv.Error:
             if lines.divide():
                 continue
-            fault = row_faults.OPEN_QUOTES
+            fault = blocks.OPEN_QUOTES
         except OverflowError:
-            fault = row_faults.TOO_LARGE
+            fault = blocks.TOO_LARGE
         if not lines.current:
             return
         if not is_header:
@@ -272,9 +271,9 @@ def _read_unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
 
 def _get_fault(cells: list[str], lines: _Lines, width: int) -> SkipReason | None:
     if len(cells) < width:
-        return row_faults.FEWER_CELLS
+        return blocks.FEWER_CELLS
     if any(cell.strip() for cell in cells[width:]):
-        return row_faults.MORE_CELLS
+        return blocks.MORE_CELLS
     if any(b"\0" in line for line in lines.current):
-        return row_faults.NUL_BYTE
+        return blocks.NUL_BYTE
     return None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.column_names import CONVERSATIONS
-from lora_studio.core.dataset.formats.columns import count_known_names
-from lora_studio.engine.dataset.files import nested_rows
+from lora_studio.core.dataset.formats.columns import CONVERSATIONS, count_known_names
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
-from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 
 JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json texts"]
 
@@ -76,9 +74,7 @@ def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonS
     shape = _detect_shape(head, name, is_whole=is_whole, split=split)
     if shape is None or shape.kind in ("json columns", "json texts"):
         return shape
-    is_nested = nested_rows.has_nested_rows(head) or (
-        not shape.offset and nested_rows.has_answer_maps(head)
-    )
+    is_nested = has_nested_rows(head) or (not shape.offset and has_answer_maps(head))
     return replace(shape, is_nested=is_nested)
 
 
@@ -305,3 +301,332 @@ def _is_pandas_table(document: dict[str, Any]) -> bool:
 
 def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+# Split a stream of JSON into its items, so that files of any size stream.
+#
+# Python's decoder finds where an item ends, in text with a character for each byte. A fault costs only the item
+# that contains it: there, brackets are counted, and a string ends with its line at the latest, since JSON has
+# no line breaks in strings; if brackets don't close, the next item is recognized by the first key of the first one.
+
+_decode = json.JSONDecoder().raw_decode
+#: A string, which may continue after this text, or a bracket.
+_STEP = re.compile(rb'"(?:[^"\\\n]|\\.)*(?:["\n]|(\\?\Z))?|[{}\[\]]')
+#: Characters between items that are ignored.
+_FILLING = re.compile(rb"[ \t\r\n,]*")
+_NEXT = re.compile(rb"[ \t\r\n,]*[{\[]")
+#: An object up to its first key.
+_FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
+#: Bytes of an overlong item in which the first key of the items is searched.
+_OVERLAP = 4096
+
+
+class JsonItem(NamedTuple):
+    """One piece of the stream, from `{` or `[` to its end.
+
+    `is_loose`: the text between such pieces; `is_overlong`: the beginning of a row that is too large.
+    """
+
+    text: bytes
+    offset: int
+    line: int
+    is_loose: bool = False
+    is_overlong: bool = False
+
+
+class JsonSplitter:
+    """Find the objects and lists at one depth of a stream that is fed in chunks.
+
+    `depth` brackets are open around the items: 0 for objects one after another, 1 for the items of
+    a list. From 2 on, the first chunk starts right after the list's bracket, and splitting ends with the list.
+    """
+
+    def __init__(self, depth: int, *, offset: int = 0, line: int = 1) -> None:
+        """Start at this offset and line of the file."""
+        self._base = depth
+        self._depth = depth if depth > 1 else 0
+        self._pending = (
+            b""  # the text since the last item, or an item that continues in the next chunk
+        )
+        self._offset, self._line = offset, line  # of its beginning
+        self._at = 0  # where to continue in it
+        self._in_item = False
+        self._enough = 0  # its size from which the end of an item is searched again
+        self._is_skipping = False
+        self._mark: re.Pattern[bytes] | None = None  # how items begin
+        self._before = b""  # the text before the first one
+        #: Whether the list that holds the items has ended (with `depth` 2 and more).
+        self.is_over = False
+
+    def feed(self, chunk: bytes) -> list[JsonItem]:
+        """Return the items that end in this chunk."""
+        items: list[JsonItem] = []
+        self._pending += self._skip(chunk) if self._is_skipping else chunk
+        if len(self._pending) >= self._enough:
+            self._split(items)
+        while len(self._pending) > limits.ROW_BYTES:
+            self._cut_overlong(items)
+        return items
+
+    def finish(self) -> list[JsonItem]:
+        """Return the rest at the end of the stream: items, one without its end, or text after the list."""
+        items: list[JsonItem] = []
+        self._split(items)
+        rest = JsonItem(self._pending, self._offset, self._line)
+        self._pending = b""
+        if self._in_item:
+            return items + self.salvage(rest)
+        if self._is_skipping or self.is_over or _is_filling(rest.text):
+            return items
+        return [*items, rest._replace(is_loose=True)]
+
+    def salvage(self, item: JsonItem) -> list[JsonItem]:
+        """Split an item that doesn't parse wherever another one seems to start in it."""
+        starts = [match.start(1) for match in self._mark.finditer(item.text)] if self._mark else []
+        edges = sorted({0, *starts, len(item.text)})
+        pieces: list[JsonItem] = []
+        line = item.line
+        for start, end in itertools.pairwise(edges):
+            text = item.text[start:end]
+            pieces.append(JsonItem(text, item.offset + start, line))
+            line += text.count(b"\n")
+        return pieces
+
+    def _split(self, items: list[JsonItem]) -> None:
+        """Append the items that end in the pending text, and what is between them."""
+        data = self._pending
+        text = data.decode("latin-1")
+        begin, at = 0, self._at
+        while not self.is_over:
+            if self._in_item:
+                if (end := _find_end(text, data, begin)) is None:
+                    self._enough = 2 * (len(data) - begin)
+                    at = begin
+                    break
+                items.append(item := JsonItem(data[begin:end], self._offset, self._line))
+                self._mark = self._mark or _mark(self._before, item.text)
+                self._in_item, self._enough = False, 0
+                self._move(data, begin, end)
+                begin = at = self._split_plain(text, data, end, items) if self._mark else end
+                continue
+            at = _FILLING.match(data, at).end()  # type: ignore[union-attr]
+            step = _STEP.search(data, at)
+            if step is None or step[1] is not None:  # no bracket, or a string that continues
+                at = len(data) if step is None else step.start()
+                break
+            at = step.end()
+            if step[0] in b"{[" and self._depth == self._base:
+                at -= 1
+                loose = data[begin:at]
+                if not _is_filling(loose):
+                    items.append(JsonItem(loose, self._offset, self._line, is_loose=True))
+                if self._mark is None:
+                    self._before, self._mark = loose, _mark(loose, data[at : at + _OVERLAP])
+                self._move(data, begin, at)
+                self._in_item, begin = True, at
+            elif step[0] in b"{[":
+                self._depth += 1
+            elif step[0] == b"]":
+                self.is_over = self._base > 1
+                self._depth = 0 if self._base == 1 else self._depth
+        self._pending, self._at = data[begin:], at - begin
+
+    def _split_plain(self, text: str, data: bytes, begin: int, items: list[JsonItem]) -> int:
+        """Append the items from here on that only filling separates; return where the last one ends."""
+        offset, line, counted = self._offset - begin, self._line, begin
+        with contextlib.suppress(ValueError, RecursionError):
+            while start := _NEXT.match(data, begin):
+                at = start.end() - 1
+                _, end = _decode(text, at)
+                line += data.count(b"\n", counted, at)
+                items.append(JsonItem(data[at:end], offset + at, line))
+                begin, counted = end, at
+        self._offset, self._line = offset + begin, line + data.count(b"\n", counted, begin)
+        return begin
+
+    def _move(self, data: bytes, begin: int, end: int) -> None:
+        """Continue after this part of a text."""
+        self._offset += end - begin
+        self._line += data.count(b"\n", begin, end)
+
+    def _cut_overlong(self, items: list[JsonItem]) -> None:
+        """Split a pending text over the limit where items seem to start, or give up its beginning."""
+        item = JsonItem(self._pending, self._offset, self._line)
+        self._pending, self._at, self._enough = b"", 0, 0
+        if not self._in_item:
+            items.append(item._replace(text=item.text[:_OVERLAP], is_loose=True))
+            self._move(item.text, 0, len(item.text))
+            return
+        self._mark = self._mark or _mark(self._before, item.text[:_OVERLAP])
+        *pieces, last = self.salvage(item)
+        items += pieces
+        self._depth, self._in_item = self._base, False
+        self._offset, self._line = last.offset, last.line
+        if len(last.text) > limits.ROW_BYTES:
+            items.append(last._replace(text=last.text[:_OVERLAP], is_overlong=True))
+            self._is_skipping = True
+            self._move(last.text, 0, len(last.text))
+        else:
+            self._pending = last.text
+            self._split(items)
+
+    def _skip(self, chunk: bytes) -> bytes:
+        """Skip an overlong item; return the text from the next item on."""
+        match = self._mark.search(chunk) if self._mark else None
+        start = match.start(1) if match else len(chunk)
+        self._is_skipping = match is None
+        self._move(chunk, 0, start)
+        return chunk[start:]
+
+
+def _find_end(text: str, data: bytes, begin: int) -> int | None:
+    """Return where the item that begins here ends, None if that is beyond the text; `data` are its bytes."""
+    try:
+        return int(_decode(text, begin)[1])
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Unterminated string"):
+            return None
+    except (ValueError, RecursionError):
+        pass  # a number with too many digits, or too many brackets
+    depth = 0
+    for step in _STEP.finditer(data, begin):
+        if step[1] is not None:
+            return None
+        depth += 1 if step[0] in b"{[" else -1 if step[0] in b"}]" else 0
+        if not depth:
+            return step.end()
+    return None
+
+
+def _is_filling(text: bytes) -> bool:
+    return not text.strip(b" \t\r\n,[]")
+
+
+def _mark(before: bytes, beginning: bytes) -> re.Pattern[bytes] | None:
+    """Return a pattern for the start of an item: the first one's key, at its indentation if any."""
+    key = _FIRST_KEY.match(beginning)
+    if key is None:
+        return None
+    start = rb"(\{\s*" + re.escape(key[1]) + rb"\s*:)"
+    _, line, indentation = before.rpartition(b"\n")
+    if line and not indentation.strip():
+        return re.compile(rb"\n" + re.escape(indentation) + start)
+    return re.compile(rb"[\s,\[\]{}]" + start)
+
+
+# Unnest rows: the questions in SQuAD's articles, the instances of Self-Instruct's tasks, questions that are
+# the names of their answers.
+
+#: What the beginning of such files contains.
+_MARKS = (
+    (re.compile(rb'"qas"\s*:\s*\['), re.compile(rb'"context"\s*:')),
+    (re.compile(rb'"instances"\s*:\s*\[\s*\{'), re.compile(rb'"instruction"\s*:\s*"')),
+)
+#: Ends of questions in several scripts; a name with more words than this is a sentence.
+_QUESTION_MARKS, _NAME_WORDS = ("?", "？", "؟", "՞", ";"), 3
+#: Names that are looked at.
+_NAMES = 40
+_LISTS = (b'"qas"', b'"instances"')
+_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+def has_nested_rows(head: bytes) -> bool:
+    """Return whether the beginning of a file shows questions in paragraphs, or instances."""
+    return any(all(mark.search(head) for mark in marks) for marks in _MARKS)
+
+
+def has_answer_maps(head: bytes) -> bool:
+    """Return whether the beginning of a file shows objects whose names are questions, each a different one."""
+    names: list[str] = []
+    decoder, text = (
+        json.JSONDecoder(strict=False),
+        head.decode("utf-8", "ignore").lstrip(" \t\r\n["),
+    )
+    position = 0
+    try:
+        while text[position : position + 1] == "{" and len(names) < _NAMES:
+            position = _skip(text, position + 1)
+            while text[position] != "}" and len(names) < _NAMES:
+                name, position = decoder.raw_decode(text, position)
+                position = _skip(text, position)
+                answer, position = decoder.raw_decode(text, _skip(text, position + 1))
+                position = _skip(text, position)
+                names.append(name)
+                if not is_question(names[0]) or not _is_answer(answer):
+                    return False
+            position = _skip(text, position + 1)
+    except (ValueError, IndexError, RecursionError):
+        pass  # the beginning ends inside of an answer
+    return 1 < len(names) == len(set(names)) and _has_questions(names)
+
+
+def _skip(text: str, position: int) -> int:
+    """Return the position after blanks and commas."""
+    while text[position : position + 1] in (" ", "\t", "\r", "\n", ","):
+        position += 1
+    return position
+
+
+def is_question(name: Any) -> bool:
+    """Return whether the name of a value is a question or a sentence, not the name of a column."""
+    return isinstance(name, str) and (
+        name.rstrip()[-1:] in _QUESTION_MARKS or len(name.split()) > _NAME_WORDS
+    )
+
+
+def _has_questions(names: Collection[str]) -> bool:
+    """Return whether nearly all names are questions; a few may be topics."""
+    return bool(names) and sum(map(is_question, names)) >= 0.8 * len(names)
+
+
+def _is_answer(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str | int | float)
+
+
+def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
+    """Return a row for each question, with its paragraph and article; None for an empty paragraph.
+
+    Returns None if the object is neither an article nor a paragraph nor a map of answers. Fields of a question take
+    precedence over those of its paragraph, and these over those of the article.
+    """
+    if "instruction" in article and isinstance(instances := article.get("instances"), list):
+        about = _without(article, "instances")
+        return [about | one if isinstance(one, dict) else None for one in instances or [None]]
+    if _has_questions(article) and all(map(_is_answer, article.values())):
+        return [{"question": name, "answer": answer} for name, answer in article.items()]
+    paragraphs = article.get("paragraphs", [article] if "qas" in article else None)
+    if not isinstance(paragraphs, list):
+        return None
+    above = {} if "qas" in article else _without(article, "paragraphs")
+    rows: list[dict[str, Any] | None] = []
+    for paragraph in paragraphs or [None]:
+        questions = paragraph.get("qas") if isinstance(paragraph, dict) else None
+        if not isinstance(questions, list) or not questions:
+            rows.append(None)
+            continue
+        about = above | _without(paragraph, "qas")
+        rows += [about | one if isinstance(one, dict) else None for one in questions]
+    return rows
+
+
+def find_row_offsets(text: bytes) -> Iterator[int]:
+    """Yield where the objects in lists of questions or of instances begin."""
+    is_list: list[bool] = []  # for every open bracket, whether it is such a list
+    key = b""
+    for token in _BRACKET.finditer(text):
+        sign = token[0]
+        if sign == b"{":
+            if is_list and is_list[-1]:
+                yield token.start()
+            is_list.append(False)
+        elif sign == b"[":
+            is_list.append(key in _LISTS)
+        elif sign in b"}]":
+            del is_list[-1:]
+        key = sign
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}

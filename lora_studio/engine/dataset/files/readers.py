@@ -14,31 +14,34 @@ import orjson
 from lora_studio.core import limits
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import InvalidContentError, ProblemError
-from lora_studio.engine.dataset.files import csv_tables, row_faults
-from lora_studio.engine.dataset.files.archives import Check
+from lora_studio.engine.dataset.files import blocks, csv_tables
 from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     JudgedRow,
     LocatedRow,
     ReadNotes,
     RowBlock,
+    SkipReason,
     build_block,
     group_rows,
     judge_row,
     parse_values,
     write_row,
 )
-from lora_studio.engine.dataset.files.byte_streams import ByteStream
+from lora_studio.engine.dataset.files.byte_streams import ByteStream, Check
 from lora_studio.engine.dataset.files.exports.catalog import EXPORTS, ExportRow
-from lora_studio.engine.dataset.files.json_splitter import JsonItem, JsonSplitter
-from lora_studio.engine.dataset.files.nested_rows import find_row_offsets, unnest_rows
+from lora_studio.engine.dataset.files.json_kinds import (
+    JsonItem,
+    JsonSplitter,
+    find_row_offsets,
+    unnest_rows,
+)
 from lora_studio.engine.dataset.files.sniffing import (
     Container,
     file_error,
     open_stream,
     require_columns,
 )
-from lora_studio.engine.dataset.reasons import SkipReason
 
 #: A text up to this many bytes is one row; a larger one is split at blank lines.
 TEXT_ROW = 64 * 1024
@@ -95,7 +98,7 @@ def _read_lines(container: Container, stream: ByteStream, notes: ReadNotes) -> I
             start += len(text) + 1
         if len(rest) > limits.ROW_BYTES:
             if not is_skipping:
-                judge.add_raw(block, b"", line + 1, start, row_faults.TOO_LARGE)
+                judge.add_raw(block, b"", line + 1, start, blocks.TOO_LARGE)
             rest, is_skipping = b"", True
         yield block
     if (stripped := rest.strip(_SPACE)) and not is_skipping:
@@ -170,7 +173,7 @@ class _Judge:
             if item.is_loose:
                 self._add_loose(block, item)
             elif item.is_overlong:
-                self.add_raw(block, b"", item.line, item.offset, row_faults.TOO_LARGE)
+                self.add_raw(block, b"", item.line, item.offset, blocks.TOO_LARGE)
             else:
                 self._add_item(block, splitter, item)
         yield block
@@ -221,17 +224,17 @@ class _Judge:
         for values, start in zip(rows, starts, strict=True):
             at = line + text.count(b"\n", 0, start), offset + start
             if values is None:
-                self.add_raw(block, b"", *at, row_faults.NO_QUESTION)
+                self.add_raw(block, b"", *at, blocks.NO_QUESTION)
                 continue
-            oddity = row_faults.NESTED_QUESTIONS
+            oddity = blocks.NESTED_QUESTIONS
             if "question" not in values:
-                oddity = row_faults.NESTED_INSTANCES
+                oddity = blocks.NESTED_INSTANCES
             elif values.keys() == {"question", "answer"}:
-                oddity = row_faults.NAMED_ANSWERS
+                oddity = blocks.NAMED_ANSWERS
             self._notes.add_columns(values)
             self._notes.add_oddity(oddity, self._get_next_number(block))
             is_full = block.size > _UNNESTED_BYTES
-            raw, fault = (b"", row_faults.REPEATS_TOO_MUCH) if is_full else write_row(values)
+            raw, fault = (b"", blocks.REPEATS_TOO_MUCH) if is_full else write_row(values)
             self.add_raw(block, raw, *at, fault)
 
     def _add_item(self, block: RowBlock, splitter: JsonSplitter, item: JsonItem) -> None:
@@ -252,10 +255,10 @@ class _Judge:
         try:
             values: list[Any] = orjson.loads(b"[" + text + b"]")
         except orjson.JSONDecodeError:
-            self.add_raw(block, b"", item.line, item.offset, row_faults.BETWEEN_ROWS)
+            self.add_raw(block, b"", item.line, item.offset, blocks.BETWEEN_ROWS)
             return
         for _ in values:
-            self.add_raw(block, b"", item.line, item.offset, row_faults.NOT_AN_OBJECT)
+            self.add_raw(block, b"", item.line, item.offset, blocks.NOT_AN_OBJECT)
 
 
 def _parse_document(container: Container, stream: ByteStream) -> Any:
@@ -308,7 +311,7 @@ def _read_columns(
     notes.columns |= dict.fromkeys(lists)
     for index in range(max(map(len, lists.values()), default=0)):
         if any(index >= len(values) for values in lists.values()):
-            yield b"", 0, -1, row_faults.SHORT_COLUMN
+            yield b"", 0, -1, blocks.SHORT_COLUMN
             continue
         raw, fault = write_row({name: values[index] for name, values in lists.items()})
         yield raw, 0, -1, fault
@@ -445,7 +448,7 @@ def _read_table_rows(
         try:
             yield orjson.dumps(values), row.line, offset, None
         except TypeError:  # bytes that the encoding doesn't have
-            fault = row_faults.invalid_encoding_reason(container.encoding.title)
+            fault = blocks.invalid_encoding_reason(container.encoding.title)
             yield b"", row.line, offset, fault
 
 
@@ -488,9 +491,9 @@ def _read_text_row(part: bytes, line: int, offset: int, encoding: str) -> Iterat
     try:
         text = part.decode("utf-8")
     except UnicodeDecodeError:
-        yield b"", line, offset, row_faults.invalid_encoding_reason(encoding)
+        yield b"", line, offset, blocks.invalid_encoding_reason(encoding)
         return
     if "\0" in text:
-        yield b"", line, offset, row_faults.NUL_BYTE
+        yield b"", line, offset, blocks.NUL_BYTE
         return
     yield json.dumps({"text": text}, ensure_ascii=False).encode(), line, offset, None

@@ -13,11 +13,11 @@ from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import open_regular
-from lora_studio.engine.dataset.files import archives, csv_tables, json_kinds
-from lora_studio.engine.dataset.files.archives import Check
+from lora_studio.engine.dataset.files import byte_streams, csv_tables, json_kinds
 from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
     ByteStream,
+    Check,
     Compression,
     detect_compression,
 )
@@ -245,7 +245,7 @@ class Container:
             title = text("{kind}, {packed}", kind=title, packed=packed)
         return title
 
-    def open(self, check: Check = archives.never) -> ByteStream:
+    def open(self, check: Check = byte_streams.never) -> ByteStream:
         """Return the content as UTF-8 from the beginning; raises ProblemError.
 
         `check` may raise an exception to end the read; it is called every few megabytes.
@@ -258,7 +258,7 @@ def open_stream(
     member: str = "",
     compression: Compression = "",
     encoding: str = "utf-8",
-    check: Check = archives.never,
+    check: Check = byte_streams.never,
 ) -> ByteStream:
     """Return the bytes of a file; raises ProblemError when it can't be opened."""
     try:
@@ -314,7 +314,7 @@ def require_columns(container: Container, count: int) -> None:
 
 
 def recognize_file(
-    path: Path, member: str = "", split: str = "train", check: Check = archives.never
+    path: Path, member: str = "", split: str = "train", check: Check = byte_streams.never
 ) -> Container:
     """Return what a file is; raises ProblemError for one that has no rows.
 

@@ -19,8 +19,8 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     join_near_duplicates,
 )
 from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowFactsReader
-from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
+from lora_studio.engine.dataset.rows.store import Hashes, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
 Mask = NDArray[np.bool_]

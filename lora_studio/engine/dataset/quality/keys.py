@@ -9,7 +9,7 @@ from typing import Any
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalize
-from lora_studio.engine.dataset.rows.hashing import hash_text
+from lora_studio.engine.dataset.rows.store import hash_text
 
 #: Tasks whose answers are `chosen` and `rejected`.
 _HAS_SIDES = ("preference", "embedding")

@@ -30,7 +30,7 @@ from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
-    from lora_studio.engine.dataset.rows.token_table import TokenTable
+    from lora_studio.engine.dataset.rows.sequences import TokenTable
 from dataclasses import dataclass
 
 from lora_studio.core import limits

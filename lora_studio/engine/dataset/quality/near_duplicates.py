@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core import limits
-from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text, mix64
+from lora_studio.engine.dataset.rows.store import Hashes, hash_text, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
 K = 9

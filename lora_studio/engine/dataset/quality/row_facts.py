@@ -28,7 +28,7 @@ from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.files import create_folder
-from lora_studio.engine.dataset.files.blocks import parse_values
+from lora_studio.engine.dataset.files.blocks import NO_FORMAT, SkipReason, load_reason, parse_values
 from lora_studio.engine.dataset.quality.keys import (
     describe_shape,
     get_context,
@@ -42,11 +42,10 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     compute_sketches,
     find_boilerplate,
 )
-from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, load_reason
-from lora_studio.engine.dataset.rows import mixture, scan_cache
-from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows import store as store_module
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.store import RowStore, read_batch_at
+from lora_studio.engine.dataset.rows.store import Hashes, RowStore, hash_text, read_batch_at
 from lora_studio.engine.runtime import disk, process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
@@ -343,8 +342,8 @@ def _allocate(total: int, common: Hashes) -> RowFacts:
             common,
         )
     # In the cache, which deletes it later if this process dies.
-    create_folder(scan_cache.get_root_folder())
-    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=scan_cache.get_root_folder()))
+    create_folder(store_module.get_root_folder())
+    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=store_module.get_root_folder()))
     facts = RowFacts(
         {
             name: disk.map_new_file(folder / name, kind, (total, *shape))

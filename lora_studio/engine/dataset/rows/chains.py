@@ -29,8 +29,7 @@ from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.formats.media import MEDIA_KEYS
 from lora_studio.core.dataset.formats.ranking import read_rank
-from lora_studio.core.dataset.formats.roles import parse_speaker
-from lora_studio.core.dataset.formats.turns import read_conversation
+from lora_studio.core.dataset.formats.turns import parse_speaker, read_conversation
 from lora_studio.core.dataset.formats.values import (
     is_blank,
     normalize_name,
@@ -43,17 +42,19 @@ from lora_studio.engine.dataset.files.blocks import (
     JudgedRow,
     LocatedRow,
     RowBlock,
+    SkipReason,
     group_rows,
+    load_reason,
     parse_values,
     write_row,
 )
-from lora_studio.engine.dataset.reasons import SkipReason, load_reason
-from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.store import (
+    Hashes,
     Positions,
     RowStore,
     RowWriter,
     ScanFacts,
+    mix64,
     read_batch_at,
     sample_rows,
 )

@@ -20,10 +20,9 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, Repa
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol.events import SourceFound
-from lora_studio.engine.dataset.reasons import NO_FORMAT
-from lora_studio.engine.dataset.rows.hashing import mix64
+from lora_studio.engine.dataset.files.blocks import NO_FORMAT
 from lora_studio.engine.dataset.rows.scan import open_store
-from lora_studio.engine.dataset.rows.store import RawRow, RowStore, sample_rows
+from lora_studio.engine.dataset.rows.store import RawRow, RowStore, mix64, sample_rows
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Examples for the mapping, the rows to search for them, and their maximum length in characters.
@@ -181,7 +180,7 @@ def _get_location(store: RowStore, row: RawRow) -> Where:
     return Where(
         step="dataset",
         field="sources",
-        file=store.get_file(row.number - 1).path,
+        file=store.get_source_file(row.number - 1).path,
         line=row.line or None,
         row=row.number,
     )

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,10 +25,9 @@ from lora_studio.core.messages import Template, Text, counted, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import is_unicode, leads_outside, make_unicode
-from lora_studio.engine.dataset.files import archives
-from lora_studio.engine.dataset.files.archives import Allowance, Check
+from lora_studio.engine.dataset.files import byte_streams
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, parse_values
-from lora_studio.engine.dataset.files.byte_streams import FAULTS
+from lora_studio.engine.dataset.files.byte_streams import FAULTS, Allowance, Check
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.exports.catalog import EXPORTS
 from lora_studio.engine.dataset.files.json_kinds import JsonShape
@@ -42,7 +41,7 @@ from lora_studio.engine.dataset.files.sniffing import (
     require_columns,
     unreadable_error,
 )
-from lora_studio.engine.dataset.rows import scan_cache
+from lora_studio.engine.dataset.rows import store as row_store
 from lora_studio.engine.dataset.rows.chains import join_conversations
 from lora_studio.engine.dataset.rows.store import (
     RawRow,
@@ -54,7 +53,7 @@ from lora_studio.engine.dataset.rows.store import (
 )
 from lora_studio.engine.hub import datasets
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.memory_guard import ReadingLimit, limit_reading
+from lora_studio.engine.runtime.memory_guard import ScanMemoryLimit, limit_reading
 
 #: Increase this whenever a scan of the same file would give a different result.
 VERSION = 20
@@ -82,14 +81,13 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
 def _open_store(source: DataSource, job: JobContext) -> RowStore:
     files = find_files(source, job)
     key = _get_key(files)
-    if (store := _open_cached(key)) is not None:
-        return store
-    scan_cache.delete_unused()
-    with scan_cache.create_scan_folder() as folder:
-        facts = _Scan(files, folder, job).run()
-        facts = join_conversations(RowStore(folder, facts), job)
-        scan = scan_cache.keep_scan(folder, facts.fingerprint)
-    scan_cache.store_facts(key, facts.model_dump_json())
+    if (cached := _open_cached(key)) is not None:
+        return cached
+    row_store.delete_unused()
+    with row_store.create_scan_folder() as folder:
+        facts = join_conversations(RowStore(folder, _scan(files, folder, job)), job)
+        scan = row_store.keep_scan(folder, facts.fingerprint)
+    row_store.store_facts(key, facts.model_dump_json())
     return RowStore(scan, facts)
 
 
@@ -133,7 +131,7 @@ def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, 
     Rows stay as their file has them: messages aren't joined to conversations. What is unusual about a
     file, and that its end is missing, is emitted as a warning.
     """
-    blocks, limit = _iter_rows(source, job), ReadingLimit(source, job)
+    blocks, limit = _iter_rows(source, job), ScanMemoryLimit(source, job)
     while True:
         with limit.enter():  # not while a model works on the rows
             block = next(blocks, None)
@@ -143,45 +141,34 @@ def iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, 
 
 
 def _iter_rows(source: DataSource, job: JobContext) -> Iterator[tuple[Container, list[RawRow]]]:
-    files, notes = find_files(source, job), ReadNotes()
-    sizes = {candidate.file: candidate.file.stat().st_size for candidate in files.candidates}
-    total, done = sum(sizes.values()), 0.0
-    allowances = {file: Allowance(file) for file in sizes}
-    members = Counter(candidate.file for candidate in files.candidates)  # share an archive's size
+    files = find_files(source, job)
+    reading = _Reading(files, job)
+
+    def emit_problems() -> None:
+        for problem in reading.problems:
+            job.emit(events.Warned(problem=problem))
+        reading.problems.clear()
+
     for container in files.iter_containers(job):
         if container.kind == "text":  # each line is a text, also in a chat or a page
             container = replace(container, export="")
-        end = _End()
-        _emit_warnings(_iter_known_problems(container), job)
-        for block, position in _iter_blocks(container, notes, job.check, end):
-            allowances[container.path].add(_compute_content(block))
-            rows = _to_raw_rows(block, notes.rows + 1, len(block))
-            notes.rows += len(block)
-            yield container, rows
-            job.report_progress("reading rows", int(done + position), total, "bytes")
-        if end.broken:
-            _emit_warnings([_truncated_file_problem(container, end.broken)], job)
-        done += sizes[container.path] / members[container.path]
-    if not notes.rows:
-        raise _empty_source_error(source)
-    _emit_warnings([*_iter_oddities(notes, source), *files.get_problems()], job)
-
-
-def _emit_warnings(problems: Iterable[Problem], job: JobContext) -> None:
-    for problem in problems:
-        job.emit(events.Warned(problem=problem))
+        for block in reading.iter_blocks(container, _End()):
+            emit_problems()
+            yield container, _to_raw_rows(block, reading.notes.rows + 1, len(block))
+    reading.finish()
+    emit_problems()
 
 
 def _open_cached(key: str) -> RowStore | None:
     """Return the scan that is cached under a key, if it is complete and of this version."""
-    text = scan_cache.read_facts(key)
+    text = row_store.read_facts(key)
     if text is None:
         return None
     try:
         facts = ScanFacts.model_validate_json(text)
     except ValidationError:
         return None
-    folder = scan_cache.find_scan(facts.fingerprint, facts.bytes)
+    folder = row_store.find_scan(facts.fingerprint, facts.bytes)
     return RowStore(folder, facts) if folder else None
 
 
@@ -194,84 +181,97 @@ def _get_key(files: SourceFiles) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-class _Scan:
-    """Reads every row of a source into an Arrow file."""
+class _Reading:
+    """Reads the files of a source one by one: counts their rows, and collects what is unusual about them."""
 
-    def __init__(self, files: SourceFiles, folder: Path, job: JobContext) -> None:
-        self._files, self._folder, self._job = files, folder, job
-        self._notes = ReadNotes()
-        self._problems: list[Problem] = []
-        self._scanned: list[ScannedFile] = []
-        sizes = {one.file: one.file.stat().st_size for one in files.candidates}
-        self._total, self._done = sum(sizes.values()), 0.0
+    def __init__(self, files: SourceFiles, job: JobContext) -> None:
+        self._files, self._job = files, job
+        self.notes = ReadNotes()
+        self.problems: list[Problem] = []
+        sizes = {candidate.file: candidate.file.stat().st_size for candidate in files.candidates}
+        members = Counter(candidate.file for candidate in files.candidates)
+        self._shares = {file: size / members[file] for file, size in sizes.items()}
+        self.total, self._done = sum(sizes.values()), 0.0
         self._allowances = {file: Allowance(file) for file in sizes}
 
-    def run(self) -> ScanFacts:
-        """Write the rows; raises ProblemError when there are none, or no disk space for them."""
-        scan_cache.require_space(self._folder, self._total)
-        containers = list(self._files.iter_containers(self._job))
-        file = self._folder / scan_cache.ROWS
-        with RowWriter(file) as writer:
-            for container in containers:
-                self._read(container, writer, is_only=len(containers) == 1)
-        if not self._notes.rows:
-            raise _empty_source_error(self._files.source)
-        self._problems += _iter_chat_warnings(containers, self._files.source)
-        self._problems += _iter_oddities(self._notes, self._files.source)
-        return ScanFacts(
-            fingerprint=self._compute_fingerprint(containers),
-            rows=self._notes.rows,
-            columns=tuple(self._notes.columns),
-            files=tuple(self._scanned),
-            faults=writer.faults,
-            problems=tuple(self._problems + self._files.get_problems()),
-            batches=tuple(writer.batches),
-            bytes=file.stat().st_size,
-        )
-
-    def _read(self, container: Container, writer: RowWriter, *, is_only: bool) -> None:
+    def iter_blocks(self, container: Container, end: _End) -> Iterator[RowBlock]:
+        """Yield the rows of a file; raises ProblemError."""
         self._job.open_file(container.path)
-        first, size = self._notes.rows, container.path.stat().st_size
-        end = _End()
-        self._problems += _iter_known_problems(container)
+        self.problems += _iter_known_problems(container)
         try:
-            for block, position in _iter_blocks(container, self._notes, self._job.check, end):
+            for block, position in _iter_blocks(container, self.notes, self._job.check, end):
                 self._job.report_progress(
-                    "reading rows", self._done + position, self._total, "bytes"
+                    "reading rows", int(self._done + position), self.total, "bytes"
                 )
-                self._allowances[container.path].add(_compute_content(block))
-                if len(block):
-                    writer.write(block)
-                    self._notes.rows += len(block)
-        except ProblemError as error:
-            if (is_only and self._notes.rows == first) or _is_refused(error):
-                raise
-            self._problems += [
-                problem.model_copy(update={"severity": "warning"}) for problem in error.problems
-            ]
-        if not end.sha256:  # the reader gave up before the end
-            with open_stream(container.path, container.member, check=self._job.check) as stream:
-                end.sha256 = stream.compute_sha256()
-        if end.broken:
-            self._problems.append(_truncated_file_problem(container, end.broken))
-        # The members of an archive share its size.
-        members = sum(one.file == container.path for one in self._files.candidates)
-        self._done += size / max(1, members)
-        self._scanned.append(
-            ScannedFile(
-                path=str(container.path),
-                member=container.member,
-                title=container.title,
-                sha256=end.sha256,
-                first=first,
-            )
-        )
+                content = sum(map(len, block.raws)) + limits.ROW_COST * len(block)
+                self._allowances[container.path].add(content)
+                yield block
+                self.notes.rows += len(block)
+            if end.broken:
+                self.problems.append(_truncated_file_problem(container, end.broken))
+        finally:
+            self._done += self._shares[container.path]
 
-    def _compute_fingerprint(self, containers: list[Container]) -> str:
-        facts: list[Any] = [VERSION]
-        for container, scanned in zip(containers, self._scanned, strict=True):
-            facts.append((scanned.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape, container.export))))  # fmt: skip
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    def finish(self) -> None:
+        """Add the problems of the source as a whole; raises ProblemError if it has no rows."""
+        if not self.notes.rows:
+            raise _empty_source_error(self._files.source)
+        self.problems += _iter_oddities(self.notes, self._files.source)
+        self.problems += self._files.get_problems()
+
+
+def _scan(files: SourceFiles, folder: Path, job: JobContext) -> ScanFacts:
+    """Write every row of a source to an Arrow file; raises ProblemError if it has none."""
+    reading = _Reading(files, job)
+    row_store.require_space(folder, reading.total)
+    containers = list(files.iter_containers(job))
+    scanned: list[ScannedFile] = []
+    file = folder / row_store.ROWS
+    with RowWriter(file) as writer:
+        for container in containers:
+            first, end = reading.notes.rows, _End()
+            try:
+                for block in reading.iter_blocks(container, end):
+                    if len(block):
+                        writer.write(block)
+            except ProblemError as error:
+                is_empty = len(containers) == 1 and reading.notes.rows == first
+                if is_empty or _is_refused(error):
+                    raise
+                reading.problems += [
+                    problem.model_copy(update={"severity": "warning"}) for problem in error.problems
+                ]
+            if not end.sha256:  # the reader gave up before the end
+                with open_stream(container.path, container.member, check=job.check) as stream:
+                    end.sha256 = stream.compute_sha256()
+            scanned.append(
+                ScannedFile(
+                    path=str(container.path),
+                    member=container.member,
+                    title=container.title,
+                    sha256=end.sha256,
+                    first=first,
+                )
+            )
+    reading.problems += _iter_chat_warnings(containers, files.source)
+    reading.finish()
+    return ScanFacts(
+        fingerprint=_compute_fingerprint(containers, scanned),
+        rows=reading.notes.rows,
+        columns=tuple(reading.notes.columns),
+        files=tuple(scanned),
+        faults=writer.faults,
+        problems=tuple(reading.problems),
+        batches=tuple(writer.batches),
+        bytes=file.stat().st_size,
+    )
+
+
+def _compute_fingerprint(containers: list[Container], scanned: list[ScannedFile]) -> str:
+    facts: list[Any] = [VERSION]
+    for container, file in zip(containers, scanned, strict=True):
+        facts.append((file.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape, container.export))))  # fmt: skip
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -296,7 +296,7 @@ def _iter_all_blocks(
 ) -> Iterator[tuple[RowBlock, float]]:
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        scratch = scan_cache.create_scan_folder
+        scratch = row_store.create_scan_folder
         for block, share in read_columnar_blocks(container, notes, scratch, check):
             yield block, share * size
         if end is not None:
@@ -315,11 +315,6 @@ def _iter_all_blocks(
             yield block, stream.position
         if end is not None:
             end.sha256, end.broken = stream.compute_sha256(), stream.broken
-
-
-def _compute_content(block: RowBlock) -> int:
-    """Return what a block counts toward the content of its file, in bytes."""
-    return sum(map(len, block.raws)) + limits.ROW_COST * len(block)
 
 
 def _is_refused(error: ProblemError) -> bool:
@@ -353,10 +348,17 @@ def _empty_source_error(source: DataSource) -> ProblemError:
 
 
 def _warning(
-    container: Container, code: str, what: Template, remedy: Template, **values: Any
+    about: Container | DataSource,
+    code: str,
+    what: Template | Text,
+    remedy: Template,
+    row: int | None = None,
+    **values: Any,
 ) -> Problem:
-    where = Where(step="dataset", field="sources", file=str(container.path))
-    return warning(code, what, remedy, where=where, name=container.name, **values)
+    """Return a warning about a file or a whole source."""
+    path, name = about.path, about.name if isinstance(about, Container) else Path(about.path).name
+    where = Where(step="dataset", field="sources", file=str(path), row=row)
+    return warning(code, what, remedy, where=where, name=name, **values)
 
 
 def _iter_known_problems(container: Container) -> Iterator[Problem]:
@@ -390,13 +392,12 @@ def _iter_chat_warnings(containers: list[Container], source: DataSource) -> Iter
     """Yield a warning for each kind of exported chats in a source."""
     for export in dict.fromkeys(container.export for container in containers):
         if export and EXPORTS[export].is_chat:
-            yield warning(
+            yield _warning(
+                source,
                 "dataset.chat_log",
                 "{name} is an exported chat ({export}). Its messages are grouped into conversations by thread, "
                 "by reply, and by pauses of hours.",
                 "Check some rows, and whose messages are the answers.",
-                where=Where(step="dataset", field="sources", file=source.path),
-                name=Path(source.path).name,
                 export=EXPORTS[export].title,
             )
 
@@ -413,16 +414,16 @@ def _truncated_file_problem(container: Container, reason: str) -> Problem:
 
 def _iter_oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
     if left_out := [text(what, count=count) for what, count in notes.left_out.items() if count]:
-        yield warning(
+        yield _warning(
+            source,
             "dataset.parts_left_out",
             "No row contains these parts of {name}: {parts}.",
             "LoRA Studio trains on what people have written. You don't have to do anything.",
-            where=Where(step="dataset", field="sources", file=source.path),
-            name=Path(source.path).name,
             parts=listed(left_out),
         )
     for oddity, (count, row) in notes.oddities.items():
-        yield warning(
+        yield _warning(
+            source,
             "dataset.odd_spelling",
             counted(
                 count,
@@ -432,7 +433,7 @@ def _iter_oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
                 oddity=oddity,
             ),
             "If this isn't what you want, correct these rows.",
-            where=Where(step="dataset", field="sources", file=source.path, row=row),
+            row=row,
         )
 
 
@@ -661,7 +662,7 @@ def _get_access_error(folder: Path) -> OSError | None:
 def _iter_members(file: Path, name: str, job: JobContext) -> Iterator[FileCandidate]:
     """Yield the file itself, or the members of a ZIP or tar archive."""
     try:
-        entries = archives.list_entries(file, job.check)
+        entries = byte_streams.list_entries(file, job.check)
     except FAULTS as error:
         raise unreadable_error(file, error) from error
     if entries is None:
@@ -749,11 +750,11 @@ def _excluded_files_problem(names: list[str], reason: Text, source: DataSource) 
     what = "Files left out ({reason}): {names}."
     if len(names) > _NAMED:
         what = "Files left out ({reason}): {names} and {more} more."
-    return warning(
+    return _warning(
+        source,
         "dataset.files_left_out",
         what,
         "If they contain data, add them as sources of their own.",
-        where=Where(step="dataset", field="sources", file=source.path),
         reason=reason,
         names=", ".join(names[:_NAMED]),
         more=len(names) - _NAMED,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import functools
 import hashlib
+import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +24,17 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.events import Skipped
-from lora_studio.core.system.files import write_atomic
-from lora_studio.core.system.foreign_files import name_file, open_regular
-from lora_studio.engine.dataset.files.blocks import RowBlock, parse_values
-from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
-from lora_studio.engine.dataset.rows import scan_cache
+from lora_studio.core.system.files import create_folder, write_atomic
+from lora_studio.core.system.foreign_files import name_file, open_regular, read_text
+from lora_studio.core.system.paths import get_cache_folder
+from lora_studio.engine.dataset.files.blocks import (
+    RowBlock,
+    SkipReason,
+    dump_reason,
+    load_reason,
+    parse_values,
+)
+from lora_studio.engine.runtime import disk
 
 #: Positions of rows, from 0.
 Positions = NDArray[np.int64]
@@ -187,7 +198,7 @@ class RowStore:
     @property
     def file(self) -> Path:
         """Return the Arrow file (a stream of record batches)."""
-        return self.folder / scan_cache.ROWS
+        return self.folder / ROWS
 
     @property
     def title(self) -> Text:
@@ -241,7 +252,7 @@ class RowStore:
             return None
         return trees if len(trees) == len(self) else None
 
-    def get_file(self, position: int) -> ScannedFile:
+    def get_source_file(self, position: int) -> ScannedFile:
         """Return the file that a row is in."""
         firsts = [file.first for file in self.facts.files]
         return self.facts.files[bisect.bisect_right(firsts, position) - 1]
@@ -254,10 +265,12 @@ class RowStore:
         row = self.read_raw(position)
         if row.raw or row.offset < 0:
             return row.raw
-        last = position + 1 == len(self) or self.get_file(position + 1) != self.get_file(position)
+        last = position + 1 == len(self) or self.get_source_file(
+            position + 1
+        ) != self.get_source_file(position)
         end = -1 if last else self.read_raw(position + 1).offset
         try:
-            with open_regular(Path(self.get_file(position).path)) as file:
+            with open_regular(Path(self.get_source_file(position).path)) as file:
                 file.seek(row.offset)
                 size = limit if end < row.offset else min(limit, end - row.offset)
                 return file.read(size).decode("utf-8", "replace").strip()
@@ -308,3 +321,129 @@ def join_titles(titles: Iterable[Text]) -> Text:
     for title in shown[1:]:
         joined = text("{first}; {last}", first=joined, last=title)
     return text("{titles} and {n} more", titles=joined, n=more) if more > 0 else joined
+
+
+# The cache of scans: looked up by key, complete or absent, and deleted when long unused.
+#
+# The folder of a scan is named after its content. The facts about it are stored under the key of the
+# files that it was made from, because the same rows may be in several places.
+
+ROWS = "rows.arrow"
+#: Days after which unused scans are deleted, and total bytes above which the longest unused ones are.
+_DAYS, _MOST_BYTES = 30, 50_000_000_000
+#: Seconds after its last use before a scan may be deleted: a job may still be reading it.
+_IN_USE_SECONDS = 6 * 3600
+#: Maximum size of a scan as a multiple of its files' size.
+_GROWTH = 1.15
+
+
+def get_root_folder() -> Path:
+    """Return the folder of all scans."""
+    return get_cache_folder() / "rows"
+
+
+def read_facts(key: str) -> str | None:
+    """Return the facts stored under the key of some files, None if there are none."""
+    file = get_root_folder() / "keys" / key
+    try:
+        os.utime(file)
+        return read_text(file)
+    except OSError:
+        return None
+
+
+def store_facts(key: str, facts: str) -> None:
+    """Store the facts about a scan under the key of its files."""
+    write_atomic(get_root_folder() / "keys" / key, facts)
+
+
+def find_scan(name: str, size: int) -> Path | None:
+    """Return the folder of a scan if its rows have `size` bytes, else None."""
+    folder = get_root_folder() / name
+    try:
+        if (folder / ROWS).stat().st_size != size:
+            return None
+        os.utime(folder)
+    except OSError:
+        return None
+    return folder
+
+
+@contextlib.contextmanager
+def create_scan_folder() -> Iterator[Path]:
+    """Create a folder to scan or unpack into; it is deleted after the block unless `keep_scan` moved it."""
+    create_folder(get_root_folder())
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=get_root_folder()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_scan(folder: Path, name: str) -> Path:
+    """Move a scan into the cache, unless another process has done so; return its folder there."""
+    size = (folder / ROWS).stat().st_size
+    target = get_root_folder() / name
+    if cached := find_scan(name, size):
+        return cached
+    with contextlib.suppress(OSError):
+        folder.rename(target)
+        return target
+    # Another process may have been faster, and already reads it; a damaged scan is replaced.
+    if not find_scan(name, size):
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+    return target
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raise ProblemError unless there is disk space to scan files of `size` bytes."""
+    disk.require_free_space(folder, int(size * _GROWTH), "Reading the dataset into the cache")
+
+
+def delete_unused() -> None:
+    """Delete scans that were long unused, and unfinished ones of workers that died."""
+    now = time.time()
+    scans: list[tuple[float, int, Path]] = []
+    for folder in get_root_folder().glob("*"):
+        with contextlib.suppress(OSError):
+            used = folder.stat().st_mtime
+            if folder.name == "keys":
+                _clean_keys(folder, now)
+            elif now - used > (_DAYS * 86400 if not folder.name.startswith(".") else 86400):
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                scans.append((used, sum(file.stat().st_size for file in folder.iterdir()), folder))
+    total = sum(size for _, size, _ in scans)
+    for used, size, folder in sorted(scans):
+        if total <= _MOST_BYTES or now - used < _IN_USE_SECONDS:
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        total -= size
+
+
+def _clean_keys(folder: Path, now: float) -> None:
+    for link in folder.iterdir():
+        if now - link.stat().st_mtime > _DAYS * 86400:
+            link.unlink(missing_ok=True)
+
+
+Hashes = NDArray[np.uint64]
+
+
+def mix64(values: Hashes) -> Hashes:
+    """Return a bijective scrambling of 64-bit values (the finalizer of splitmix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def hash_text(text: str) -> int:
+    """Return 64 bits that identify a text; 0 for an empty one.
+
+    Two of two million texts collide with a probability of 10^-7.
+    """
+    if not text:
+        return 0
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

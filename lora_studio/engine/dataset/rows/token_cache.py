@@ -35,11 +35,15 @@ from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic, write_atomic
 from lora_studio.core.system.foreign_files import name_file
-from lora_studio.engine.dataset.files.blocks import parse_values
-from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
+from lora_studio.engine.dataset.files.blocks import (
+    SkipReason,
+    dump_reason,
+    load_reason,
+    parse_values,
+)
 from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.sequences import SIDES, SkippedRow, TokenTable, dump_rated
 from lora_studio.engine.dataset.rows.store import RowStore
-from lora_studio.engine.dataset.rows.token_table import SIDES, SkippedRow, TokenTable, dump_rated
 from lora_studio.engine.runtime import process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest

@@ -21,7 +21,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset import planning
+from lora_studio.engine.dataset import lengths
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, shape
@@ -98,7 +98,7 @@ def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> M
         model=project.model,
         lora=starting_adapter.resolve_lora(project.lora),
         training=project.training,
-        rows=build_row_statistics(planning.describe_epoch(data.ready, data.training.selection)),
+        rows=build_row_statistics(lengths.describe_epoch(data.ready, data.training.selection)),
         limit=project.dataset.max_length,
         device=combine_gpus(devices_used) if is_spread else devices_used[0],
         gpus=len(devices_used),

@@ -25,7 +25,7 @@ import pytest
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.dataset.files import archives, columnar, sniffing
+from lora_studio.engine.dataset.files import byte_streams, columnar, sniffing
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.byte_streams import ByteStream, detect_compression
 from tests.helpers.faults.bombs import BOMBS
@@ -196,13 +196,13 @@ def test_cancel_is_heeded_between_empty_parts(suffix: str, tmp_path: Path) -> No
     file = tmp_path / f"rows.jsonl.{suffix}"
     file.write_bytes(PACKED[suffix] * (200_000 // len(PACKED[suffix])))
     checks: list[int] = []
-    assert archives.list_entries(file, lambda: checks.append(1)) is None
-    assert len(checks) > 200_000 // archives.PIECE
+    assert byte_streams.list_entries(file, lambda: checks.append(1)) is None
+    assert len(checks) > 200_000 // byte_streams.PIECE
     with ByteStream(
         file, compression=detect_compression(file.read_bytes()[:8]), check=lambda: checks.append(2)
     ) as stream:
         assert not list(stream.iter_chunks())
-    assert checks.count(2) > 200_000 // archives.PIECE
+    assert checks.count(2) > 200_000 // byte_streams.PIECE
 
 
 NOTHING = pa.table({"prompt": pa.array([], pa.string())})
@@ -274,8 +274,8 @@ def test_list_of_an_archive_is_parsed_once(tmp_path: Path, monkeypatch: pytest.M
 
     def read() -> list[bytes]:
         contents = []
-        for name in archives.list_entries(file) or ():
-            with archives.open_entry(file, name) as entry:
+        for name in byte_streams.list_entries(file) or ():
+            with byte_streams.open_entry(file, name) as entry:
                 contents.append(entry.read())
         return contents
 

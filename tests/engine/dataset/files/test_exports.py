@@ -21,8 +21,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.dataset.files.exports import catalog, web_pages
-from lora_studio.engine.dataset.files.exports import conversations as kinds
+from lora_studio.engine.dataset.files.exports import catalog, chats, web_pages
 from lora_studio.engine.dataset.rows.scan import iter_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.runs.jobs import handle, make_job
@@ -153,7 +152,7 @@ TELEGRAM_TURNS = [
     ["Олег: Пора спать", "Маша: Пора"],
 ]
 TELEGRAM_LEFT_OUT = {
-    kinds.SERVICE: 1, kinds.VOICE: 1, kinds.PHOTOS: 1, kinds.STICKERS: 1, kinds.FORWARDED: 1, kinds.POLLS: 1,
+    chats.SERVICE: 1, chats.VOICE: 1, chats.PHOTOS: 1, chats.STICKERS: 1, chats.FORWARDED: 1, chats.POLLS: 1,
 }  # fmt: skip
 
 
@@ -229,11 +228,11 @@ X_MESSAGES = "window.YTD.direct_messages.part0 = " + json.dumps(
 CHATS: dict[str, tuple[str, Content, list[list[str]], dict[str, int]]] = {
     "Discord": (
         "c.json", DISCORD, [["Ola: Kiedy sadzić?", "Jan: W maju."]],
-        {kinds.PHOTOS: 1, kinds.FILES: 1, kinds.BOTS: 1, kinds.SERVICE: 1, kinds.STICKERS: 1, kinds.EMPTY: 1},
+        {chats.PHOTOS: 1, chats.FILES: 1, chats.BOTS: 1, chats.SERVICE: 1, chats.STICKERS: 1, chats.EMPTY: 1},
     ),
     "Discord as a table": (
         "c.csv", DISCORD_TABLE, [["kai: Moin, du", "ina: Moin"]],
-        {kinds.PHOTOS: 1, "lines that can't be read ({count})": 1},
+        {chats.PHOTOS: 1, "lines that can't be read ({count})": 1},
     ),
     "Telegram": (
         "result.json", {"name": "Маша", "type": "personal_chat", "id": 4, "messages": TELEGRAM},
@@ -247,19 +246,19 @@ CHATS: dict[str, tuple[str, Content, list[list[str]], dict[str, int]]] = {
     ),
     "Messenger": (
         "message_1.json", MESSENGER, [["Zoë: Grüße", "Jurgen: Schön 😀"]],
-        {kinds.PHOTOS: 2, kinds.DELETED: 1, kinds.SERVICE: 1},
+        {chats.PHOTOS: 2, chats.DELETED: 1, chats.SERVICE: 1},
     ),
-    "Skype": ("messages.json", SKYPE, [["rui: Oi & bom dia", "ana: Olá <3"]], {kinds.SERVICE: 1}),
+    "Skype": ("messages.json", SKYPE, [["rui: Oi & bom dia", "ana: Olá <3"]], {chats.SERVICE: 1}),
     "Google Chat": (
         "messages.json", GOOGLE_CHAT, [["Léa: Ça va ?", "Luc: Oui."], ["Luc: Et toi ?", "Léa: Bien."]], {},
     ),
     "WhatsApp": (
         "chat.txt", WHATSAPP_DE,
         [["Jörg: Kommst du: ja oder nein?", "Ute: Ja!\nUm drei."], ["Jörg: Bist du da?"]],
-        {kinds.SERVICE: 1, kinds.FILES: 1, kinds.PHOTOS: 1, kinds.DELETED: 1},
+        {chats.SERVICE: 1, chats.FILES: 1, chats.PHOTOS: 1, chats.DELETED: 1},
     ),
     "WhatsApp on an iPhone": (
-        "_chat.txt", WHATSAPP_IOS, [["Mei: 你好", "Bo: 早"]], {kinds.SERVICE: 1, kinds.PHOTOS: 1},
+        "_chat.txt", WHATSAPP_IOS, [["Mei: 你好", "Bo: 早"]], {chats.SERVICE: 1, chats.PHOTOS: 1},
     ),
     "messages on X": ("direct-messages.js", X_MESSAGES, [["7: a", "8: b"]], {}),
 }  # fmt: skip
@@ -331,7 +330,7 @@ def test_slack_channel_is_read_over_its_days_with_names(tmp_path: Path, is_packe
             write(path, name, content)
     store = scan(path)
     assert sorted(turns(row) for row in values(store)) == sorted(SLACK_TURNS)
-    assert left_out(store) == {kinds.SERVICE: 1, kinds.BOTS: 1, kinds.VIDEOS: 1}
+    assert left_out(store) == {chats.SERVICE: 1, chats.BOTS: 1, chats.VIDEOS: 1}
     assert {row["chat name"] for row in values(store)} == {"test", "ops"}
     assert len(store.facts.files) == 2
 
@@ -344,7 +343,7 @@ def test_change_of_any_day_of_slack_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "s", "test/2024-05-02.json", changed)
     second = scan(tmp_path / "s")
     assert first.key != second.key
-    assert left_out(second) == {kinds.SERVICE: 1}
+    assert left_out(second) == {chats.SERVICE: 1}
 
 
 def test_damaged_day_of_slack_costs_that_day(tmp_path: Path) -> None:
@@ -807,6 +806,6 @@ def test_counts_of_a_folder_are_the_sum_of_its_files(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / "inbox", f"{number}/message_1.json", MESSENGER)
     store = scan(tmp_path / "inbox")
-    assert left_out(store) == {kinds.PHOTOS: 6, kinds.DELETED: 3, kinds.SERVICE: 3}
+    assert left_out(store) == {chats.PHOTOS: 6, chats.DELETED: 3, chats.SERVICE: 3}
     codes = Counter(problem.code for problem in store.facts.problems)
     assert codes["dataset.chat_log"] == 1

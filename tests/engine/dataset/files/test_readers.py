@@ -27,7 +27,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol.job import Progress
 from lora_studio.engine.dataset.files import columnar
 from lora_studio.engine.dataset.files.byte_streams import ByteStream, Compression
-from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
+from lora_studio.engine.dataset.files.json_kinds import JsonSplitter
 from lora_studio.engine.dataset.files.sniffing import detect_encoding
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
@@ -501,7 +501,7 @@ def test_folder_is_read_by_file_and_lists_skipped_files(tmp_path: Path) -> None:
     store = scan(folder)
     assert values(store) == [QA, {"text": "Some text."}, {"question": "x", "answer": "y"}, QA, QA]
     assert [Path(file.path).name for file in store.facts.files] == ["a.jsonl", "d.md", "b.csv", "c.json.gz"]  # fmt: skip
-    assert store.get_file(2).path.endswith("b.csv")
+    assert store.get_source_file(2).path.endswith("b.csv")
     assert [store.read_raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
     warnings = " ".join(str(problem.what) for problem in store.facts.problems)
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):

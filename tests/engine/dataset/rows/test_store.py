@@ -29,11 +29,13 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset import inspection
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.columnar import read_columnar_blocks
 from lora_studio.engine.dataset.files.sniffing import recognize_file
 from lora_studio.engine.dataset.quality import row_facts
-from lora_studio.engine.dataset.rows import mixture, scan_cache, verdicts
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows import store as store_module
 from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_format
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
@@ -135,16 +137,16 @@ def test_scan_finished_by_another_process_meanwhile_is_kept(
     theirs = scan(write_rows(tmp_path / "rows.jsonl", [qa(1)])).folder
     number = theirs.stat().st_ino
     looks: list[Path | None] = []
-    whole = scan_cache.find_scan
+    whole = store_module.find_scan
 
     def look(name: str, size: int) -> Path | None:
         looks.append(whole(name, size) if looks else None)  # missing on the first look
         return looks[-1]
 
-    with scan_cache.create_scan_folder() as folder:
+    with store_module.create_scan_folder() as folder:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
-        monkeypatch.setattr(scan_cache, "find_scan", look)
-        assert scan_cache.keep_scan(folder, theirs.name) == theirs
+        monkeypatch.setattr(store_module, "find_scan", look)
+        assert store_module.keep_scan(folder, theirs.name) == theirs
     assert theirs.stat().st_ino == number
 
 
@@ -158,7 +160,7 @@ def test_scans_unused_for_a_month_and_partial_scans_are_deleted(
     month = time.time() - 40 * 86400
     for folder in (old, half):
         os.utime(folder, (month, month))
-    scan_cache.delete_unused()
+    store_module.delete_unused()
     assert not old.exists()
     assert not half.exists()
     assert fresh.exists()
@@ -174,7 +176,9 @@ def test_unpacked_and_temporary_files_are_deleted_after_use(
     def left() -> list[str]:
         return [str(path.name) for path in (cache / "rows").glob(".*/*")]
 
-    reading = read_columnar_blocks(recognize_file(file), ReadNotes(), scan_cache.create_scan_folder)
+    reading = read_columnar_blocks(
+        recognize_file(file), ReadNotes(), store_module.create_scan_folder
+    )
     assert len(next(reading)[0]) == 2
     assert left() == ["rows"]
     assert not list(reading)
@@ -228,12 +232,12 @@ def test_verdicts_of_several_processes_match_and_are_cached(
     source = DataSource(path=str(tmp_path / "rows.jsonl"))
     spec = DatasetSpec(sources=(source,))
     source_found = describe_source(source, store, recognize_format(store, source))
-    alone = verdicts.judge_source(store, source_found, spec, make_job())
+    alone = inspection.judge_source(store, source_found, spec, make_job())
     for file in store.folder.glob("verdicts-*"):
         file.unlink()
-    monkeypatch.setattr(verdicts, "_MANY", 100)
-    together = verdicts.judge_source(store, source_found, spec, make_job())
-    cached = verdicts.judge_source(
+    monkeypatch.setattr(inspection, "_MANY", 100)
+    together = inspection.judge_source(store, source_found, spec, make_job())
+    cached = inspection.judge_source(
         store, source_found, spec, make_job(channel := RecordingChannel())
     )
     assert not channel.events
@@ -396,7 +400,9 @@ def test_mutated_file_gives_rows_and_reasons_or_one_problem(
     first = read_first_rows(source, 5, make_job())
     assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
     source_found = describe_source(source, store, recognize_format(store, source))
-    judged = verdicts.judge_source(store, source_found, DatasetSpec(sources=(source,)), make_job())
+    judged = inspection.judge_source(
+        store, source_found, DatasetSpec(sources=(source,)), make_job()
+    )
     assert len(store) == judged.used + sum(entry.count for entry in judged.get_skipped())
     assert all(entry.reason for entry in judged.get_skipped())
     for position in range(len(store)):

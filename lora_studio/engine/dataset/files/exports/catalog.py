@@ -19,11 +19,11 @@ import orjson
 from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import InvalidContentError
-from lora_studio.engine.dataset.files import row_faults
-from lora_studio.engine.dataset.files.exports import chats, conversations, web_pages
-from lora_studio.engine.dataset.files.exports.conversations import Chat
-from lora_studio.engine.dataset.files.exports.html_text import has_markup, read_html
-from lora_studio.engine.dataset.reasons import SkipReason
+from lora_studio.engine.dataset.files import blocks
+from lora_studio.engine.dataset.files.blocks import SkipReason
+from lora_studio.engine.dataset.files.exports import chats, web_pages
+from lora_studio.engine.dataset.files.exports.chats import Chat
+from lora_studio.engine.dataset.files.exports.web_pages import has_markup, read_html
 
 # Read what people annotated with Label Studio and Prodigy: labels and written answers of texts.
 #
@@ -262,7 +262,7 @@ def build_cards(
         return
     filled = [(name, value) for name, value in cleaned if value]
     if len(filled) < 2 or not cleaned[0][1]:
-        yield row_faults.NO_ANSWER if filled else row_faults.NO_CARD
+        yield blocks.NO_ANSWER if filled else blocks.NO_CARD
         return
     (_, question), (_, answer), *rest = filled
     others = {name: value for name, value in rest if name not in ("question", "answer")}
@@ -321,7 +321,7 @@ def read_collection(data: bytes, left_out: Counter[Template]) -> Iterator[Row]:
             "SELECT tags, flds FROM notes NOT INDEXED ORDER BY rowid"
         ):
             if not isinstance(fields, str):
-                yield row_faults.UNREADABLE
+                yield blocks.UNREADABLE
                 continue
             about = {"tags": " ".join(tags.split())} if isinstance(tags, str) else {}
             values = [
@@ -376,24 +376,21 @@ def _read_chat(
 
     def read_rows(content: Any, name: str, left_out: LeftOut) -> Iterator[ExportRow]:
         chats_read = list(read(content, name, left_out))
-        return conversations.build_rows(chats_read, left_out, get_owner(content))
+        return chats.build_rows(chats_read, left_out, get_owner(content))
 
     return read_rows
 
 
 def _read_slack_day(content: Any, name: str, left_out: LeftOut) -> Iterator[ExportRow]:
-    found = chats.read_slack(
-        content, name.rpartition("/")[0].rpartition("/")[2] or name, {}, left_out
-    )
-    return conversations.build_rows(found, left_out)
+    channel = name.rpartition("/")[0].rpartition("/")[2] or name
+    return chats.build_rows(chats.read_slack(content, channel, (), left_out), left_out)
 
 
 def _read_slack(content: Any, name: str, left_out: LeftOut) -> Iterator[ExportRow]:
     """Yield the conversations of a channel; the first part of the content names the people."""
     users, *days = content
     messages = [item for day in days if isinstance(day, list) for item in day]
-    found = chats.read_slack(messages, name, chats.read_slack_users(users), left_out)
-    return conversations.build_rows(found, left_out)
+    return chats.build_rows(chats.read_slack(messages, name, users, left_out), left_out)
 
 
 def _read_tweets(content: str, name: str, left_out: LeftOut) -> Iterator[ExportRow]:
@@ -401,7 +398,7 @@ def _read_tweets(content: str, name: str, left_out: LeftOut) -> Iterator[ExportR
 
 
 def _read_direct_messages(content: str, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    return chats.read_direct_messages(_parse_assigned(content), left_out)
+    return chats.read_direct_messages(_parse_assigned(content), name, left_out)
 
 
 def _parse_assigned(content: str) -> Any:
@@ -420,7 +417,7 @@ _LABEL_STUDIO_RESULT = "annotations[].result[].value"
 EXPORTS: dict[str, ForeignExport] = {
     "discord": ForeignExport(
         text("Discord chat"), "document", (("guild", "channel", "messages[].author"),),
-        read=_read_chat(chats.read_discord), is_chat=True,
+        read=_read_chat(chats.DISCORD.read), is_chat=True,
     ),
     "discord table": ForeignExport(
         text("Discord chat"), "table",
@@ -433,16 +430,16 @@ EXPORTS: dict[str, ForeignExport] = {
             ("messages[].from_id",), ("messages[].actor_id",), ("chats.list[].messages[]",),
             ("left_chats.list[].messages[]",), ("personal_information.user_id", "contacts.list[]"),
         ),
-        read=_read_chat(chats.read_telegram, chats.get_telegram_owner), is_chat=True,
+        read=_read_chat(chats.TELEGRAM.read, chats.get_telegram_owner), is_chat=True,
     ),
     "messenger": ForeignExport(
         text("Messenger or Instagram chat"), "document",
         (("participants[].name", "messages[].sender_name"), ("participants[]", "messages[].senderName")),
-        read=_read_chat(chats.read_messenger), is_chat=True,
+        read=_read_chat(chats.MESSENGER.read), is_chat=True,
     ),
     "skype": ForeignExport(
         text("Skype or Teams chats"), "document", (("conversations[].MessageList[]",),),
-        read=_read_chat(chats.read_skype, chats.get_skype_owner), is_chat=True,
+        read=_read_chat(chats.SKYPE.read, chats.SKYPE.get_owner), is_chat=True,
     ),
     "google chat": ForeignExport(
         text("Google Chat"), "document", (("messages[].creator", "messages[].created_date"),),

@@ -7,16 +7,212 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import PurePosixPath
 from typing import Any
 
+from lora_studio.core.dataset.formats.speakers import EXPORTED_BY, PEOPLE
 from lora_studio.core.messages import Template
-from lora_studio.engine.dataset.files.exports import conversations as kinds
-from lora_studio.engine.dataset.files.exports.conversations import Chat, ChatMessage
-from lora_studio.engine.dataset.files.exports.html_text import read_html
+from lora_studio.engine.dataset.files.exports.web_pages import read_html
+
+# Group the messages of a chat between people into conversations, one row each.
+#
+# A message belongs to the conversation of the message that it replies to, or of its thread. Any other
+# continues the last conversation, unless there was a pause, or that conversation is as long as models
+# read at once.
+
+#: Seconds without a message after which a conversation is over, and within which a first answer still
+#: belongs to what it answers.
+_PAUSE, _WAIT = 3 * 3600, 24 * 3600
+#: Characters after which a conversation is continued in another row: about 2,000 tokens.
+_LONGEST = 6000
+
+# What no row contains; these are templates with the field `count`.
+SERVICE: Template = "notices such as joins and calls ({count})"
+BOTS: Template = "messages of bots ({count})"
+DELETED: Template = "deleted messages ({count})"
+FORWARDED: Template = "forwarded messages ({count})"
+PHOTOS: Template = "photos ({count})"
+VIDEOS: Template = "videos ({count})"
+VOICE: Template = "voice messages ({count})"
+STICKERS: Template = "stickers and GIFs ({count})"
+FILES: Template = "other files ({count})"
+EMBEDS: Template = "link previews ({count})"
+POLLS: Template = "polls, places, and contacts ({count})"
+EMPTY: Template = "empty messages ({count})"
+NAMELESS: Template = "messages without a sender ({count})"
+
+
+@dataclass(slots=True)
+class ChatMessage:
+    """One message: who wrote it (an ID and a name), when (seconds, None if unknown), and what it answers.
+
+    `reply_to` is the ID of a message, `thread` that of a thread, "" for none.
+    """
+
+    person: str
+    name: str
+    text: str
+    time: float | None = None
+    id: str = ""
+    reply_to: str = ""
+    thread: str = ""
+    is_bot: bool = False
+
+
+@dataclass(slots=True)
+class Chat:
+    """The messages of one chat, channel, or group in any order, with its title."""
+
+    title: str
+    messages: list[ChatMessage] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Conversation:
+    chat: str
+    messages: list[ChatMessage] = field(default_factory=list)
+    people: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def add(self, message: ChatMessage) -> None:
+        self.messages.append(message)
+        self.people.add(message.person)
+        self.size += len(message.text)
+
+
+def build_rows(
+    chats: Iterable[Chat], left_out: Counter[Template], owner: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each conversation; `owner` is the ID of the person who has exported the chats.
+
+    Bots are left out where at least two people write. Where each chat has only one writer, rows are also
+    plain texts.
+    """
+    every = list(chats)
+    humans = {message.person for chat in every for message in chat.messages if not message.is_bot}
+    if len(humans) > 1:
+        for chat in every:
+            count = len(chat.messages)
+            chat.messages = [message for message in chat.messages if not message.is_bot]
+            left_out[BOTS] += count - len(chat.messages)
+    names = _name_people(every)
+    is_alone = all(len({one.person for one in chat.messages}) < 2 for chat in every)
+    for chat in every:
+        _sort(chat.messages)
+        for conversation in _iter_conversations(chat):
+            row = _build_row(conversation, names)
+            if is_alone:
+                row = {"text": row["messages"][0]["content"], **row}
+            yield row | ({EXPORTED_BY: names[owner]} if owner in names else {})
+
+
+def _name_people(chats: list[Chat]) -> dict[str, str]:
+    """Return distinct names by the IDs of people: of each, the last name; a repeated one gets a number."""
+    latest = {message.person: message.name for chat in chats for message in chat.messages}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for person, name in latest.items():
+        base = unique = " ".join(name.split()) or person
+        number = 1
+        while unique in taken:
+            number += 1
+            unique = f"{base} ({number})"
+        taken.add(unique)
+        names[person] = unique
+    return names
+
+
+def _sort(messages: list[ChatMessage]) -> None:
+    """Sort messages by their time if all have one; messages of the same time stay in the file's order."""
+    times = [message.time for message in messages if message.time is not None]
+    if len(times) < len(messages):
+        return
+    if len(times) > 1 and times[0] > times[-1]:  # the newest is first
+        messages.reverse()
+    messages.sort(key=lambda message: message.time or 0.0)
+
+
+def _iter_conversations(chat: Chat) -> Iterator[_Conversation]:
+    threads: dict[str, _Conversation] = {}
+    by_message: dict[str, _Conversation] = {}
+    conversations: list[_Conversation] = []
+    last: _Conversation | None = None
+
+    def start() -> _Conversation:
+        conversations.append(_Conversation(chat.title))
+        return conversations[-1]
+
+    for message in chat.messages:
+        if message.thread:
+            target = threads.get(message.thread)
+        elif message.reply_to:
+            target = by_message.get(message.reply_to) or _find_continued(last, message)
+        else:
+            target = _find_continued(last, message)
+        if target is None:
+            target = start()
+        elif target.size > _LONGEST and target.messages[-1].person != message.person:
+            target = _continue_in_another(target, start())
+        target.add(message)
+        if message.id:
+            by_message[message.id] = target
+        if message.thread:
+            threads[message.thread] = target
+        else:
+            last = target
+    yield from conversations
+
+
+def _find_continued(last: _Conversation | None, message: ChatMessage) -> _Conversation | None:
+    """Return the last conversation if a message continues it."""
+    if last is None or last.messages[-1].time is None or message.time is None:
+        return last
+    gap = message.time - last.messages[-1].time
+    is_first_answer = last.people != {message.person} and len(last.people) == 1
+    return last if gap <= (_WAIT if is_first_answer else _PAUSE) else None
+
+
+def _continue_in_another(full: _Conversation, new: _Conversation) -> _Conversation:
+    """Begin the next part of a long conversation with its last turn, which the next message answers."""
+    person = full.messages[-1].person
+    turn: list[ChatMessage] = []
+    for message in reversed(full.messages):
+        if message.person != person or sum(len(one.text) for one in turn) > _LONGEST // 4:
+            break
+        turn.append(message)
+    for message in reversed(turn):
+        new.add(message)
+    new.size = 0
+    return new
+
+
+def _build_row(conversation: _Conversation, names: dict[str, str]) -> dict[str, Any]:
+    turns: list[dict[str, str]] = []
+    for message in conversation.messages:
+        name = names[message.person]
+        if turns and turns[-1]["role"] == name:
+            turns[-1]["content"] += f"\n{message.text}"
+        else:
+            turns.append({"role": name, "content": message.text})
+    row: dict[str, Any] = {
+        "messages": turns,
+        PEOPLE: list(dict.fromkeys(turn["role"] for turn in turns)),
+        "chat name": conversation.chat,
+    }
+    first = conversation.messages[0].time
+    return row | ({"started": _format_time(first)} if first is not None else {})
+
+
+def _format_time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="minutes")
+    except (ValueError, OverflowError, OSError):
+        return ""
+
 
 LeftOut = Counter[Template]
 
@@ -53,9 +249,9 @@ def _list_objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _get(value: Any, *path: str) -> Any:
-    """Return a value inside of objects, None where one is missing."""
-    for name in path:
+def _get(value: Any, path: str) -> Any:
+    """Return a value inside of objects by its path, None where one is missing."""
+    for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
@@ -64,167 +260,204 @@ def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def _get_title(name: str) -> str:
-    """Return the title of a chat whose file alone names it."""
-    return PurePosixPath(name).stem
+# --- messages as objects --------------------------------------------------------------------------
+
+Item = dict[str, Any]
 
 
-def _take(chat: Chat, message: ChatMessage, left_out: LeftOut) -> None:
-    """Add a message with a text; count one without."""
-    message.text = message.text.strip()
-    if message.text:
-        chat.messages.append(message)
-    else:
-        left_out[kinds.EMPTY] += 1
+@dataclass(frozen=True)
+class ChatLayout:
+    """Where a parsed file has its chats, and where a message has what counts.
 
+    Fields are paths such as `author.id`; of several, separated by blanks, the first with a value counts.
+    Without `chats`, the file is one chat. `find_notice` returns what an item is that isn't a written message,
+    `list_media` the kinds of what is attached to it.
+    """
 
-# --- Discord --------------------------------------------------------------------------------------
+    person: str
+    name: str | Callable[[Item], str]
+    time: str
+    text: str | Callable[[Item], str] = "text"
+    id: str = ""
+    reply_to: str = ""
+    thread: str = ""
+    chats: str = ""
+    messages: str = "messages"
+    title: str | Callable[[Item], str] = ""
+    owner: str = ""
+    find_notice: Callable[[Item], Template | None] = lambda item: None
+    list_media: Callable[[Item], Iterable[Template]] = lambda item: ()
+    is_bot: Callable[[Item], bool] = lambda item: False
+    repair: Callable[[str], str] = lambda text: text
+    ticks: int = 1  # of a number as the time, in one second
 
-#: Types of messages that somebody wrote; all others are notices.
-_WRITTEN = ("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23")
+    def read(self, document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
+        """Yield the chats of a file; `name` is the title of one that has no other."""
+        if self.chats:
+            groups = [_get(document, path) for path in self.chats.split()]
+            every = [one for group in groups for one in _list_objects(group)]
+        else:
+            every = []
+        if isinstance(_get(document, self.messages), list):
+            every.insert(0, document)
+        for one in every:
+            chat = Chat(self._pick(one, self.title) or PurePosixPath(name).stem)
+            for item in _list_objects(_get(one, self.messages)):
+                self._add(chat, item, left_out)
+            yield chat
 
+    def get_owner(self, document: Any) -> str:
+        """Return the ID of the person who made the export, "" if unknown."""
+        return self._pick(document, self.owner)
 
-def read_discord(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the channel that DiscordChatExporter wrote as JSON."""
-    guild, channel = _get(document, "guild", "name"), _get(document, "channel", "name")
-    chat = Chat(" / ".join(filter(None, map(_to_text, (guild, channel)))) or _get_title(name))
-    for item in _list_objects(_get(document, "messages")):
-        author = item.get("author") or {}
-        if _to_text(item.get("type", "Default")) not in _WRITTEN:
-            left_out[kinds.SERVICE] += 1
-            continue
-        person = _to_text(_get(author, "id") or _get(author, "name"))
-        if not person:
-            left_out[kinds.NAMELESS] += 1
-            continue
-        has_more = _count_attachments(item.get("attachments"), "fileName", left_out)
-        has_more += _count_list(item.get("stickers"), kinds.STICKERS, left_out)
-        if not (text := _to_text(item.get("content"))).strip():
-            has_more += _count_list(item.get("embeds"), kinds.EMBEDS, left_out)
-            if has_more:
-                continue
-        message = ChatMessage(
-            person,
-            _to_text(_get(author, "nickname") or _get(author, "name")),
-            text,
-            parse_time(item.get("timestamp")),
-            id=_to_text(item.get("id")),
-            reply_to=_to_text(_get(item, "reference", "messageId")),
-            is_bot=_get(author, "isBot") is True,
+    def _add(self, chat: Chat, item: Item, left_out: LeftOut) -> None:
+        """Add a message with a text; count anything else."""
+        if kind := self.find_notice(item):
+            left_out[kind] += 1
+            return
+        if not (person := self._pick(item, self.person)):
+            left_out[NAMELESS] += 1
+            return
+        media = list(self.list_media(item))
+        left_out.update(media)
+        text = self._pick(item, self.text).strip()
+        if not text:
+            left_out[EMPTY] += not media
+            return
+        times = (self._parse_time(_get(item, path)) for path in self.time.split())
+        chat.messages.append(
+            ChatMessage(
+                person,
+                self._pick(item, self.name) or person,
+                text,
+                next((time for time in times if time is not None), None),
+                id=self._pick(item, self.id),
+                reply_to=self._pick(item, self.reply_to),
+                thread=self._pick(item, self.thread),
+                is_bot=self.is_bot(item),
+            )
         )
-        _take(chat, message, left_out)
-    yield chat
 
+    def _pick(self, item: Item, field: str | Callable[[Item], str]) -> str:
+        if callable(field):
+            return self.repair(field(item))
+        texts = (_to_text(value) for path in field.split() if (value := _get(item, path)))
+        return self.repair(next(filter(None, texts), ""))
 
-def read_discord_table(rows: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the channel that DiscordChatExporter wrote as CSV."""
-    chat = Chat(_get_title(name))
-    for row in rows:
-        author = _to_text(row.get("Author"))
-        files = [part for part in _to_text(row.get("Attachments")).split(",") if part.strip()]
-        has_more = _count_attachments([{"fileName": file} for file in files], "fileName", left_out)
-        text = _to_text(row.get("Content"))
-        if not text.strip() and has_more:
-            continue
-        person = _to_text(row.get("AuthorID")) or author
-        time = parse_time(row.get("Date"))
-        _take(chat, ChatMessage(person, re.sub(r"#\d{1,4}\Z", "", author), text, time), left_out)
-    yield chat
+    def _parse_time(self, value: Any) -> float | None:
+        seconds = parse_time(value)
+        return seconds / self.ticks if seconds and isinstance(value, int | float) else seconds
 
 
 _FILE_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
-    (re.compile(r"\.(jpe?g|png|gif|webp|heic|avif|bmp)\b", re.IGNORECASE), kinds.PHOTOS),
-    (re.compile(r"\.(mp4|mov|webm|mkv|avi|3gp)\b", re.IGNORECASE), kinds.VIDEOS),
-    (re.compile(r"\.(ogg|opus|mp3|m4a|wav|aac|amr|oga)\b", re.IGNORECASE), kinds.VOICE),
+    (re.compile(r"\.(jpe?g|png|gif|webp|heic|avif|bmp)\b", re.IGNORECASE), PHOTOS),
+    (re.compile(r"\.(mp4|mov|webm|mkv|avi|3gp)\b", re.IGNORECASE), VIDEOS),
+    (re.compile(r"\.(ogg|opus|mp3|m4a|wav|aac|amr|oga)\b", re.IGNORECASE), VOICE),
 )
 
 
-def _count_file(name: str, left_out: LeftOut) -> None:
-    kind = next((kind for pattern, kind in _FILE_KINDS if pattern.search(name)), kinds.FILES)
-    left_out[kind] += 1
+def _find_file_kind(name: Any) -> Template:
+    """Return what a file is, by its name."""
+    text = _to_text(name)
+    return next((kind for pattern, kind in _FILE_KINDS if pattern.search(text)), FILES)
 
 
-def _count_attachments(items: Any, field: str, left_out: LeftOut) -> int:
-    objects = _list_objects(items)
-    for item in objects:
-        _count_file(_to_text(item.get(field)), left_out)
-    return len(objects)
+def _list_files(items: Any, field: str) -> list[Template]:
+    return [_find_file_kind(item.get(field)) for item in _list_objects(items)]
 
 
-def _count_list(items: Any, kind: Template, left_out: LeftOut) -> int:
-    count = len(items) if isinstance(items, list) else int(isinstance(items, dict))
-    left_out[kind] += count
-    return count
+def _repeat(kind: Template, items: Any) -> list[Template]:
+    """Return the kind as often as there are items; a lone object is one."""
+    return [kind] * (len(items) if isinstance(items, list) else isinstance(items, dict))
 
 
-# --- Slack ----------------------------------------------------------------------------------------
+#: Types of Discord's messages that somebody wrote; all others are notices.
+_DISCORD_WRITTEN = ("Default", "Reply", "ChatInputCommand", "ContextMenuCommand", "0", "19", "20", "23")  # fmt: skip
+
+
+def _list_discord_media(item: Item) -> list[Template]:
+    attached = _list_files(item.get("attachments"), "fileName")
+    attached += _repeat(STICKERS, item.get("stickers"))
+    if not _to_text(item.get("content")).strip():
+        attached += _repeat(EMBEDS, item.get("embeds"))
+    return attached
+
+
+#: What DiscordChatExporter writes as JSON.
+DISCORD = ChatLayout(
+    person="author.id author.name", name="author.nickname author.name", text="content", time="timestamp", id="id",
+    reply_to="reference.messageId",
+    title=lambda one: " / ".join(filter(None, (_to_text(_get(one, f"{of}.name")) for of in ("guild", "channel")))),
+    find_notice=lambda item: None if _to_text(item.get("type", "Default")) in _DISCORD_WRITTEN else SERVICE,
+    list_media=_list_discord_media, is_bot=lambda item: _get(item, "author.isBot") is True,
+)  # fmt: skip
+
+_DISCORD_TABLE = ChatLayout(
+    person="AuthorID Author", name="name", text="Content", time="Date",
+    list_media=lambda row: [_find_file_kind(file) for file in _to_text(row.get("Attachments")).split(",") if file.strip()],
+)  # fmt: skip
+
+
+def read_discord_table(rows: Iterable[Item], name: str, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield the channel that DiscordChatExporter wrote as CSV."""
+    named = [
+        {**row, "name": re.sub(r"#\d{1,4}\Z", "", _to_text(row.get("Author")))} for row in rows
+    ]
+    return _DISCORD_TABLE.read({"messages": named}, name, left_out)
+
 
 _SLACK_WRITTEN = ("", "bot_message", "me_message", "thread_broadcast", "file_share", "file_comment")
 _SLACK_MARK = re.compile(r"<([@#!]?)([^<>|\n]{1,2000})(?:\|([^<>\n]{0,2000}))?>")
+_SLACK_NAMES = ("display_name", "real_name", "name", "username")
 
 
-def read_slack(
-    days: Any, title: str, users: Mapping[str, str], left_out: LeftOut
-) -> Iterator[Chat]:
-    """Yield one channel: the messages of all of its days. `users` are names by ID."""
-    chat = Chat(title)
-    for item in _list_objects(days):
-        subtype = _to_text(item.get("subtype"))
-        if subtype == "tombstone":
-            left_out[kinds.DELETED] += 1
-            continue
-        if item.get("type", "message") != "message" or subtype not in _SLACK_WRITTEN:
-            left_out[kinds.SERVICE] += 1
-            continue
-        person = _to_text(item.get("user") or item.get("bot_id") or item.get("username"))
-        if not person:
-            left_out[kinds.NAMELESS] += 1
-            continue
-        files = _count_attachments(item.get("files"), "name", left_out)
-        text = _read_slack_text(_to_text(item.get("text")), users)
-        if not text.strip():
-            text = _read_slack_text(
-                "\n".join(
-                    _to_text(part.get("text")) for part in _list_objects(item.get("attachments"))
-                ),
-                users,
-            )
-            if files and not text.strip():
-                continue
-        profile = item.get("user_profile")
-        name = users.get(person) or _get_slack_name(profile if isinstance(profile, dict) else item)
-        message = ChatMessage(
-            person,
-            name or person,
-            text,
-            parse_time(item.get("ts")),
-            id=_to_text(item.get("ts")),
-            thread=_to_text(item.get("thread_ts")),
-            is_bot=subtype == "bot_message" or ("bot_id" in item and "user" not in item),
-        )
-        _take(chat, message, left_out)
-    yield chat
+def _find_slack_notice(item: Item) -> Template | None:
+    subtype = _to_text(item.get("subtype"))
+    if subtype == "tombstone":
+        return DELETED
+    is_written = item.get("type", "message") == "message" and subtype in _SLACK_WRITTEN
+    return None if is_written else SERVICE
 
 
-def read_slack_users(document: Any) -> dict[str, str]:
-    """Return the names of a Slack workspace's people by ID."""
-    return {
+_SLACK = ChatLayout(
+    person="user bot_id username", name="name", time="ts", id="ts", thread="thread_ts", find_notice=_find_slack_notice,
+    list_media=lambda item: _list_files(item.get("files"), "name"),
+    is_bot=lambda item: item.get("subtype") == "bot_message" or ("bot_id" in item and "user" not in item),
+)  # fmt: skip
+
+
+def read_slack(days: Any, title: str, users: Any, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield one channel: the messages of all of its days. `users` describe the people."""
+    names = {
         _to_text(user.get("id")): name
-        for user in _list_objects(document)
+        for user in _list_objects(users)
         if (name := _get_slack_name(user.get("profile"), user))
     }
 
+    def read_text(item: Item) -> str:
+        attached = [_to_text(part.get("text")) for part in _list_objects(item.get("attachments"))]
+        own = _read_slack_text(_to_text(item.get("text")), names)
+        return own if own.strip() else _read_slack_text("\n".join(attached), names)
+
+    def find_name(item: Item) -> str:
+        profile = item.get("user_profile")
+        known = names.get(_to_text(item.get("user")))
+        return known or _get_slack_name(profile if isinstance(profile, dict) else item)
+
+    items = [{**item, "name": find_name(item)} for item in _list_objects(days)]
+    for chat in replace(_SLACK, text=read_text).read({"messages": items}, "", left_out):
+        yield Chat(title, chat.messages)
+
 
 def _get_slack_name(*objects: Any) -> str:
-    keys = ("display_name", "real_name", "name", "username")
-    names = (_to_text(_get(one, key)) for one in objects for key in keys)
+    names = (_to_text(_get(one, key)) for one in objects for key in _SLACK_NAMES)
     return next((name for name in names if name.strip()), "")
 
 
 def _read_slack_text(text: str, users: Mapping[str, str]) -> str:
     """Return a text without Slack's marks: mentions by name, links by their title."""
 
-    def replace(mark: re.Match[str]) -> str:
+    def replace_mark(mark: re.Match[str]) -> str:
         sign, target, title = mark.groups()
         if sign == "@":
             return f"@{title or users.get(target, target)}"
@@ -233,203 +466,136 @@ def _read_slack_text(text: str, users: Mapping[str, str]) -> str:
             return title if title.startswith("@") else f"@{title}"
         return f"#{title or target}" if sign == "#" else title or target
 
-    return unescape(_SLACK_MARK.sub(replace, text))
+    return unescape(_SLACK_MARK.sub(replace_mark, text))
 
-
-# --- Telegram -------------------------------------------------------------------------------------
 
 _TELEGRAM_MEDIA: dict[str, Template] = {
-    "voice_message": kinds.VOICE, "audio_file": kinds.VOICE, "video_message": kinds.VIDEOS,
-    "video_file": kinds.VIDEOS, "sticker": kinds.STICKERS, "animation": kinds.STICKERS,
+    "voice_message": VOICE, "audio_file": VOICE, "video_message": VIDEOS,
+    "video_file": VIDEOS, "sticker": STICKERS, "animation": STICKERS,
 }  # fmt: skip
-_TELEGRAM_OTHER = (
-    "poll",
-    "location_information",
-    "contact_information",
-    "place_name",
-    "game_title",
-)
+_TELEGRAM_OTHER = ("poll", "location_information", "contact_information", "place_name", "game_title")  # fmt: skip
 
 
-def read_telegram(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the chat of a file `result.json`, or all chats of a complete export."""
-    every = [document] if isinstance(_get(document, "messages"), list) else []
-    for group in ("chats", "left_chats"):
-        every += _list_objects(_get(document, group, "list"))
-    for one in every:
-        chat = Chat(_to_text(one.get("name")) or _to_text(one.get("type")) or _get_title(name))
-        for item in _list_objects(one.get("messages")):
-            _read_telegram_message(item, chat, left_out)
-        if chat.messages:
-            yield chat
-
-
-def get_telegram_owner(document: Any) -> str:
-    """Return the ID of the person who made a complete export, "" if unknown."""
-    user = _get(document, "personal_information", "user_id")
-    return f"user{user}" if user else ""
-
-
-def _read_telegram_message(item: dict[str, Any], chat: Chat, left_out: LeftOut) -> None:
+def _find_telegram_notice(item: Item) -> Template | None:
     if item.get("type", "message") != "message":
-        left_out[kinds.SERVICE] += 1
-        return
-    if item.get("forwarded_from") or item.get("saved_from"):
-        left_out[kinds.FORWARDED] += 1
-        return
-    has_more = True
-    if (kind := _TELEGRAM_MEDIA.get(_to_text(item.get("media_type")))) is not None:
-        left_out[kind] += 1
-    elif item.get("photo"):
-        left_out[kinds.PHOTOS] += 1
-    elif item.get("file"):
-        _count_file(_to_text(item.get("file_name") or item.get("file")), left_out)
-    elif any(item.get(name) for name in _TELEGRAM_OTHER):
-        left_out[kinds.POLLS] += 1
-    else:
-        has_more = False
-    text = _read_telegram_text(item.get("text") or item.get("text_entities"))
-    if has_more and not text.strip():
-        return
-    name = _to_text(item.get("from") or item.get("author"))
-    person = _to_text(item.get("from_id")) or name
-    if not person:
-        left_out[kinds.NAMELESS] += 1
-        return
-    message = ChatMessage(
-        person,
-        name,
-        text,
-        parse_time(item.get("date_unixtime")) or parse_time(item.get("date")),
-        id=_to_text(item.get("id")),
-        reply_to=_to_text(item.get("reply_to_message_id")),
-    )
-    _take(chat, message, left_out)
+        return SERVICE
+    return FORWARDED if item.get("forwarded_from") or item.get("saved_from") else None
 
 
-def _read_telegram_text(value: Any) -> str:
+def _list_telegram_media(item: Item) -> list[Template]:
+    if kind := _TELEGRAM_MEDIA.get(_to_text(item.get("media_type"))):
+        return [kind]
+    if item.get("photo"):
+        return [PHOTOS]
+    if item.get("file"):
+        return [_find_file_kind(item.get("file_name") or item.get("file"))]
+    return [POLLS] if any(item.get(name) for name in _TELEGRAM_OTHER) else []
+
+
+def _read_telegram_text(item: Item) -> str:
     """Return a text, which may be a list of texts and of objects with a part each."""
+    value = item.get("text") or item.get("text_entities")
     parts = value if isinstance(value, list) else [value]
     return "".join(_to_text(part.get("text") if isinstance(part, dict) else part) for part in parts)
 
 
-# --- Facebook, Instagram --------------------------------------------------------------------------
+TELEGRAM = ChatLayout(
+    person="from_id from author", name="from author", text=_read_telegram_text, time="date_unixtime date", id="id",
+    reply_to="reply_to_message_id", chats="chats.list left_chats.list", title="name type",
+    find_notice=_find_telegram_notice, list_media=_list_telegram_media,
+)  # fmt: skip
+
+
+def get_telegram_owner(document: Any) -> str:
+    """Return the ID of the person who made a complete export, "" if unknown."""
+    user = _get(document, "personal_information.user_id")
+    return f"user{user}" if user else ""
+
 
 _MESSENGER_MEDIA: dict[str, Template] = {
-    "photos": kinds.PHOTOS, "videos": kinds.VIDEOS, "audio_files": kinds.VOICE, "gifs": kinds.STICKERS,
-    "sticker": kinds.STICKERS, "files": kinds.FILES, "media": kinds.FILES,
+    "photos": PHOTOS, "videos": VIDEOS, "audio_files": VOICE, "gifs": STICKERS,
+    "sticker": STICKERS, "files": FILES, "media": FILES,
 }  # fmt: skip
 
 
-def read_messenger(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield a chat of Messenger or Instagram, whose texts are UTF-8 that was read as Latin-1."""
-    title = _get(document, "title") or _get(document, "threadName")
-    chat = Chat(_repair(_to_text(title)) or _get_title(name))
-    for item in _list_objects(_get(document, "messages")):
-        if item.get("is_unsent") is True or item.get("isUnsent") is True:
-            left_out[kinds.DELETED] += 1
-            continue
-        if "call_duration" in item or item.get("type") in (
-            "Subscribe",
-            "Unsubscribe",
-            "Call",
-            "call",
-        ):
-            left_out[kinds.SERVICE] += 1
-            continue
-        has_more = sum(
-            _count_list(item.get(key), kind, left_out) for key, kind in _MESSENGER_MEDIA.items()
-        )
-        text = _repair(_to_text(item.get("content") or item.get("text")))
-        if not text.strip() and not has_more and item.get("share"):
-            has_more = _count_list(item.get("share"), kinds.EMBEDS, left_out)
-        if has_more and not text.strip():
-            continue
-        person = _repair(_to_text(item.get("sender_name") or item.get("senderName")))
-        if not person:
-            left_out[kinds.NAMELESS] += 1
-            continue
-        time = item.get("timestamp_ms") or item.get("timestamp")
-        seconds = time / 1000 if isinstance(time, int | float) else parse_time(time)
-        _take(chat, ChatMessage(person, person, text, seconds), left_out)
-    yield chat
+def _find_messenger_notice(item: Item) -> Template | None:
+    if item.get("is_unsent") is True or item.get("isUnsent") is True:
+        return DELETED
+    is_call = "call_duration" in item
+    return SERVICE if is_call or item.get("type") in ("Subscribe", "Unsubscribe", "Call", "call") else None  # fmt: skip
+
+
+def _list_messenger_media(item: Item) -> list[Template]:
+    media = [kind for key, kind in _MESSENGER_MEDIA.items() for kind in _repeat(kind, item.get(key))]  # fmt: skip
+    is_text = bool(_to_text(item.get("content") or item.get("text")).strip())
+    return media or ([] if is_text else _repeat(EMBEDS, item.get("share")))
 
 
 def _repair(text: str) -> str:
-    """Return a text with its UTF-8 read as such; any other text is unchanged."""
+    """Return a text with its UTF-8, which was read as Latin-1, read as such; any other text is unchanged."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return text
 
 
-# --- Skype and Teams, Google Chat -----------------------------------------------------------------
+#: Facebook Messenger and Instagram.
+MESSENGER = ChatLayout(
+    person="sender_name senderName", name="", text="content text", time="timestamp_ms timestamp", ticks=1000,
+    title="title threadName", find_notice=_find_messenger_notice, list_media=_list_messenger_media, repair=_repair,
+)  # fmt: skip
 
 
-def read_skype(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the conversations of Skype and of Teams for private use, whose texts are HTML."""
-    for one in _list_objects(_get(document, "conversations")):
-        chat = Chat(_to_text(one.get("displayName") or one.get("id")) or _get_title(name))
-        for item in _list_objects(one.get("MessageList")):
-            kind = _to_text(item.get("messagetype"))
-            if kind not in ("", "Text", "RichText", "RichText/Html"):
-                is_notice = not kind.startswith("RichText/")
-                left_out[kinds.SERVICE if is_notice else kinds.FILES] += 1
-                continue
-            person = _to_text(item.get("from"))
-            if not person:
-                left_out[kinds.NAMELESS] += 1
-                continue
-            shown = _to_text(item.get("displayName")) or person.rpartition(":")[2]
-            text = _to_text(item.get("content"))
-            message = ChatMessage(
-                person,
-                shown,
-                text if kind == "Text" else read_html(text),
-                parse_time(item.get("originalarrivaltime")),
-            )
-            _take(chat, message, left_out)
-        if chat.messages:
-            yield chat
+def _find_skype_notice(item: Item) -> Template | None:
+    kind = _to_text(item.get("messagetype"))
+    if kind in ("", "Text", "RichText", "RichText/Html"):
+        return None
+    return FILES if kind.startswith("RichText/") else SERVICE
 
 
-def get_skype_owner(document: Any) -> str:
-    """Return the ID of the person who made the export."""
-    return _to_text(_get(document, "userId"))
+def _get_skype_name(item: Item) -> str:
+    return _to_text(item.get("displayName")) or _to_text(item.get("from")).rpartition(":")[2]
+
+
+def _read_skype_text(item: Item) -> str:
+    content = _to_text(item.get("content"))
+    return content if item.get("messagetype") == "Text" else read_html(content)
+
+
+#: Skype, and Teams for private use.
+SKYPE = ChatLayout(
+    person="from", name=_get_skype_name, text=_read_skype_text, time="originalarrivaltime", chats="conversations",
+    messages="MessageList", title="displayName id", owner="userId", find_notice=_find_skype_notice,
+)  # fmt: skip
+
+_GOOGLE_CHAT = ChatLayout(
+    person="creator.email creator.name", name="creator.name", time="created_date",
+    find_notice=lambda item: DELETED if item.get("message_state") == "DELETED" and not item.get("creator") else None,
+    list_media=lambda item: _list_files(item.get("attached_files"), "original_name"),
+    is_bot=lambda item: _get(item, "creator.user_type") == "Bot",
+)  # fmt: skip
 
 
 def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a file `messages.json` of Google Takeout."""
-    chat = Chat(_get_title(name))
-    has_threads = _has_threads(document)
-    for item in _list_objects(_get(document, "messages")):
-        files = _count_attachments(item.get("attached_files"), "original_name", left_out)
-        text = _to_text(item.get("text"))
-        if files and not text.strip():
-            continue
-        creator = item.get("creator")
-        person = _to_text(_get(creator, "email") or _get(creator, "name"))
-        if not person:
-            left_out[
-                kinds.DELETED if item.get("message_state") == "DELETED" else kinds.NAMELESS
-            ] += 1
-            continue
-        message = ChatMessage(
-            person,
-            _to_text(_get(creator, "name")) or person,
-            text,
-            parse_time(item.get("created_date")),
-            thread=_to_text(item.get("topic_id")) if has_threads else "",
-            is_bot=_get(creator, "user_type") == "Bot",
-        )
-        _take(chat, message, left_out)
-    yield chat
-
-
-def _has_threads(document: Any) -> bool:
-    """Return whether several messages share a topic: elsewhere, each has its own."""
     topics = [_to_text(item.get("topic_id")) for item in _list_objects(_get(document, "messages"))]
-    return 2 * len(set(topics)) < len(topics)
+    has_threads = 2 * len(set(topics)) < len(topics)  # elsewhere, each message has its own
+    layout = replace(_GOOGLE_CHAT, thread="topic_id") if has_threads else _GOOGLE_CHAT
+    return layout.read(document, name, left_out)
+
+
+#: An archive of X (Twitter), in which people have numbers for names.
+_DIRECT_MESSAGES = ChatLayout(
+    person="messageCreate.senderId", name="", text="messageCreate.text", time="messageCreate.createdAt",
+    id="messageCreate.id", chats="chats", messages="dmConversation.messages", title="dmConversation.conversationId",
+    find_notice=lambda item: None if _get(item, "messageCreate.senderId") else SERVICE,
+    list_media=lambda item: _repeat(PHOTOS, _get(item, "messageCreate.mediaUrls")),
+)  # fmt: skip
+
+
+def read_direct_messages(items: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
+    """Yield the conversations of an archive of X."""
+    return _DIRECT_MESSAGES.read({"chats": items}, name, left_out)
 
 
 # --- WhatsApp -------------------------------------------------------------------------------------
@@ -456,14 +622,14 @@ _EDITED = re.compile(
 
 def read_whatsapp(text: str, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a text file; a line without a time continues the message before it."""
-    chat = Chat(_get_title(name))
+    chat = Chat(PurePosixPath(name).stem)
     pending: tuple[tuple[str | None, ...], list[str]] | None = None
     is_month_first = _is_month_first(text)
     for line in text.splitlines():
         match = _WHATSAPP_START.match(line)
         if match is None:
             if pending is None:
-                left_out[kinds.SERVICE] += bool(line.strip())
+                left_out[SERVICE] += bool(line.strip())
             else:
                 pending[1].append(line)
             continue
@@ -485,46 +651,39 @@ def _take_whatsapp(
     *time, writer = pending[0]
     content = _EDITED.sub("", "\n".join(pending[1]).strip(" \n"))
     if not writer:
-        left_out[kinds.SERVICE] += 1
-    elif _WHATSAPP_DELETED.fullmatch(content):
-        left_out[kinds.DELETED] += 1
-    elif (first := _WHATSAPP_FILE.match(content)) and first.end() == len(
-        content.partition("\n")[0]
-    ):
-        _count_whatsapp_file(first[0], left_out)
-        if caption := content[first.end() :].strip():
-            person = writer.strip("\u200e~\u202f ")
-            _take(
-                chat,
-                ChatMessage(person, person, caption, _read_whatsapp_time(time, is_month_first)),
-                left_out,
-            )
-    else:
-        person = writer.strip("\u200e~\u202f ")
-        _take(
-            chat,
-            ChatMessage(person, person, content, _read_whatsapp_time(time, is_month_first)),
-            left_out,
-        )
+        left_out[SERVICE] += 1
+        return
+    if _WHATSAPP_DELETED.fullmatch(content):
+        left_out[DELETED] += 1
+        return
+    file = _WHATSAPP_FILE.match(content)
+    if file and file.end() == len(content.partition("\n")[0]):
+        left_out[_find_whatsapp_kind(file[0])] += 1
+        content = content[file.end() :]
+        if not content.strip():
+            return
+    if not (content := content.strip()):
+        left_out[EMPTY] += 1
+        return
+    person = writer.strip("\u200e~\u202f ")
+    when = _read_whatsapp_time(time, is_month_first)
+    chat.messages.append(ChatMessage(person, person, content, when))
 
 
 #: Words of messages that stand for media, in several languages.
 _WHATSAPP_KINDS: tuple[tuple[re.Pattern[str], Template], ...] = (
-    (re.compile(r"audio|voice|sprach|voz|vocal|opus", re.IGNORECASE), kinds.VOICE),
-    (re.compile(r"video|vídeo|vidéo", re.IGNORECASE), kinds.VIDEOS),
-    (re.compile(r"sticker|gif", re.IGNORECASE), kinds.STICKERS),
-    (re.compile(r"image|imagen|imagem|immagine|bild|foto|photo", re.IGNORECASE), kinds.PHOTOS),
+    (re.compile(r"audio|voice|sprach|voz|vocal|opus", re.IGNORECASE), VOICE),
+    (re.compile(r"video|vídeo|vidéo", re.IGNORECASE), VIDEOS),
+    (re.compile(r"sticker|gif", re.IGNORECASE), STICKERS),
+    (re.compile(r"image|imagen|imagem|immagine|bild|foto|photo", re.IGNORECASE), PHOTOS),
 )
 
 
-def _count_whatsapp_file(text: str, left_out: LeftOut) -> None:
-    kind = next((kind for pattern, kind in _WHATSAPP_KINDS if pattern.search(text)), None)
-    if kind is not None:
-        left_out[kind] += 1
-    elif text.startswith("\u200e") and not re.search(r"[<(]|\.\w{2,5}\b", text):
-        left_out[kinds.SERVICE] += 1
-    else:
-        _count_file(text, left_out)
+def _find_whatsapp_kind(text: str) -> Template:
+    if kind := next((kind for pattern, kind in _WHATSAPP_KINDS if pattern.search(text)), None):
+        return kind
+    is_notice = text.startswith("\u200e") and not re.search(r"[<(]|\.\w{2,5}\b", text)
+    return SERVICE if is_notice else _find_file_kind(text)
 
 
 def _is_month_first(text: str) -> bool:
@@ -555,27 +714,3 @@ def _read_whatsapp_time(parts: list[str | None], is_month_first: bool) -> float 
         return moment.timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-# --- X --------------------------------------------------------------------------------------------
-
-
-def read_direct_messages(items: Any, left_out: LeftOut) -> Iterator[Chat]:
-    """Yield the conversations of an archive of X (Twitter), in which people have numbers for names."""
-    for item in _list_objects(items):
-        one = item.get("dmConversation")
-        chat = Chat(_to_text(_get(one, "conversationId")))
-        for entry in _list_objects(_get(one, "messages")):
-            message = entry.get("messageCreate")
-            if not isinstance(message, dict) or not (sender := _to_text(message.get("senderId"))):
-                left_out[kinds.SERVICE] += 1
-                continue
-            left_out[kinds.PHOTOS] += len(message.get("mediaUrls") or ())
-            written, time = _to_text(message.get("text")), parse_time(message.get("createdAt"))
-            _take(
-                chat,
-                ChatMessage(sender, sender, written, time, id=_to_text(message.get("id"))),
-                left_out,
-            )
-        if chat.messages:
-            yield chat
