@@ -36,7 +36,7 @@ PLACES: dict[str, set[str]] = {
     "os.startfile": set(),
     "pty.*": set(),
     "asyncio.create_subprocess*": set(),
-    "QProcess.*": {"gui/desktop/notifications.py"},
+    "QProcess.*": {"gui/desktop/integration.py"},
     "multiprocessing.*": {"engine/runtime/process_pool.py"},
     "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
     "importlib.util.spec_from*": set(),
@@ -98,10 +98,10 @@ PLACES: dict[str, set[str]] = {
     "known_projects.accept": {"cli/access.py", "cli/headless.py", "cli/new.py", "gui/project/state.py"},
     "run_consent.remember": {"cli/access.py", "core/runs/folder.py",
                              "core/runs/step_records.py", "gui/help/commands.py"},
-    "own_plans.remember": {"engine/evaluation/evaluation.py"},
-    "consent.trust": {"gui/problems/consent_dialog.py"},
+    "remember_plan": {"engine/evaluation/evaluation.py"},
+    "consent.trust": {"gui/problems/dialogs.py"},
     "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/run_consent.py", "engine/cluster.py"},
-    "DigestRecord": {"core/evaluation/own_plans.py", "core/project/run_consent.py"},
+    "DigestRecord": {"core/evaluation/plan.py", "core/project/run_consent.py"},
     # what asks for consent
     "tomlkit.parse": {"core/project/project.py"},
     "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
@@ -264,8 +264,8 @@ ASKED: dict[str, tuple[set[str], set[str]]] = {
     "PinnedFolder": ({"run_consent.require_allowed"}, set()),
     "train_run.follow": ({"run_consent.require_allowed"}, {"engine/worker_rank.py"}),  # of a job
     "JudgeReward": ({"judge_consent.require_allowed"}, set()),
-    "open_evaluation": ({"own_plans.require_own"}, set()),
-    "create_evaluation": ({"own_plans.remember"}, set()),
+    "open_evaluation": ({"require_own_plan"}, set()),
+    "create_evaluation": ({"remember_plan"}, set()),
     "_Evaluation": ({"_open_folder"}, set()),
 }
 
@@ -519,7 +519,7 @@ VIOLATIONS = [
     "from lora_studio.engine.rewards.judge import JudgeReward\nfrom lora_studio.core.rewards import judge_consent\n"
     "def use(model):\n    JudgeReward(model)\n    judge_consent.require_allowed(model)",
     "from lora_studio.engine.servers.openai_client import connect\nconnect(model)",
-    "from lora_studio.core.evaluation.own_plans import remember\nremember(plan)",
+    "from lora_studio.core.evaluation.plan import remember_plan\nremember_plan(plan)",
     "from lora_studio.core.evaluation import storage\ndef go_on(run):\n    return storage.open_evaluation(run, 'a')",
     "from lora_studio.core.evaluation.storage import EvaluationFolder\nEvaluationFolder(path).read_plan()",
     "from lora_studio.engine.dataset.files.readers import read_blocks\nread_blocks(a, b, c)",

@@ -19,7 +19,7 @@ from lora_studio.core.training.classification import SHOWN_LABELS, Classificatio
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, body_font
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.tooltips import plain_tip
 
@@ -129,7 +129,7 @@ class LabelReportView(QScrollArea):
         self.matrix.verticalHeader().setMaximumWidth(Size.scaled(_LABEL_WIDTH))
         for table in (self.table, self.matrix):
             rows = table.verticalHeader()
-            rows.setDefaultSectionSize(Size.scale_height(plain_table.ROW))
+            rows.setDefaultSectionSize(Size.scale_height(tables.ROW))
             height = rows.defaultSectionSize() * table.rowCount()
             bar = table.horizontalScrollBar().sizeHint().height()
             table.setFixedHeight(height + table.horizontalHeader().sizeHint().height() + bar)
@@ -137,7 +137,7 @@ class LabelReportView(QScrollArea):
 
 def _make_table(name: str) -> QTableWidget:
     table = QTableWidget()
-    plain_table.set_up_table(table)
+    tables.set_up_table(table)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setAccessibleName(name)

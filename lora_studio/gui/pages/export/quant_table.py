@@ -17,10 +17,10 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, color, get_theme
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, row
-from lora_studio.gui.widgets.plain_table import CheckableTableModel
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
+from lora_studio.gui.widgets.tables import CheckableTableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -242,7 +242,7 @@ class _View(QTableView):
 
     def set_up_columns(self) -> None:
         """Set up the columns; requires a model."""
-        plain_table.set_up_table(self)
+        tables.set_up_table(self)
         header = self.horizontalHeader()
         header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
@@ -297,9 +297,7 @@ class _View(QTableView):
         header.resizeSection(0, max(widest + 46, header.sectionSizeHint(0)))
         rows = self.model().rowCount()
         self.setFixedHeight(
-            self.horizontalHeader().sizeHint().height()
-            + Size.scale_height(plain_table.ROW) * rows
-            + 4
+            self.horizontalHeader().sizeHint().height() + Size.scale_height(tables.ROW) * rows + 4
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

@@ -47,7 +47,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size, set_scaled_sizes
 from lora_studio.gui.theme import Spacing, body_font, color, get_theme
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import (
     Card,
     FlowLayout,
@@ -116,7 +116,7 @@ class AdapterLibraryDialog(Dialog):
         heads = (tr("Adapter"), tr("Fits"), tr("Type"), tr("Rank"), tr("Base model"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        plain_table.set_up_table(self.table)
+        tables.set_up_table(self.table)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)

@@ -22,7 +22,7 @@ from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
@@ -121,7 +121,7 @@ def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
         header_item.setTextAlignment(_RIGHT if column else _LEFT)
         table.setHorizontalHeaderItem(column, header_item)
     table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-    plain_table.set_up_table(table)
+    tables.set_up_table(table)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

@@ -26,7 +26,7 @@ from lora_studio.gui.plots.measures import format_reward_name
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.tooltips import plain_tip
@@ -175,7 +175,7 @@ class RewardTrial(QWidget):
             self.table.setItem(line, 1, _make_text(answer.text or tr("(empty)")))
             for position, value in enumerate((*answer.values.values(), answer.reward), start=2):
                 self.table.setItem(line, position, _make_number(value))
-        self.table.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
+        self.table.verticalHeader().setDefaultSectionSize(Size.scale_height(tables.ROW))
         height = self.table.verticalHeader().defaultSectionSize() * len(answers)
         bar = self.table.horizontalScrollBar().sizeHint().height()
         self.table.setFixedHeight(height + header.sizeHint().height() + bar + 2 * Spacing.S)
@@ -183,7 +183,7 @@ class RewardTrial(QWidget):
 
 def _make_table() -> QTableWidget:
     table = QTableWidget()
-    plain_table.set_up_table(table)
+    tables.set_up_table(table)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.horizontalHeader().setDefaultAlignment(
