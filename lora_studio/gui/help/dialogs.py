@@ -11,15 +11,12 @@ from PySide6.QtCore import QObject, Qt, Signal, qVersion
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QAbstractButton,
-    QAbstractItemView,
     QGridLayout,
     QHeaderView,
     QListWidget,
     QListWidgetItem,
     QPlainTextEdit,
     QSplitter,
-    QTableWidget,
-    QTableWidgetItem,
     QWidget,
 )
 
@@ -70,16 +67,13 @@ class AboutDialog(Dialog):
         self.facts = FactList()
         self._show()
         state.facts_changed.connect(self._show)
-        self.table = QTableWidget(0, 3)
-        self.table.setHorizontalHeaderLabels([tr("Package"), tr("Version"), tr("License")])
-        self.table.setAccessibleName(tr("Package licenses"))
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        tables.set_up_table(self.table)
+        self.table = tables.make_table(
+            tr("Package licenses"), [tr("Package"), tr("Version"), tr("License")]
+        )
         head = self.table.horizontalHeader()
         head.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
         for number in (0, 1):
             head.setSectionResizeMode(number, QHeaderView.ResizeMode.ResizeToContents)
-        head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.setMinimumSize(Size.scaled(560), 200)
         self.body.addLayout(
             column(
@@ -93,8 +87,7 @@ class AboutDialog(Dialog):
         )
         self.add_button(button(tr("Copy versions"), self._copy, icon="copy"))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
-        self.table.setRowCount(1)
-        self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
+        tables.fill_table(self.table, [[tables.make_text(tr("Reading…"))]])
         self._reading = BackgroundReader(
             lambda work: list(work.cooperative_iter(licenses.list_packages())), self
         )
@@ -106,15 +99,13 @@ class AboutDialog(Dialog):
         self.facts.show_facts(list_versions(self._state.facts.devices))
 
     def _fill(self, packages: list[licenses.LicensedPackage]) -> None:
-        self.table.setRowCount(len(packages))
-        for row, package in enumerate(packages):
-            for column_index, text in enumerate(
-                (package.name, package.version, package.license_name)
-            ):
-                item = QTableWidgetItem(text)
-                item.setToolTip(plain_tip(text))
-                item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
-                self.table.setItem(row, column_index, item)
+        tables.fill_table(
+            self.table,
+            [
+                [tables.make_text(text) for text in (each.name, each.version, each.license_name)]
+                for each in packages
+            ],
+        )
 
     def _copy(self) -> None:
         text = "\n".join(

@@ -7,10 +7,7 @@ import re
 from typing import Any
 
 from PySide6.QtCore import (
-    QAbstractTableModel,
     QEvent,
-    QModelIndex,
-    QPersistentModelIndex,
     Qt,
     QTimer,
 )
@@ -43,10 +40,8 @@ from lora_studio.gui.widgets.rich_text import (
     make_block_format,
     make_text_format,
 )
-from lora_studio.gui.widgets.tables import set_up_table
+from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel, set_up_table
 from lora_studio.gui.widgets.tooltips import plain_tip
-
-_Index = QModelIndex | QPersistentModelIndex
 
 #: Columns before those of the models: test set, measure, rows.
 _FIXED = 3
@@ -55,7 +50,7 @@ _MARKS = {"better": "▲", "worse": "▼", "unclear": "", "too_few": ""}
 _COLORS = {"better": "ok", "worse": "error", "unclear": "text", "too_few": "muted"}
 
 
-class ScoreModel(QAbstractTableModel):
+class ScoreModel(TableModel):
     """Means with their intervals; those that differ from the baseline are marked.
 
     If the columns don't fit, the table is stacked: each measure of a test set has a heading, and each model has
@@ -97,47 +92,28 @@ class ScoreModel(QAbstractTableModel):
         }
         self.endResetModel()
 
-    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
-        """Return the number of measures."""
-        height = 1 + len(self.columns) if self.is_stacked else 1
-        return 0 if parent.isValid() else height * len(self.lines)
+    def count_rows(self) -> int:
+        """Return the number of measures, or of headings and models."""
+        return (1 + len(self.columns) if self.is_stacked else 1) * len(self.lines)
 
-    def columnCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
-        """Return the number of columns."""
-        width = 2 if self.is_stacked else _FIXED + len(self.columns)
-        return 0 if parent.isValid() else width
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the title of a column."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            titles = [tr("Test set"), tr("Measure"), tr("Rows"), *self.columns.values()]
-            return (tr("Model"), tr("Score"))[section] if self.is_stacked else titles[section]
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._align(section)
-        return None
-
-    def _align(self, column: int) -> Qt.AlignmentFlag:
-        is_left = column < (1 if self.is_stacked else 2)
-        side = Qt.AlignmentFlag.AlignLeft if is_left else Qt.AlignmentFlag.AlignRight
-        return side | Qt.AlignmentFlag.AlignVCenter
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return what a cell shows."""
-        if self.summary is None:
-            return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return self._align(index.column())
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
         if self.is_stacked:
-            return self._get_stacked(index.row(), index.column(), role)
-        test_set, measure = self.lines[index.row()]
-        number = index.column()
-        if number < _FIXED:
-            return self._get_fixed(test_set, measure, number, role)
-        return self._get_score(test_set, measure, list(self.columns)[number - _FIXED], role)
+            return [tr("Model"), tr("Score")]
+        return [tr("Test set"), tr("Measure"), tr("Rows"), *self.columns.values()]
+
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: numbers are on the right."""
+        return LEFT if column < (1 if self.is_stacked else 2) else RIGHT
+
+    def get_cell(self, row: int, column: int, role: int) -> Any:
+        """Return what a cell shows."""
+        if self.is_stacked:
+            return self._get_stacked(row, column, role)
+        test_set, measure = self.lines[row]
+        if column < _FIXED:
+            return self._get_fixed(test_set, measure, column, role)
+        return self._get_score(test_set, measure, list(self.columns)[column - _FIXED], role)
 
     def _get_stacked(self, row: int, column: int, role: int) -> Any:
         """Return a cell of a stacked table: of a heading, a model, or its score."""
@@ -290,7 +266,7 @@ _COMPARING: tuple[RowKind, ...] = ("fixed", "broken", "different")
 _LONGEST_QUESTION = 300
 
 
-class ResultRowModel(QAbstractTableModel):
+class ResultRowModel(TableModel):
     """The filtered rows: the question, and a mark or a score for each model."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -307,29 +283,22 @@ class ResultRowModel(QAbstractTableModel):
         self.columns = list_column_names(results.plan) if results is not None else {}
         self.endResetModel()
 
-    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
-        """Return the number of rows."""
-        return 0 if parent.isValid() else len(self.items)
+    def count_rows(self) -> int:
+        """Return the number of items."""
+        return len(self.items)
 
-    def columnCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's default
-        """Return the number of columns."""
-        return 0 if parent.isValid() else 1 + len(self.columns)
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [tr("Question"), *self.columns.values()]
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the title of a column."""
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.TextAlignmentRole:
-            side = Qt.AlignmentFlag.AlignHCenter if section else Qt.AlignmentFlag.AlignLeft
-            return side | Qt.AlignmentFlag.AlignVCenter
-        if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
-            return None
-        return tr("Question") if section == 0 else list(self.columns.values())[section - 1]
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: marks are in the middle."""
+        return Qt.AlignmentFlag.AlignCenter if column else LEFT
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def get_cell(self, row: int, column: int, role: int) -> Any:
         """Return what a cell shows."""
-        item = self.items[index.row()]
-        if index.column() == 0:
+        item = self.items[row]
+        if column == 0:
             if role == Qt.ItemDataRole.DisplayRole:
                 return " ".join(item.question[:_LONGEST_QUESTION].split())
             if role == Qt.ItemDataRole.ToolTipRole:
@@ -337,16 +306,15 @@ class ResultRowModel(QAbstractTableModel):
             return None
         if self.results is None:
             return None
-        key = list(self.columns)[index.column() - 1]
-        row, score = self.results.answers.get((item.id, key)), get_score(self.results, item, key)
-        failed = row is not None and row.problem is not None
+        key = list(self.columns)[column - 1]
+        answer = self.results.answers.get((item.id, key))
+        score = get_score(self.results, item, key)
+        failed = answer is not None and answer.problem is not None
         match role:
             case Qt.ItemDataRole.DisplayRole:
                 return "!" if failed else format_mark(score)
             case Qt.ItemDataRole.ForegroundRole if score is not None and score <= 1:
                 return color("error" if failed or score < 0.5 else "ok")
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return Qt.AlignmentFlag.AlignCenter
             case Qt.ItemDataRole.AccessibleTextRole if score in (0.0, 1.0):
                 return tr("right") if score else tr("wrong")
         return None

@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QPushButton,
     QSpinBox,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
@@ -66,7 +65,7 @@ from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file, choose_folder
 from lora_studio.gui.widgets.rich_text import GrowingText
-from lora_studio.gui.widgets.tables import set_up_table
+from lora_studio.gui.widgets.tables import fill_table, make_table, make_text
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _MOST_TOKENS = 8192
@@ -754,7 +753,7 @@ class BenchmarkDialog(Dialog):
         super().__init__(tr("Add a benchmark"), text, parent)
         self._shown: list[BenchmarkInfo] = []
         self.search, self.shots = LineEdit(), QSpinBox()
-        self.table = QTableWidget(0, 3)
+        self.table = make_table(tr("Benchmarks"), [tr("Benchmark"), tr("Dataset"), tr("Kind")])
         self.count = label(role="caption", wrap=True)
         self.problem = GrowingText(tr("Problem"))
         self.query = DebouncedQuery(self._make_query, self)
@@ -798,15 +797,7 @@ class BenchmarkDialog(Dialog):
             )
         else:
             self.count.setText("" if total else tr("No benchmark has all these words."))
-        self.table.setRowCount(len(self._shown))
-        for line, info in enumerate(self._shown):
-            kind = tr(_KINDS[info.output_type]) if info.output_type in _KINDS else tr("not supported")  # fmt: skip
-            for number, cell in enumerate((info.name, info.dataset, kind)):
-                item = QTableWidgetItem(cell)
-                item.setToolTip(plain_tip(cell))
-                if not info.is_supported:
-                    item.setFlags(Qt.ItemFlag.NoItemFlags)
-                self.table.setItem(line, number, item)
+        fill_table(self.table, [_make_benchmark_row(info) for info in self._shown])
         if self._shown:
             self.table.selectRow(0)
         self._show_state()
@@ -838,13 +829,6 @@ class BenchmarkDialog(Dialog):
         self.search.setAccessibleName(tr("Search benchmarks"))
         self.search.textEdited.connect(lambda _: self._on_typed())
         self.query.busy_changed.connect(self._on_busy)
-        self.table.setHorizontalHeaderLabels([tr("Benchmark"), tr("Dataset"), tr("Kind")])
-        for number in range(3):
-            if (head := self.table.horizontalHeaderItem(number)) is not None:
-                head.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setAccessibleName(tr("Benchmarks"))
-        set_up_table(self.table)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
@@ -861,3 +845,12 @@ class BenchmarkDialog(Dialog):
         self.add_button(button(tr("Cancel"), self.reject))
         self.add = self.add_button(button(tr("Add"), self._on_add, kind="primary"), default=True)
         self._show_state()
+
+
+def _make_benchmark_row(info: BenchmarkInfo) -> list[QTableWidgetItem]:
+    kind = tr(_KINDS[info.output_type]) if info.output_type in _KINDS else tr("not supported")
+    cells = [make_text(text) for text in (info.name, info.dataset, kind)]
+    if not info.is_supported:
+        for cell in cells:
+            cell.setFlags(Qt.ItemFlag.NoItemFlags)
+    return cells

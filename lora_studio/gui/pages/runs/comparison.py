@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -34,9 +34,8 @@ from lora_studio.gui.plots.trace import mix_colors
 from lora_studio.gui.theme import Spacing, body_font, color, get_palette, get_theme
 from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.tables import TableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
-
-_Index = QModelIndex | QPersistentModelIndex
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class SettingRow:
     differs: bool  # between the runs, or between a single run and the defaults
 
 
-class SettingsModel(QAbstractTableModel):
+class SettingsModel(TableModel):
     """Table model with one row per setting and one column per run."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -65,26 +64,17 @@ class SettingsModel(QAbstractTableModel):
         self.lines = _list_rows(runs, everything=everything)
         self.endResetModel()
 
-    def rowCount(self, parent: _Index | None = None) -> int:
-        """Return the number of settings; a table has no child rows."""
-        return 0 if parent is not None and parent.isValid() else len(self.lines)
+    def count_rows(self) -> int:
+        """Return the number of settings."""
+        return len(self.lines)
 
-    def columnCount(self, parent: _Index | None = None) -> int:
-        """Return the number of columns: the name and one per run."""
-        return 1 + len(self.heads)
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns: the setting and one per run."""
+        return [tr("Setting"), *self.heads]
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the title of a column."""
-        if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
-            left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-            return left if role == Qt.ItemDataRole.TextAlignmentRole else None
-        return self.heads[section - 1] if section else tr("Setting")
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def get_cell(self, row: int, column: int, role: int) -> Any:
         """Return name or value; differences are marked with a glyph and bold text."""
-        line, column = self.lines[index.row()], index.column()
+        line = self.lines[row]
         match role:
             case Qt.ItemDataRole.DisplayRole if column == 0:
                 return f"{'≠ ' if line.differs else ''}{line.about.title}"
@@ -164,20 +154,17 @@ class RunSettings(QWidget):
 class _View(QTableView):
     def __init__(self) -> None:
         super().__init__()
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
-        self.setWordWrap(False)
-        self.verticalHeader().hide()
-        header = self.horizontalHeader()
-        header.setHighlightSections(False)
-        header.setMinimumSectionSize(60)
-        tables.enable_copying(self, lambda index: str(index.data()).removeprefix("≠ "))
+        tables.set_up_table(
+            self,
+            selection=QAbstractItemView.SelectionMode.ContiguousSelection,
+            cells=True,
+            copied=lambda index: str(index.data()).removeprefix("≠ "),
+        )
+        self.horizontalHeader().setMinimumSectionSize(60)
 
     def fit(self) -> None:
         """Fit the name column to its content; the values share the rest."""
         header, metrics = self.horizontalHeader(), self.fontMetrics()
-        self.verticalHeader().setDefaultSectionSize(metrics.height() + 11)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.resizeColumnToContents(0)
         self.setColumnWidth(0, min(self.columnWidth(0), 26 * metrics.averageCharWidth()))
@@ -231,6 +218,8 @@ def _list_rows(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingR
 _NAME = Qt.ItemDataRole.UserRole
 #: Strength of the accent color behind the best cell; low enough for readable text.
 _SHADE = 0.38
+#: Height of a row of the heat map at 100 %, in pixels.
+_GRID_ROW = 33
 
 
 class GridView(QWidget):
@@ -258,6 +247,7 @@ class GridView(QWidget):
         self.table.horizontalHeader().setHighlightSections(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.verticalHeader().setHighlightSections(False)
+        tables.RowHeight(self.table, _GRID_ROW)
         self.axes, self.summary = label(role="caption", wrap=True), label(wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
@@ -293,7 +283,6 @@ class GridView(QWidget):
         self.table.horizontalHeader().setMinimumSectionSize(
             metrics.horizontalAdvance("★ 0.00 !") + 16
         )
-        self.table.verticalHeader().setDefaultSectionSize(metrics.height() + 18)
         self.table.blockSignals(True)
         self.table.clear()
         if grid is not None:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 from PySide6.QtCore import (
     QEvent,
     QItemSelectionModel,
-    QModelIndex,
-    QPersistentModelIndex,
     QPoint,
     Qt,
     Signal,
@@ -28,7 +26,7 @@ from lora_studio.gui.plots.run_overlay import LETTERS, MOST, make_letter_color
 from lora_studio.gui.preferences import TableLayout
 from lora_studio.gui.theme import Role, color, get_palette, get_theme
 from lora_studio.gui.widgets import tables
-from lora_studio.gui.widgets.tables import CheckableTableModel
+from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Widths in characters; the first column gets the remaining width.
@@ -79,15 +77,9 @@ class RunTable(QTableView):
         self._fitting = False
         self._user_widths: dict[Column, float] = {}  # in characters
         self.setAccessibleName(tr("Runs"))
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setWordWrap(False)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
+        tables.set_up_table(self, selection=QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._ask_menu)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self._set_up_columns()
         self.setSortingEnabled(True)
         self.sortByColumn(COLUMNS.index("begun"), Qt.SortOrder.DescendingOrder)
@@ -95,12 +87,10 @@ class RunTable(QTableView):
         self.rows.modelReset.connect(self._restore_selection)
         self.selectionModel().selectionChanged.connect(lambda *_: self.selection_changed.emit())
         self.doubleClicked.connect(lambda _: self.open_clicked.emit())
-        tables.enable_copying(self)
         get_theme().changed.connect(self.viewport().update)
 
     def _set_up_columns(self) -> None:
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setMinimumSectionSize(40)
         header.setSectionsMovable(True)
         for number, column in enumerate(COLUMNS):
@@ -108,10 +98,6 @@ class RunTable(QTableView):
             mode = QHeaderView.ResizeMode.Fixed if fixed else QHeaderView.ResizeMode.Interactive
             header.setSectionResizeMode(number, mode)
         header.sectionResized.connect(self._on_section_resized)
-        self._fit_to_font()
-
-    def _fit_to_font(self) -> None:
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
 
     def _on_section_resized(self, number: int, _before: int, width: int) -> None:
         """Remember the width of a column that the user has resized."""
@@ -197,10 +183,9 @@ class RunTable(QTableView):
         self.fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Adapt row height and columns to the text size."""
+        """Adapt the columns to the text size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit_to_font()
             self.fit()
 
     def list_selected(self) -> list[RunSummary]:
@@ -283,8 +268,6 @@ class RunTable(QTableView):
         self.selection_changed.emit()
 
 
-_Index = QModelIndex | QPersistentModelIndex
-
 #: Columns of the table and their names.
 TITLES: dict[Column, str] = {
     "name": mark("Name"), "begun": mark("Started"), "state": mark("Status"), "model": mark("Model"),
@@ -325,7 +308,7 @@ STATES: dict[str, StateStyle] = {
 RunFilter = Callable[[RunSummary], bool]
 
 
-class RunModel(CheckableTableModel):
+class RunModel(TableModel):
     """Table model of the runs that match the filter. Sorting thousands takes milliseconds.
 
     Signals:
@@ -333,6 +316,7 @@ class RunModel(CheckableTableModel):
         refused(text): why a run couldn't be checked.
     """
 
+    is_checkable = True
     ticked_changed = Signal()
     refused = Signal(str)
 
@@ -371,7 +355,7 @@ class RunModel(CheckableTableModel):
         """Set the run that Merge and Export use."""
         if name != self.current:
             self.current = name
-            self._repaint()
+            self.repaint_cells()
 
     def set_filter(self, run_filter: RunFilter) -> None:
         """Set the filter."""
@@ -397,16 +381,11 @@ class RunModel(CheckableTableModel):
         shown = table.sort_runs(matching, column, descending=descending)
         if [run.folder for run in shown] == [run.folder for run in self.shown]:
             self.shown = shown
-            self._repaint()
+            self.repaint_cells()
             return
         self.beginResetModel()
         self.shown = shown
         self.endResetModel()
-
-    def _repaint(self) -> None:
-        if self.shown:
-            last = self.index(len(self.shown) - 1, len(COLUMNS) - 1)
-            self.dataChanged.emit(self.index(0, 0), last)
 
     # --- check boxes --------------------------------------------------------------------------
 
@@ -430,7 +409,7 @@ class RunModel(CheckableTableModel):
                 )
         if ticked != self.ticked:
             self.ticked = ticked
-            self._repaint()
+            self.repaint_cells()
             self.ticked_changed.emit()
 
     def toggle(self, names: Sequence[str]) -> None:
@@ -443,46 +422,37 @@ class RunModel(CheckableTableModel):
 
     # --- Qt -----------------------------------------------------------------------------------
 
-    def rowCount(self, parent: _Index | None = None) -> int:
-        """Return the number of listed runs; a table has no child rows."""
-        return 0 if parent is not None and parent.isValid() else len(self.shown)
+    def count_rows(self) -> int:
+        """Return the number of listed runs."""
+        return len(self.shown)
 
-    def columnCount(self, parent: _Index | None = None) -> int:
-        """Return the number of columns."""
-        return len(COLUMNS)
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [tr(title) for title in TITLES.values()]
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return title, tooltip or alignment of a column."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        match role:
-            case Qt.ItemDataRole.DisplayRole:
-                return tr(TITLES[COLUMNS[section]])
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return _get_alignment(COLUMNS[section])
-            case Qt.ItemDataRole.ToolTipRole:
-                return tr(_HELP[COLUMNS[section]]) if COLUMNS[section] in _HELP else None
-        return None
+    def get_title_tip(self, column: int) -> str | None:
+        """Return what the values of a column mean."""
+        return tr(_HELP[COLUMNS[column]]) if COLUMNS[column] in _HELP else None
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: numbers are on the right."""
+        return RIGHT if COLUMNS[column] in NUMBERS else LEFT
+
+    def get_cell(self, row: int, column: int, role: int) -> Any:
         """Return text, check state, color or tooltip of a cell."""
-        run, column = self.shown[index.row()], COLUMNS[index.column()]
+        run, name = self.shown[row], COLUMNS[column]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._format_cell(run, column)
-            case Qt.ItemDataRole.CheckStateRole if column == "name":
+                return self._format_cell(run, name)
+            case Qt.ItemDataRole.CheckStateRole if name == "name":
                 on = run.folder in self.ticked
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return _get_alignment(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._get_color(run, column)
+                return self._get_color(run, name)
             case Qt.ItemDataRole.ToolTipRole:
-                tip = self._format_tooltip(run, column)
+                tip = self._format_tooltip(run, name)
                 return None if tip is None else plain_tip(tip)
-            case Qt.ItemDataRole.AccessibleTextRole if column == "name":
+            case Qt.ItemDataRole.AccessibleTextRole if name == "name":
                 parts = (self.names.get(run), tr(STATES[self.get_state(run)].title))
                 return ", ".join((*parts, localize(run.warning)) if run.warning else parts)
         return None
@@ -556,8 +526,3 @@ _HELP: dict[Column, str] = {
     "size": mark("Size of the run folder, including checkpoints"),
     "data": mark("Dataset sources"),
 }
-
-
-def _get_alignment(column: Column) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if column in NUMBERS else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter
