@@ -29,16 +29,13 @@ from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptPro
 from lora_studio.engine.merging.model_files import other_precision_warning
 from lora_studio.gui import language, theme
 from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.help.about import AboutDialog
-from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.help.dialogs import AboutDialog, DiagnosticsDialog, ShortcutSheet
 from lora_studio.gui.help.palette import CommandPalette
-from lora_studio.gui.help.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.pages.export.page import ExportPage
-from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
-from lora_studio.gui.pages.settings.setup_thread import EngineControl
+from lora_studio.gui.pages.settings.engine_manager import EngineControl, EngineDialog
 from lora_studio.gui.pages.training.curves_card import ImageExportDialog
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.window.main_window import ClosingDialog, Window

@@ -35,7 +35,7 @@ PLACES: dict[str, set[str]] = {
     "os.startfile": set(),
     "pty.*": set(),
     "asyncio.create_subprocess*": set(),
-    "QProcess.*": {"gui/desktop/notifications.py"},
+    "QProcess.*": {"gui/desktop/integration.py"},
     "multiprocessing.*": {"engine/runtime/process_pool.py"},
     "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
     "importlib.util.spec_from*": set(),
@@ -97,10 +97,10 @@ PLACES: dict[str, set[str]] = {
     "access_requests.accept_requests": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
     "access_requests.allow_requests": {"cli/common.py", "core/runs/folder.py",
                              "core/runs/step_records.py", "gui/help/commands.py"},
-    "own_plans.remember": {"engine/evaluation/evaluation.py"},
-    "consent.trust": {"gui/problems/consent_dialog.py"},
+    "remember_plan": {"engine/evaluation/evaluation.py"},
+    "consent.trust": {"gui/problems/dialogs.py"},
     "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/access_requests.py", "engine/cluster.py"},
-    "DigestRecord": {"core/evaluation/own_plans.py", "core/project/access_requests.py"},
+    "DigestRecord": {"core/evaluation/plan.py", "core/project/access_requests.py"},
     # what asks for consent
     "tomlkit.parse": {"core/project/project.py"},
     "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
@@ -266,8 +266,8 @@ ASKED: dict[str, tuple[set[str], set[str]]] = {
         {"engine/worker_rank.py"},
     ),  # of a job
     "JudgeReward": ({"access_requests.require_judge_allowed"}, set()),
-    "open_evaluation": ({"own_plans.require_own"}, set()),
-    "create_evaluation": ({"own_plans.remember"}, set()),
+    "open_evaluation": ({"require_own_plan"}, set()),
+    "create_evaluation": ({"remember_plan"}, set()),
     "_Evaluation": ({"_open_folder"}, set()),
 }
 
@@ -515,7 +515,7 @@ VIOLATIONS = [
     "from lora_studio.engine.rewards.judge import JudgeReward\nfrom lora_studio.core.project import access_requests\n"
     "def use(model):\n    JudgeReward(model)\n    access_requests.require_judge_allowed(model)",
     "from lora_studio.engine.servers.openai_client import connect\nconnect(model)",
-    "from lora_studio.core.evaluation.own_plans import remember\nremember(plan)",
+    "from lora_studio.core.evaluation.plan import remember_plan\nremember_plan(plan)",
     "from lora_studio.core.evaluation import storage\ndef go_on(run):\n    return storage.open_evaluation(run, 'a')",
     "from lora_studio.core.evaluation.storage import EvaluationFolder\nEvaluationFolder(path).read_plan()",
     "from lora_studio.engine.dataset.files.readers import read_blocks\nread_blocks(a, b, c)",

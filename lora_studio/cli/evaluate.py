@@ -25,15 +25,19 @@ from lora_studio.cli.console import Display
 from lora_studio.cli.data import parse_source
 from lora_studio.cli.event_text import describe
 from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.evaluation import own_models, preferences, report, storage, summary, tables
+from lora_studio.core.evaluation import preferences, report, run_verdict, storage, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import create_item
-from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
 from lora_studio.core.evaluation.measures import measure_by_name
-from lora_studio.core.evaluation.own_models import Checksums
-from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.plan import (
+    GREEDY,
+    EvaluationPlan,
+    JudgeSettings,
+    build_judge_prompt,
+)
 from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
 from lora_studio.core.evaluation.results import ColumnReport, EvaluationResults
+from lora_studio.core.evaluation.run_verdict import Checksums
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.summary import EvaluationSummary, MeanScore
 from lora_studio.core.evaluation.test_sets import (
@@ -123,8 +127,8 @@ ShowOption = Annotated[
 ]
 #: What writes results, by the suffix of the file.
 _WRITERS: dict[str, Callable[[EvaluationResults, Iterable[PreferenceVote]], str]] = {
-    ".csv": tables.to_csv,
-    ".json": tables.to_json,
+    ".csv": report.to_csv,
+    ".json": report.to_json,
     ".html": report.build_report,
 }
 
@@ -444,8 +448,8 @@ def show(
         display.print_line(line)
     if results.facts.judge_problem is not None:
         display.print_line(results.facts.judge_problem.what)
-    if outdated := own_models.list_outdated(results, checksums):
-        display.print_line(own_models.describe_outdated(results, outdated))
+    if outdated := run_verdict.list_outdated(results, checksums):
+        display.print_line(run_verdict.describe_outdated(results, outdated))
     if not results.is_complete:
         display.print_line(text("These results are partial. `--resume` continues the evaluation."))
 

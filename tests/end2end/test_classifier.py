@@ -20,7 +20,7 @@ from lora_studio.core.project import project
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.gui.pages.playground.page import PlaygroundPage
-from lora_studio.gui.widgets.bar_table import BarTable
+from lora_studio.gui.widgets.tables import BarTable
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.accepted_projects import accept_project
 from tests.helpers.command_line import run_studio

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from lora_studio.cli import event_text
-from lora_studio.gui.pages.settings.setup_dialog import describe_machine as describe_in_window
+from lora_studio.gui.pages.settings.engine_manager import describe_machine as describe_in_window
 from lora_studio.setup import detect, plan
 from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
 from lora_studio.setup.tools import find_uv

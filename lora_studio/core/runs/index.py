@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from lora_studio import __version__
 from lora_studio.core import limits
-from lora_studio.core.evaluation.answer_score import AnswerScore, read_answer_score
+from lora_studio.core.evaluation.run_verdict import AnswerScore, read_answer_score
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import checksums

@@ -14,12 +14,18 @@ from typing import Any
 from lora_studio import __version__
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import own_models, own_plans, storage
+from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
-from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
 from lora_studio.core.evaluation.measures import Logprobs
-from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.plan import (
+    EvaluationPlan,
+    JudgeSettings,
+    build_judge_prompt,
+    remember_plan,
+    require_own_plan,
+)
+from lora_studio.core.evaluation.report import compute_means
 from lora_studio.core.evaluation.results import (
     ColumnReport,
     EvaluationFacts,
@@ -28,7 +34,6 @@ from lora_studio.core.evaluation.results import (
     Judgment,
 )
 from lora_studio.core.evaluation.storage import EvaluationFolder, LineWriter
-from lora_studio.core.evaluation.tables import compute_means
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import print_exception
@@ -163,7 +168,7 @@ def _open_folder(
     """Return the folder, and the plan that was asked about: the file may change at any time."""
     if command.evaluation:
         folder = storage.open_evaluation(run.evaluations, command.evaluation)
-        own_plans.require_own(plan := folder.read_plan(), access_requests.find_run_home(run.path))
+        require_own_plan(plan := folder.read_plan(), access_requests.find_run_home(run.path))
         return folder, plan
     if command.plan is None:
         raise fail(
@@ -171,7 +176,7 @@ def _open_folder(
             "Nothing to evaluate was specified.",
             "Choose the models and a test set.",
         )
-    own_plans.remember(command.plan)
+    remember_plan(command.plan)
     return storage.create_evaluation(run.evaluations, command.plan), command.plan
 
 
@@ -326,7 +331,7 @@ class _Evaluation:
         run = self.factory.run
         recorded = checksums.read_recorded(run)
         # Resolved: the run's path leads through the descriptor of its folder while a job holds it.
-        return own_models.digest_model(column.model, run.path.resolve().name, recorded)
+        return run_verdict.digest_model(column.model, run.path.resolve().name, recorded)
 
     def _with_counts(self, report: ColumnReport) -> ColumnReport:
         """Return a report with the counts of what is stored."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QFrame,
     QHeaderView,
     QScrollArea,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -19,15 +16,13 @@ from lora_studio.core.training.classification import SHOWN_LABELS, Classificatio
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, body_font
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import label
-from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: The measures have the same names in all languages; the panel is narrow, so the whole comes first.
 _MEASURES = ("F1", "Precision", "Recall")
 #: Widest label, in pixels at 100 %; longer ones are elided.
 _LABEL_WIDTH = 110
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class LabelReportView(QScrollArea):
@@ -46,8 +41,10 @@ class LabelReportView(QScrollArea):
             "caption",
             wrap=True,
         )
-        self.table = _make_table(tr("Labels"))
-        self.matrix = _make_table(tr("Confusion matrix"))
+        self.table = tables.make_table(tr("Labels"))
+        self.matrix = tables.make_table(tr("Confusion matrix"))
+        for table in (self.table, self.matrix):
+            table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.matrix.verticalHeader().show()
         self.matrix.verticalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
         inner = QWidget()
@@ -92,15 +89,23 @@ class LabelReportView(QScrollArea):
         titles = [tr("Label"), *_MEASURES, tr("Rows")]
         self.table.setColumnCount(len(titles))
         self.table.setHorizontalHeaderLabels(titles)
-        self.table.setRowCount(len(shown))
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
-        for row, each in enumerate(shown):
-            shares = map(formatting.format_percent, (each.f1, each.precision, each.recall))
-            self.table.setItem(row, 0, _make_name(each.label))
-            for column, words in enumerate((*shares, formatting.format_number(each.support)), 1):
-                self.table.setItem(row, column, _make_number(words))
+        tables.fill_table(
+            self.table,
+            [
+                [
+                    tables.make_text(each.label),
+                    *map(
+                        tables.make_number,
+                        map(formatting.format_percent, (each.f1, each.precision, each.recall)),
+                    ),
+                    tables.make_number(formatting.format_number(each.support)),
+                ]
+                for each in shown
+            ],
+        )
 
     def _fill_matrix(self, report: ClassificationReport) -> None:
         numbers = [str(number) for number in range(1, len(report.labels) + 1)]
@@ -117,7 +122,7 @@ class LabelReportView(QScrollArea):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         for row, counts in enumerate(report.build_matrix()):
             for column, count in enumerate(counts):
-                item = _make_number(formatting.format_number(count) if count else "·")
+                item = tables.make_number(formatting.format_number(count) if count else "·")
                 if row == column:
                     item.setFont(body_font(bold=True))
                 self.matrix.setItem(row, column, item)
@@ -128,29 +133,5 @@ class LabelReportView(QScrollArea):
         self.table.setColumnWidth(0, min(wanted, Size.scaled(_LABEL_WIDTH)))
         self.matrix.verticalHeader().setMaximumWidth(Size.scaled(_LABEL_WIDTH))
         for table in (self.table, self.matrix):
-            rows = table.verticalHeader()
-            rows.setDefaultSectionSize(Size.scale_height(plain_table.ROW))
-            height = rows.defaultSectionSize() * table.rowCount()
             bar = table.horizontalScrollBar().sizeHint().height()
-            table.setFixedHeight(height + table.horizontalHeader().sizeHint().height() + bar)
-
-
-def _make_table(name: str) -> QTableWidget:
-    table = QTableWidget()
-    plain_table.set_up_table(table)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    table.setAccessibleName(name)
-    return table
-
-
-def _make_name(name: str) -> QTableWidgetItem:
-    item = QTableWidgetItem(" ".join(name.split()))
-    item.setToolTip(plain_tip(name))
-    return item
-
-
-def _make_number(words: str) -> QTableWidgetItem:
-    item = QTableWidgetItem(words)
-    item.setTextAlignment(_RIGHT)
-    return item
+            tables.fit_height(table, table.rowCount(), extra=bar)

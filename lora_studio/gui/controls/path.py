@@ -15,8 +15,7 @@ from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
-from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
-from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER, open_file_dialog
+from lora_studio.gui.widgets.file_dialogs import DIALOG_FOLDER, get_dropped_path, open_file_dialog
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Name filters of the file dialog, by field name.

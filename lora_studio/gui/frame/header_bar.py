@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import messages
 from lora_studio.core.messages import Text
-from lora_studio.gui.frame.gauges_view import GaugesView
+from lora_studio.gui.frame.device_gauges import GaugesView
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.text_size import set_scaled_sizes

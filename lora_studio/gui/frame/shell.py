@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from PySide6.QtCore import QEvent, Qt, QTimer
-from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QWidget
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
+from PySide6.QtGui import QAction, QKeySequence, QUndoStack
+from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QStackedWidget, QWidget
 
 from lora_studio.client import sleep_inhibitor
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.project import checks
 from lora_studio.core.project.project import format_title
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.desktop import task_bar
-from lora_studio.gui.desktop.integration import DesktopIntegration
-from lora_studio.gui.desktop.notifications import DesktopNotifications
+from lora_studio.gui.desktop import integration
+from lora_studio.gui.desktop.integration import DesktopIntegration, DesktopNotifications
 from lora_studio.gui.frame.device_gauges import DeviceGauges
 from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.frame.lazy_pages import LazyPages, MakePages, make_step_pages
@@ -25,42 +29,28 @@ from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.inspector import Inspector
 from lora_studio.gui.jobs.launcher import JobLauncher
-from lora_studio.gui.language import tr
-from lora_studio.gui.pages.home.interrupted import InterruptedRuns
-from lora_studio.gui.pages.home.page import HomePage
-from lora_studio.gui.pages.home.recent_projects import ProjectSummary
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.pages.home.page import HomePage, InterruptedRuns, ProjectSummary
 from lora_studio.gui.pages.lora.library import AdapterLibrary
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.problems.problem_strip import ProblemStrip
-from lora_studio.gui.problems.suggested_actions import STEP_TITLES
+from lora_studio.gui.problems.suggested_actions import STEP_TITLES, Messages
 from lora_studio.gui.problems.toasts import ToastStack
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.theme import set_icon
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 if TYPE_CHECKING:
     from lora_studio.gui.pages.evaluation.page import EvaluationPage
     from lora_studio.gui.pages.playground.page import PlaygroundPage
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
-from collections import Counter
-from collections.abc import Callable
-from typing import Literal
-
-from PySide6.QtCore import QObject
-from PySide6.QtGui import QAction, QKeySequence, QUndoStack
-from PySide6.QtWidgets import QMenu
-
-from lora_studio.core.project import checks
-from lora_studio.core.protocol.commands import COMMANDS
-from lora_studio.gui.language import tr_n
-from lora_studio.gui.theme import set_icon
-from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class Shell(QMainWindow):
@@ -102,7 +92,7 @@ class Shell(QMainWindow):
         self.desktop = DesktopIntegration(
             self.jobs,
             sleep_inhibitor.create_inhibitor(),
-            task_bar.make_task_bar(),
+            integration.make_task_bar(),
             self.notifications,
         )
 

@@ -19,13 +19,16 @@ from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import create_folder, describe_os_error
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
-from lora_studio.gui.help import palette_entries, shortcut_sheet
-from lora_studio.gui.help.about import AboutDialog
-from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.help import palette
+from lora_studio.gui.help.dialogs import (
+    AboutDialog,
+    DiagnosticsDialog,
+    ShortcutSheet,
+    list_shortcuts,
+)
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
-from lora_studio.gui.problems.consent_dialog import ConsentDialog
-from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_file
+from lora_studio.gui.problems.dialogs import ConsentDialog, ProblemDialog, open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.foreign_project_dialog import ForeignRunDialog
 from lora_studio.gui.widgets import docs_viewer
@@ -51,7 +54,7 @@ class HelpCommands(QObject):
         """Open the command palette."""
         if self._is_closed(CommandPalette):
             self._shell.commit()
-            dialog = CommandPalette(palette_entries.list_entries(self._shell), self._shell)
+            dialog = CommandPalette(palette.list_entries(self._shell), self._shell)
             dialog.open()
             dialog.line.setFocus()
 
@@ -69,9 +72,9 @@ class HelpCommands(QObject):
 
     def show_shortcuts(self) -> None:
         """Open the list of all keyboard shortcuts."""
-        if self._is_closed(shortcut_sheet.ShortcutSheet):
-            shortcuts = shortcut_sheet.list_shortcuts(self._shell)
-            shortcut_sheet.ShortcutSheet(shortcuts, self._shell).open()
+        if self._is_closed(ShortcutSheet):
+            shortcuts = list_shortcuts(self._shell)
+            ShortcutSheet(shortcuts, self._shell).open()
 
     def show_about(self) -> None:
         """Open the versions and licenses; ask the engine for its versions if they are unknown."""

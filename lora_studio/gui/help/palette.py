@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from PySide6.QtCore import (
     QAbstractListModel,
@@ -15,11 +19,12 @@ from PySide6.QtCore import (
     Qt,
     QTimer,
 )
-from PySide6.QtGui import QKeyEvent, QPainter
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence, QPainter
 from PySide6.QtWidgets import (
     QDialog,
     QLineEdit,
     QListView,
+    QPushButton,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -27,10 +32,17 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.gui.help.command_search import KIND_TITLES, SearchEntry, find
-from lora_studio.gui.language import tr
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.project.search_terms import SYNONYMS, to_american
+from lora_studio.core.spec import get_facts
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.controls.quantities import format_value
+from lora_studio.gui.frame.shell import Shell
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.theme import Size, Spacing, body_font, color
-from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.basics import Card, label
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _WIDTH, _ROWS = 620, 9
@@ -198,3 +210,218 @@ class CommandPalette(QDialog):
         self.setFixedSize(width, min(height, parent.height() - 2 * Spacing.XL))
         middle = parent.mapToGlobal(parent.rect().center())
         self.move(middle.x() - width // 2, parent.mapToGlobal(parent.rect().topLeft()).y() + 64)
+
+
+Kind = Literal["command", "page", "setting", "project"]
+
+KIND_TITLES: dict[Kind, str] = {
+    "command": mark("Command"),
+    "page": mark("Page"),
+    "setting": mark("Setting"),
+    "project": mark("Project"),
+}
+
+
+@dataclass(frozen=True)
+class SearchEntry:
+    """An entry that the search can find: a setting or page to show, or a command to run.
+
+    `detail`, `page` and the synonyms in `terms` are searched too; `keys` is only shown.
+    """
+
+    kind: Kind
+    title: str
+    run: Callable[[], object]
+    detail: str = ""
+    page: str = ""
+    keys: str = ""
+    terms: str = ""
+
+
+def find(entries: Iterable[SearchEntry], query: str) -> list[SearchEntry]:
+    """Return the entries that match, best first; all of them for an empty query.
+
+    Every word must match. Matches rank in this order: start of the title, start of a word in it,
+    within the title, a synonym, the detail. If a word doesn't match, titles with all letters of the query in order
+    also match. Among equal ranks, an exact title comes first, then the order of `entries`.
+    """
+    words = _normalize(query).split()
+    if not words:
+        return list(entries)
+    costs = ((_rate_entry(entry, words), entry) for entry in entries)
+    matches = [(cost, entry) for cost, entry in costs if cost is not None]
+    return [entry for _, entry in sorted(matches, key=lambda item: item[0])]
+
+
+def _rate_entry(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
+    title, detail = _normalize(entry.title), _normalize(f"{entry.detail} {entry.page}")
+    terms = _normalize(entry.terms)
+    total = 0
+    for word in words:
+        cost = _rate_word(word, title, terms, detail)
+        if cost is None:
+            letters = "".join(words)
+            return (
+                (100, len(title))
+                if len(letters) > 2 and _has_letters_in_order(letters, title)
+                else None
+            )
+        total += cost
+    return (total, int(title != " ".join(words)))
+
+
+def _rate_word(word: str, title: str, terms: str, detail: str) -> int | None:
+    if title.startswith(word):
+        return 0
+    if _is_word_start(word, title):
+        return 1
+    if word in title:
+        return 2
+    if _is_word_start(word, terms):
+        return 3
+    if _is_word_start(word, detail):
+        return 5
+    return 8 if len(word) > 2 and (word in detail or word in terms) else None
+
+
+def _is_word_start(word: str, text: str) -> bool:
+    return any(part.startswith(word) for part in text.split())
+
+
+def _has_letters_in_order(letters: str, title: str) -> bool:
+    rest = iter(title)
+    return all(letter in rest for letter in letters)
+
+
+def _normalize(text: str) -> str:
+    """Return text without case, accents and British spellings: "Größe" matches "grosse"."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return to_american("".join(part for part in parts if not unicodedata.combining(part)))
+
+
+def list_entries(shell: Shell) -> list[SearchEntry]:
+    """Return enabled commands, pages, settings of project and program, and recent projects."""
+    return [
+        *_list_commands(shell),
+        *_list_buttons(shell),
+        *_list_project_settings(shell),
+        *_list_program_settings(shell),
+        *_list_projects(shell),
+    ]
+
+
+def format_shortcut(action: QAction) -> str:
+    """Return the first shortcut as the system writes it, "" for none."""
+    return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+
+
+def _list_commands(shell: Shell) -> Iterator[SearchEntry]:
+    for name, action in shell.actions_.commands.items():
+        if action.isEnabled() and name != "find":
+            kind: Kind = "page" if name.startswith("go_") else "command"
+            yield SearchEntry(
+                kind,
+                action.text().removesuffix("…"),
+                action.trigger,
+                action.statusTip(),
+                keys=format_shortcut(action),
+                terms=SYNONYMS.get(name, ""),
+            )
+
+
+def _list_buttons(shell: Shell) -> Iterator[SearchEntry]:
+    """Yield the enabled buttons of the shown page."""
+    page = shell.get_title(shell.page_name)
+    for button in shell.stack.findChildren(QPushButton):
+        if button.text() and button.isVisible() and button.isEnabled():
+            tip = button.toolTip().partition("\n")[0]
+            yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, page)
+
+
+def _list_project_settings(shell: Shell) -> Iterator[SearchEntry]:
+    if not shell.has_project:
+        return
+    for step, page in shell.pages.items():
+        for field, editor in page.editors.items():
+            if not editor.is_searchable:
+                continue
+            facts = localize_facts(SPECS[editor.step], field)
+            value = _format_short_value(editor)
+            yield SearchEntry(
+                "setting",
+                facts.title,
+                _make_field_opener(shell, step, field),
+                f"{value} – {facts.description}" if value else facts.description,
+                tr(page.title),
+                terms=_join_terms(
+                    f"{editor.step}.{field}", get_facts(SPECS[editor.step], field).title
+                ),
+            )
+
+
+def _list_program_settings(shell: Shell) -> Iterator[SearchEntry]:
+    """Yield the controls of the Settings page, and the cards without a control of the same name."""
+    page = shell.settings
+    title, names = tr(page.title), set[str]()
+    terms: dict[QWidget, str] = {
+        page.look: SYNONYMS["settings.theme"],
+        page.text_size: SYNONYMS["settings.text_size"],
+        page.language: SYNONYMS["settings.language"],
+        page.engine_card: SYNONYMS["settings.engine"],
+        page.network: SYNONYMS["settings.network"],
+        page.trusted_code: SYNONYMS["settings.trusted_code"],
+    }
+    for control in page.findChildren(Control):
+        if name := control.accessibleName():
+            names.add(name)
+            focus = _make_focuser(shell, control)
+            yield SearchEntry("setting", name, focus, "", title, terms=terms.get(control, ""))
+    for card in page.findChildren(Card):
+        if (name := card.title.text()) and name not in names:
+            focus = _make_focuser(shell, card)
+            yield SearchEntry("setting", name, focus, "", title, terms=terms.get(card, ""))
+
+
+def _join_terms(key: str, title: str) -> str:
+    """Return the synonyms of a field and its English title, which people find in tutorials."""
+    return f"{title} {SYNONYMS.get(key, '')}"
+
+
+def _format_short_value(editor: FieldEditor) -> str:
+    """Return the value in a few words, "" if it has none or a long one."""
+    value = editor.state.get(editor.step, editor.field)
+    if isinstance(value, bool):
+        return tr("on") if value else tr("off")
+    if isinstance(value, list | tuple | dict):
+        return ""
+    text = format_value(value, editor.facts)
+    choice = editor.facts.choices.get(text, text)
+    unit = f" {tr(editor.facts.unit)}" if editor.facts.unit and choice else ""
+    return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
+
+
+def _list_projects(shell: Shell) -> Iterator[SearchEntry]:
+    for file in shell.preferences.list_recent_projects():
+        if file != shell.state.draft.path:
+            title = shell.preferences.get_recent_title(file)
+            opener = _make_project_opener(shell, file)
+            yield SearchEntry("project", title, opener, str(file.parent))
+
+
+def _make_field_opener(shell: Shell, step: str, field: str) -> Callable[[], None]:
+    return lambda: shell.show_field(step, field)
+
+
+def _make_focuser(shell: Shell, widget: QWidget) -> Callable[[], None]:
+    def focus() -> None:
+        shell.show_page("settings")
+        (widget.focusProxy() or widget).setFocus()
+        if not widget.hasFocus() and isinstance(widget, Card):
+            buttons = (part for part in widget.findChildren(QPushButton) if part.isVisible())
+            next(buttons, shell.settings).setFocus()
+
+    return focus
+
+
+def _make_project_opener(shell: Shell, file: Path) -> Callable[[], object]:
+    return lambda: shell.open_project(file)

@@ -33,10 +33,9 @@ from lora_studio.gui.widgets.basics import (
     set_role,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.external_open import folder_button
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.file_dialogs import choose_folder
+from lora_studio.gui.widgets.file_dialogs import choose_folder, get_dropped_path
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.self_test_text import format_badge
 from lora_studio.gui.widgets.tooltips import plain_tip

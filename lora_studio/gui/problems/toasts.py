@@ -8,8 +8,7 @@ from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.problems.messages import Level, Toast
-from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.problems.suggested_actions import Level, Toast, suggest_action
 from lora_studio.gui.text_size import Size, set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap
 from lora_studio.gui.widgets.basics import button, column, flow_row, label, row, tool_button

@@ -26,7 +26,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, list_facts
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize, localize_facts
-from lora_studio.gui.problems.messages import Messages
+from lora_studio.gui.problems.suggested_actions import Messages
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.undo import UNSET, Change, Edit, UndoStack, restore
 

@@ -31,7 +31,7 @@ from lora_studio.gui.text_size import SIZES
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.dialog import Dialog
-from lora_studio.gui.widgets.drag_and_drop import get_dropped_project
+from lora_studio.gui.widgets.file_dialogs import get_dropped_project
 from lora_studio.gui.widgets.work_cover import run_covered
 
 #: Milliseconds after showing the window until it is painted and the gauges can start.

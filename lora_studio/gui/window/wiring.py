@@ -9,7 +9,7 @@ from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import speakers
 from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
-from lora_studio.gui.help import palette_entries
+from lora_studio.gui.help import palette
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
@@ -249,7 +249,7 @@ def _add_page_actions(window: Window) -> None:
             f"go_{name}", text, keys, _make_page_opener(window, name), menu=False, project=step
         )
         window.rail.button(name).setToolTip(
-            plain_tip(f"{title} ({palette_entries.format_shortcut(action)})")
+            plain_tip(f"{title} ({palette.format_shortcut(action)})")
         )
 
 
@@ -262,7 +262,7 @@ def _set_tooltips(window: Window) -> None:
         (window.header.job.stop, "stop"),
         (window.header.job.open, "job"),
     ):
-        keys = palette_entries.format_shortcut(actions[name])
+        keys = palette.format_shortcut(actions[name])
         widget.setToolTip(plain_tip(f"{actions[name].text().removesuffix('…')} ({keys})"))
 
 

@@ -9,13 +9,13 @@ import pytest
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
-from lora_studio.core.evaluation.overlay import overlay
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import (
     ColumnReport,
     EvaluationFacts,
     EvaluationResults,
     ItemResult,
+    overlay,
 )
 from lora_studio.core.evaluation.summary import summarize
 from lora_studio.core.evaluation.test_sets import TestSetReport

@@ -9,9 +9,13 @@ import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import own_plans
 from lora_studio.core.evaluation.columns import Column, ServerModel
-from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
+from lora_studio.core.evaluation.plan import (
+    EvaluationPlan,
+    JudgeSettings,
+    remember_plan,
+    require_own_plan,
+)
 from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.problems import ProblemError
@@ -54,12 +58,12 @@ def test_plan_of_someone_else_is_refused_until_allowed(
     monkeypatch.delenv(consent.TRUST_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ProblemError) as caught:
-        own_plans.require_own(plan, tmp_path)
+        require_own_plan(plan, tmp_path)
     (problem,) = caught.value.problems
     assert problem.code == "evaluation.plan_not_trusted"
     assert named in str(problem.what)
     monkeypatch.setenv(consent.TRUST_VARIABLE, str(problem.remedy.values["digest"]))
-    own_plans.require_own(plan, tmp_path)
+    require_own_plan(plan, tmp_path)
 
 
 @pytest.mark.parametrize(("plan", "named"), FOREIGN[:1])
@@ -67,14 +71,14 @@ def test_plan_that_the_user_started_continues(
     plan: EvaluationPlan, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
-    own_plans.remember(plan)
-    own_plans.require_own(EvaluationPlan.model_validate_json(plan.model_dump_json()), tmp_path)
+    remember_plan(plan)
+    require_own_plan(EvaluationPlan.model_validate_json(plan.model_dump_json()), tmp_path)
     other = plan.model_copy(update={"title": named})
     with pytest.raises(ProblemError):
-        own_plans.require_own(other, tmp_path)
+        require_own_plan(other, tmp_path)
 
 
 def test_plan_within_the_project_needs_no_consent(tmp_path: Path) -> None:
     rows = FileRows(source=DataSource(path=str(tmp_path / "rows.jsonl")))
     model = OllamaSpeaker(name="m", host="http://localhost:11434")
-    own_plans.require_own(make_plan(model, test_sets=(rows,)), tmp_path)
+    require_own_plan(make_plan(model, test_sets=(rows,)), tmp_path)

@@ -13,8 +13,7 @@ import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import own_models, report, summary, tables
-from lora_studio.core.evaluation.answer_score import AnswerScore, find_answer_score
+from lora_studio.core.evaluation import report, run_verdict, summary
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.measures import Logprobs
@@ -26,7 +25,7 @@ from lora_studio.core.evaluation.results import (
     ItemResult,
     Judgment,
 )
-from lora_studio.core.evaluation.run_verdict import find_run_verdict
+from lora_studio.core.evaluation.run_verdict import AnswerScore, find_answer_score, find_run_verdict
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Vote
@@ -113,8 +112,8 @@ def test_report_shows_what_a_likelihood_chose(results: EvaluationResults) -> Non
     assert "Most likely choice: cork" in document
     assert document.count("<table") == 2  # a test set without scores has no table
     assert "Compared with Base model" in document
-    assert ",cork," in tables.to_csv(results)
-    exported = json.loads(tables.to_json(results))
+    assert ",cork," in report.to_csv(results)
+    exported = json.loads(report.to_json(results))
     assert exported["baseline"] == "base"
     assert exported["differences"][0]["finding"] == "too_few"
 
@@ -233,7 +232,7 @@ def test_tables_have_the_judge_and_the_votes(
     compared: tuple[EvaluationResults, list[Vote]],
 ) -> None:
     results, votes = compared
-    exported = json.loads(tables.to_json(results, votes))
+    exported = json.loads(report.to_json(results, votes))
     judge, people = exported["preferences"]
     assert (judge["compared_by"], judge["judge"]) == ("judge", f"judge {EVIL}")
     assert (judge["wins"], judge["losses"], judge["ties"], judge["unknown"]) == (9, 2, 1, 1)
@@ -243,7 +242,7 @@ def test_tables_have_the_judge_and_the_votes(
     assert exported["votes"][0] == {
         "prompt": "Vote 0?", "column": "merged", "baseline": "base", "answer": "new", "winner": "merged",
     }  # fmt: skip
-    lines = list(csv.DictReader(io.StringIO(tables.to_csv(results, votes))))
+    lines = list(csv.DictReader(io.StringIO(report.to_csv(results, votes))))
     judged = [(line["column"], line["compared_with"], line["preference"]) for line in lines if line["compared_by"] == f"judge {EVIL}"]  # fmt: skip
     assert len(judged) == 13
     assert judged.count(("merged", "base", "better")) == 9
@@ -266,7 +265,7 @@ def test_scores_of_a_changed_model_are_out_of_date(results: EvaluationResults) -
     reports = (
         ColumnReport(key="base", complete=True),
         ColumnReport(
-            key="merged", complete=True, recorded=own_models.digest_model(model, run, before)
+            key="merged", complete=True, recorded=run_verdict.digest_model(model, run, before)
         ),
     )
     results.facts = results.facts.model_copy(update={"columns": reports, "finished": 1.0})
@@ -282,7 +281,7 @@ def test_scores_of_a_changed_model_are_out_of_date(results: EvaluationResults) -
     assert verdict is not None
     assert verdict.is_outdated
     assert str(verdict.difference and verdict.difference.sentence).startswith("Better: 25 % → 75 %")
-    assert "Merged changed" in str(own_models.describe_outdated(results, ["merged"]))
+    assert "Merged changed" in str(run_verdict.describe_outdated(results, ["merged"]))
 
 
 def test_answer_score_needs_all_answers_of_the_runs_model(results: EvaluationResults) -> None:

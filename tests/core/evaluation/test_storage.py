@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import storage, tables
+from lora_studio.core.evaluation import report as report_module
+from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.items import create_item, find_choices, make_ids_unique
 from lora_studio.core.evaluation.plan import EvaluationPlan
@@ -78,12 +79,12 @@ def test_damaged_plan_is_a_problem(folder: EvaluationFolder) -> None:
 
 def test_exports_have_every_answer_and_the_means(folder: EvaluationFolder) -> None:
     results = folder.read()
-    rows = list(csv.DictReader(io.StringIO(tables.to_csv(results))))
+    rows = list(csv.DictReader(io.StringIO(report_module.to_csv(results))))
     assert [(row["question"], row["reference"], row["exact"]) for row in rows] == [
         ("0 + 1?", "1", "0.0"),
         ("1 + 1?", "2", "1.0"),
     ]
-    exported = json.loads(tables.to_json(results))
+    exported = json.loads(report_module.to_json(results))
     assert exported["means"] == {"heldout": {"exact": {"base": 0.5}}}
     assert len(exported["items"]) == 3
     assert not exported["complete"]

@@ -73,5 +73,5 @@ def test_only_one_place_creates_folders_with_parents() -> None:
     assert found <= {
         "core/system/files.py",
         "core/system/locks.py",
-        "gui/desktop/trash.py",
+        "gui/desktop/integration.py",
     }

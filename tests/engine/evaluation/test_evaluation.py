@@ -10,7 +10,8 @@ import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import storage, tables
+from lora_studio.core.evaluation import report as report_module
+from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
@@ -91,7 +92,7 @@ def test_each_model_of_a_run_answers_and_is_scored(run: RunFolder) -> None:
     assert [column.key for column in results.plan.columns] == ["base", "adapter", "merged", "F16"]
     assert results.is_complete
     assert len(results.answers) == 8 * 4
-    means = tables.compute_means(results)["heldout"]
+    means = report_module.compute_means(results)["heldout"]
     perplexity = means["perplexity"]
     assert perplexity["merged"] == pytest.approx(perplexity["adapter"], rel=0.02)
     assert perplexity["F16"] == pytest.approx(perplexity["adapter"], rel=0.05)

@@ -24,9 +24,13 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
-from lora_studio.gui.desktop import task_bar
-from lora_studio.gui.desktop.integration import LONG, VISIBLE_AFTER, DesktopIntegration
-from lora_studio.gui.desktop.notifications import DesktopNotifications
+from lora_studio.gui.desktop import integration
+from lora_studio.gui.desktop.integration import (
+    LONG,
+    VISIBLE_AFTER,
+    DesktopIntegration,
+    DesktopNotifications,
+)
 from lora_studio.gui.jobs.control import JobControl, JobProgress
 from tests.gui.conftest import WAIT
 
@@ -198,7 +202,7 @@ def test_windows_sleep_is_inhibited_by_thread_state() -> None:
 
 _LISTENER = """
 import os, sys
-from lora_studio.gui.desktop.task_bar import LauncherEntry
+from lora_studio.gui.desktop.integration import LauncherEntry
 bar = LauncherEntry()
 bar.show(0.25)
 bar.show(0.251)
@@ -258,4 +262,4 @@ def test_notification_uses_notify_send_without_a_tray(
 
 def test_without_a_desktop_sleep_and_task_bar_are_left_alone() -> None:
     assert isinstance(sleep_inhibitor.create_inhibitor(), sleep_inhibitor.NoInhibitor)
-    assert isinstance(task_bar.make_task_bar(), task_bar.NoTaskBar)
+    assert isinstance(integration.make_task_bar(), integration.NoTaskBar)

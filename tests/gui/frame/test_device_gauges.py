@@ -16,12 +16,12 @@ from lora_studio.core.system.nvml import Nvml
 from lora_studio.gui.frame.device_gauges import (
     DeviceGauges,
     DeviceSample,
+    GaugesView,
     GpuSample,
     find_gpu,
     read_amd_gpus,
     read_gpus,
 )
-from lora_studio.gui.frame.gauges_view import GaugesView
 from tests.gui.conftest import WAIT
 
 GIB = 2**30

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project import project
 from lora_studio.gui.frame.shell import Actions
-from lora_studio.gui.help import palette_entries
+from lora_studio.gui.help import palette
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
@@ -54,7 +54,7 @@ def test_menu_shows_titles_without_reading_projects(
         return [action.text() for action in window.actions_.recent.actions()]
 
     def list_palette() -> list[str]:
-        entries = palette_entries.list_entries(window)
+        entries = palette.list_entries(window)
         return [entry.title for entry in entries if entry.kind == "project"]
 
     assert list_menu() == ["Pim: v1", "Bot: v2"]

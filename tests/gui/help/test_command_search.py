@@ -7,7 +7,7 @@ import pytest
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.project.search_terms import SYNONYMS
 from lora_studio.core.spec import list_facts
-from lora_studio.gui.help.command_search import SearchEntry, find
+from lora_studio.gui.help.palette import SearchEntry, find
 
 
 def _titles(query: str, *titles: tuple[str, str]) -> list[str]:

@@ -17,13 +17,15 @@ from lora_studio import __version__
 from lora_studio.core.help import diagnostics
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
-from lora_studio.gui.help import palette_entries
-from lora_studio.gui.help.about import AboutDialog
-from lora_studio.gui.help.command_search import find
-from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.help.palette import CommandPalette
-from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, list_shortcuts
-from lora_studio.gui.problems.problem_dialog import ProblemDialog, explain_kind
+from lora_studio.gui.help import palette
+from lora_studio.gui.help.dialogs import (
+    AboutDialog,
+    DiagnosticsDialog,
+    ShortcutSheet,
+    list_shortcuts,
+)
+from lora_studio.gui.help.palette import CommandPalette, find
+from lora_studio.gui.problems.dialogs import ProblemDialog, explain_kind
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
@@ -104,7 +106,7 @@ def test_common_words_find_their_settings_and_commands(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    entries = palette_entries.list_entries(window)
+    entries = palette.list_entries(window)
     for query, title in (
         ("quantize", "Quantizations"), ("learning rate", "Learning rate"), ("dark mode", "Theme"),
         ("hugging face token", "Sign in to Hugging Face"), ("pytorch", "Engine"),

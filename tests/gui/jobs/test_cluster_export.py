@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import files
 from lora_studio.gui.pages.training.page import TrainingPage
-from lora_studio.gui.problems.messages import Toast
+from lora_studio.gui.problems.suggested_actions import Toast
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import CopyingDialog, Window
 from tests.gui.conftest import WAIT

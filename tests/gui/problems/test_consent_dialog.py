@@ -13,7 +13,7 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem
 from lora_studio.core.system import consent
 from lora_studio.gui.pages.settings.page import TrustedCodeCard
-from lora_studio.gui.problems.consent_dialog import ConsentDialog
+from lora_studio.gui.problems.dialogs import ConsentDialog
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.window.main_window import Window
 

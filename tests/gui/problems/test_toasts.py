@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import Problem, Where
 from lora_studio.gui.problems import toasts
-from lora_studio.gui.problems.messages import Messages, Toast
+from lora_studio.gui.problems.suggested_actions import Messages, Toast
 from lora_studio.gui.problems.toasts import ToastStack
 
 _PROBLEM = Problem(code="x", what="It failed.", remedy="Do this.", where=Where(step="dataset"))

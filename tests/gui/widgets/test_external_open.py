@@ -10,7 +10,7 @@ from PySide6.QtGui import QDesktopServices
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where
-from lora_studio.gui.problems.problem_dialog import open_file
+from lora_studio.gui.problems.dialogs import open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
 
 

@@ -33,7 +33,7 @@ from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample
 from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import toasts
-from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLink

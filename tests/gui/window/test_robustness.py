@@ -14,7 +14,7 @@ from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import AUTOSAVE_DELAY
 from lora_studio.gui.window.main_window import UnsavedDialog, Window

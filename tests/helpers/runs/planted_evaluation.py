@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import own_models, storage
+from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
@@ -113,7 +113,7 @@ def plant(
                 key=key,
                 seconds=60,
                 complete=complete,
-                recorded=own_models.digest_model(
+                recorded=run_verdict.digest_model(
                     models[key], run.path.name, checksums.read_recorded(run)
                 ),
             )

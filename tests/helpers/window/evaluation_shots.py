@@ -11,8 +11,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation import BenchmarkInfo
-from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
-from lora_studio.gui.pages.evaluation.setup_form import ServerModelDialog
+from lora_studio.gui.pages.evaluation.setup_form import BenchmarkDialog, ServerModelDialog
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.runs.planted_evaluation import make_task_items, plant
 from tests.helpers.runs.scenarios import emit, wait_until

@@ -34,7 +34,6 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Role, Spacing
-from lora_studio.gui.widgets.bar_table import BarRow, BarTable
 from lora_studio.gui.widgets.basics import (
     Card,
     CollapsibleSection,
@@ -48,9 +47,10 @@ from lora_studio.gui.widgets.basics import (
     separator,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import get_dropped_paths
+from lora_studio.gui.widgets.fact_list import StatTiles
+from lora_studio.gui.widgets.file_dialogs import get_dropped_paths
 from lora_studio.gui.widgets.glyph import Glyph
-from lora_studio.gui.widgets.stat_tiles import StatTiles
+from lora_studio.gui.widgets.tables import BarRow, BarTable
 from lora_studio.gui.widgets.task_status import TaskStatus
 from lora_studio.gui.widgets.tooltips import plain_tip
 

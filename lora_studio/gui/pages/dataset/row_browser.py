@@ -23,7 +23,7 @@ from lora_studio.gui.message_translation import localize_problem
 from lora_studio.gui.pages.dataset.conversation import ChatView
 from lora_studio.gui.pages.dataset.row_model import ANSWER, NUMBER, PAGE, QUESTION, SOURCE, RowModel
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import column, label, row, tool_button, with_title
 from lora_studio.gui.widgets.columns import make_splitter
 from lora_studio.gui.widgets.glyph import StatusLabel
@@ -375,7 +375,7 @@ class RowTable(QTableView):
         self._has_answers = True
         self._wanted: tuple[int, int] | None = None  # (source, row) to select after a reset
         self.setModel(self.rows)
-        plain_table.set_up_table(self)
+        tables.set_up_table(self)
         self.setAccessibleName(tr("Rows of the dataset"))
         self.setMinimumWidth(200)
         header = self.horizontalHeader()

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import (
-    QAbstractTableModel,
-    QModelIndex,
     QObject,
-    QPersistentModelIndex,
     Qt,
     QTimer,
     Signal,
@@ -22,6 +19,7 @@ from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import color
+from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Rows per request: enough to fill the screen before the next page is needed.
@@ -34,7 +32,6 @@ _REST = 40
 _LETTERS = 300
 _WAITING = "…"
 
-_Index = QModelIndex | QPersistentModelIndex
 NUMBER, SOURCE, QUESTION, ANSWER = range(4)
 _NAMES: dict[Task, tuple[str, str]] = {
     "sft": (mark("Prompt"), mark("Answer")),
@@ -47,7 +44,7 @@ _NAMES: dict[Task, tuple[str, str]] = {
 }
 
 
-class RowModel(QAbstractTableModel):
+class RowModel(TableModel):
     """Number, source, prompt and answer of each row; "…" until its page is loaded.
 
     Signals:
@@ -134,42 +131,32 @@ class RowModel(QAbstractTableModel):
 
     # --- Qt -----------------------------------------------------------------------------------
 
-    def rowCount(self, parent: _Index | None = None) -> int:
+    def count_rows(self) -> int:
         """Return the number of matching rows, loaded or not."""
-        return 0 if parent is not None and parent.isValid() else self._count
+        return self._count
 
-    def columnCount(self, parent: _Index | None = None) -> int:
-        """Return the number of columns."""
-        return 4
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [tr(name) if name else "" for name in (mark("Row"), mark("Source"), *self._names)]
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the name or the alignment of a column."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _get_alignment(section)
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        name = (mark("Row"), mark("Source"), *self._names)[section]
-        return tr(name) if name else ""
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: numbers are on the right."""
+        return RIGHT if column <= SOURCE else LEFT
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def get_cell(self, row: int, column: int, role: int) -> Any:
         """Return the text of a cell; a skipped row shows its reason, in gray."""
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _get_alignment(index.column())
-        row = self.row_at(index.row())
-        if row is None:
-            self._request_missing(index.row())
+        preview, is_text = self.row_at(row), role == Qt.ItemDataRole.DisplayRole
+        if preview is None:
+            self._request_missing(row)
             muted = role == Qt.ItemDataRole.ForegroundRole
-            return color("muted") if muted else _WAITING if _is_text(role) else None
+            return color("muted") if muted else _WAITING if is_text else None
         if role == Qt.ItemDataRole.ForegroundRole:
-            return color("muted") if row.fault or index.column() < QUESTION else None
+            return color("muted") if preview.fault or column < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
-            skipped = tr("Skipped: {reason}")
-            return plain_tip(skipped.format(reason=localize(row.fault))) if row.fault else None
-        return _format_cell(row, index.column()) if _is_text(role) else None
+            if not preview.fault:
+                return None
+            return plain_tip(tr("Skipped: {reason}").format(reason=localize(preview.fault)))
+        return _format_cell(preview, column) if is_text else None
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -191,15 +178,6 @@ class RowModel(QAbstractTableModel):
         self._pages.move_to_end(page)
         while len(self._pages) > _KEPT:
             self._pages.popitem(last=False)
-
-
-def _is_text(role: int) -> bool:
-    return role == Qt.ItemDataRole.DisplayRole
-
-
-def _get_alignment(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if column <= SOURCE else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter
 
 
 def _format_cell(row: RowPreview, column: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +24,18 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
-from lora_studio.core.evaluation import forgetting, report, summary, tables
+from lora_studio.core.evaluation import forgetting, preferences, report, storage, summary
+from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.preferences import Preference, PreferenceVote
-from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.results import EvaluationResults, overlay
 from lora_studio.core.evaluation.statistics import Interval
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.summary import DifferenceVerdict, EvaluationSummary
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.playground import Playground, Vote
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import names, speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.core.system.files import describe_os_error, write_atomic
@@ -40,16 +44,13 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
-from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
-from lora_studio.gui.pages.evaluation.column_names import list_column_names
-from lora_studio.gui.pages.evaluation.library import (
-    EvaluationLibrary,
-    ReadEvaluation,
-    RunChoice,
+from lora_studio.gui.pages.evaluation.result_views import (
+    ResultRowView,
+    ScoreTable,
+    format_column,
+    list_column_names,
 )
-from lora_studio.gui.pages.evaluation.row_view import ResultRowView
-from lora_studio.gui.pages.evaluation.score_table import ScoreTable
-from lora_studio.gui.pages.evaluation.setup_form import SetupForm
+from lora_studio.gui.pages.evaluation.setup_form import BenchmarkDialog, SetupForm
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.plots.score_plots import ChangePlot, ScoreChange, TradeOffPlot
 from lora_studio.gui.project.state import ProjectState
@@ -668,8 +669,8 @@ def _average_change(categories: dict[str, DifferenceVerdict]) -> float:
 
 #: The formats by the suffix of the file.
 WRITERS: dict[str, Callable[[EvaluationResults, Iterable[PreferenceVote]], str]] = {
-    ".csv": tables.to_csv,
-    ".json": tables.to_json,
+    ".csv": report.to_csv,
+    ".json": report.to_json,
     ".html": lambda results, votes: report.build_report(
         results, votes, translate=localize, language=language.get_current()
     ),
@@ -720,7 +721,7 @@ class ExportMenu(QPushButton):
     def write(self, path: Path) -> None:
         """Write the evaluation in the format of the file's suffix, in the background."""
         if (shown := self._shown) is not None:
-            writer = WRITERS.get(path.suffix.lower(), tables.to_json)
+            writer = WRITERS.get(path.suffix.lower(), report.to_json)
             self._tasks.start(partial(_write, shown, writer, path), self.written.emit)
 
     def leave(self) -> None:
@@ -844,3 +845,126 @@ class EvaluationVerdictCard(Card):
             if (part := item.widget()) is not None:
                 part.hide()
                 part.deleteLater()
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """A run that can be evaluated: its name, its models, and its evaluations, the newest first."""
+
+    run: RunFolder
+    name: str
+    columns: tuple[Column, ...]
+    evaluations: tuple[EvaluationFolder, ...]
+
+
+@dataclass(frozen=True)
+class ReadEvaluation:
+    """An evaluation as read from its folder, with what it shows so far.
+
+    `votes` are people's blind votes in the Playground of the project, and `preferences` those of its judge
+    and of these people. `others` are overlaid; `is_complete` is about this evaluation, without them.
+    """
+
+    folder: EvaluationFolder
+    results: EvaluationResults
+    summary: EvaluationSummary
+    votes: tuple[Vote, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+    is_complete: bool = True
+    others: tuple[EvaluationFolder, ...] = ()
+
+
+class EvaluationLibrary(QObject):
+    """Lists the runs of a project with their evaluations, and reads one evaluation at a time.
+
+    Signals:
+        listed(list[RunChoice]): the runs that can be evaluated, newest first.
+        read(ReadEvaluation): an evaluation was read.
+        failed(problem): a folder can't be read.
+    """
+
+    listed = Signal(object)
+    read = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Start without a project."""
+        super().__init__(parent)
+        self._tasks = TaskRunner(self.failed.emit, self)
+        self._wanted: EvaluationFolder | None = None
+        self._others: tuple[EvaluationFolder, ...] = ()
+        self._reading = False
+        self._again = False
+        self._listing = 0
+
+    def refresh(self, runs: Path | None) -> None:
+        """List the runs in a folder."""
+        if runs is not None:
+            self._listing += 1
+            self._tasks.start(partial(_list_choices, runs), partial(self._on_listed, self._listing))
+
+    def open(
+        self, folder: EvaluationFolder | None, others: Sequence[EvaluationFolder] = ()
+    ) -> None:
+        """Read an evaluation, or read it again after the read in progress; None shows none.
+
+        The evaluations in `others` are overlaid.
+        """
+        self._wanted, self._others = folder, tuple(others)
+        if folder is None or self._reading:
+            self._again = folder is not None
+            return
+        self._reading, self._again = True, False
+        self._tasks.start(partial(_read, folder, self._others), self._on_read)
+
+    def leave(self) -> None:
+        """End all reads. Can be called repeatedly."""
+        self._tasks.leave()
+        self._reading = False
+
+    def _on_listed(self, listing: int, choices: object) -> None:
+        """Report a list, unless a newer one was asked for: lists can arrive in another order."""
+        if listing == self._listing:
+            self.listed.emit(choices)
+
+    def _on_read(self, outcome: object) -> None:
+        self._reading = False
+        if isinstance(outcome, ProblemError):
+            self.failed.emit(outcome.problems[0])
+        elif isinstance(outcome, ReadEvaluation) and (outcome.folder, outcome.others) == (
+            self._wanted,
+            self._others,
+        ):  # a read that began before other evaluations were chosen is outdated
+            self.read.emit(outcome)
+        if self._again:
+            self.open(self._wanted, self._others)
+
+
+def _list_choices(runs: Path, thread: BackgroundReader) -> list[RunChoice]:
+    choices = []
+    for run in thread.cooperative_iter(run_folder.list_runs(runs)):
+        try:
+            columns = tuple(speakers.list_run_columns(run))
+        except (ProblemError, OSError):
+            continue  # a damaged run; the Runs page says so
+        evaluations = tuple(storage.list_evaluations(run.evaluations))
+        if columns or evaluations:
+            choices.append(RunChoice(run, names.read_run_name(run), columns, evaluations))
+    return sorted(choices, key=lambda choice: choice.run.path.name, reverse=True)
+
+
+def _read(
+    folder: EvaluationFolder, others: Sequence[EvaluationFolder], _thread: BackgroundReader
+) -> ReadEvaluation | ProblemError:
+    """Return the evaluation, or the error, which must not lose the reader its next task."""
+    try:
+        results = folder.read()
+        is_complete = results.is_complete
+        if others:
+            results = overlay([results, *(each.read() for each in others)], format_column)
+    except ProblemError as error:
+        return error
+    shown = summary.summarize(results)
+    votes = tuple(Playground.of_run(folder.path.parent.parent).find_votes())
+    found = preferences.list_preferences(results, votes, shown.baseline)
+    return ReadEvaluation(folder, results, shown, votes, tuple(found), is_complete, tuple(others))

@@ -1,23 +1,36 @@
-"""What to evaluate: models, test sets, and measures."""
+"""What to evaluate: models, test sets, and measures, with the dialogs that add some."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QCheckBox, QMenu, QPlainTextEdit, QPushButton, QSpinBox, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHeaderView,
+    QMenu,
+    QPlainTextEdit,
+    QPushButton,
+    QSpinBox,
+    QTableWidgetItem,
+    QWidget,
+)
 from shiboken6 import isValid
 
 from lora_studio.core.chat import AnySpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import judge_prompt, statistics, summary
-from lora_studio.core.evaluation.columns import AnyColumnModel, Column
+from lora_studio.core.evaluation import plan, statistics, summary
+from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.test_sets import (
     AnyTestSet,
+    BenchmarkTask,
     FileRows,
     ForgettingSet,
     HeldoutRows,
@@ -25,16 +38,19 @@ from lora_studio.core.evaluation.test_sets import (
     TestSetReport,
 )
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.evaluation import BenchmarkInfo
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.system.offline import is_local_host
 from lora_studio.gui.controls.controls import LineEdit
-from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
-from lora_studio.gui.pages.evaluation.column_names import format_column
-from lora_studio.gui.pages.evaluation.server_model_editor import ServerModelEditor
+from lora_studio.gui.pages.evaluation.result_views import format_column
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.text_size import set_scaled_sizes
-from lora_studio.gui.theme import Spacing
+from lora_studio.gui.theme import Size, Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
     CollapsibleSection,
@@ -48,7 +64,8 @@ from lora_studio.gui.widgets.basics import (
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file, choose_folder
-from lora_studio.gui.widgets.growing_text import GrowingText
+from lora_studio.gui.widgets.rich_text import GrowingText
+from lora_studio.gui.widgets.tables import fill_table, make_table, make_text
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _MOST_TOKENS = 8192
@@ -510,7 +527,7 @@ class JudgeCard(Card):
         return JudgeSettings(
             model=model,
             baseline=summary.choose_baseline(self._columns),
-            criteria="" if criteria == judge_prompt.DEFAULT_CRITERIA else criteria,
+            criteria="" if criteria == plan.DEFAULT_CRITERIA else criteria,
         )
 
     def _on_switched(self, is_on: bool) -> None:
@@ -531,7 +548,7 @@ class JudgeCard(Card):
         item = self._item or create_item(test_set="", raw_prompt="…", reference="…")
         first, second = (tr("(answer of {name})").format(name=name) for name in names)
         self.prompt.show_text(
-            judge_prompt.build_judge_prompt(item, first, second, self.criteria.toPlainText())
+            plan.build_judge_prompt(item, first, second, self.criteria.toPlainText())
         )
         self.prompt_note.setText(
             tr("Shown with the first prompt of the test sets; answers take the place of the parentheses.")
@@ -551,7 +568,7 @@ class JudgeCard(Card):
     def _build(self) -> None:
         self.switch.toggled.connect(self._on_switched)
         self.editor.changed.connect(self._on_changed)
-        self.criteria.setPlaceholderText(judge_prompt.DEFAULT_CRITERIA)
+        self.criteria.setPlaceholderText(plan.DEFAULT_CRITERIA)
         self.criteria.setAccessibleName(tr("What counts"))
         self.criteria.setTabChangesFocus(True)
         set_scaled_sizes(self.criteria, height=_CRITERIA_HEIGHT)
@@ -564,3 +581,276 @@ class JudgeCard(Card):
         inside.setContentsMargins(0, 0, 0, 0)
         self._inner.setLayout(inside)
         self.add(self.switch, self._inner)
+
+
+_OLLAMA, _SERVER = range(2)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
+
+
+class ServerModelEditor(QWidget):
+    """Edits the address and the name of a model.
+
+    Signals:
+        changed: the model has changed.
+        ollama_requested: the models of the Ollama server are needed; see `show_ollama_models`.
+    """
+
+    changed = Signal()
+    ollama_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start with Ollama on this computer, and no model."""
+        super().__init__(parent)
+        self._host = ""
+        self.kind, self.name = QComboBox(), QComboBox()
+        self.address, self.key_variable = LineEdit(), LineEdit()
+        self.note, self.error = label(role="caption", wrap=True), label(role="error", wrap=True)
+        self._build()
+        self._on_kind_changed()
+
+    def show_ollama_models(self, host: str, names: Sequence[str]) -> None:
+        """Offer the models of an Ollama server, keeping what is typed."""
+        self._host = host
+        typed = self.name.currentText()
+        self.name.clear()
+        self.name.addItems(list(names))
+        self.name.setEditText(typed)
+        self._show_kind()
+
+    def make_model(self) -> OllamaSpeaker | ServerModel | None:
+        """Return the model, None if something is missing or invalid."""
+        if self.find_blocker() is not None:
+            return None
+        name, address = self.name.currentText().strip(), self.address.text().strip()
+        if self._is_ollama():
+            return OllamaSpeaker(name=name, host=address or self._host)
+        return ServerModel(address=address, name=name, key_variable=self.key_variable.text().strip())  # fmt: skip
+
+    def find_blocker(self) -> str | None:
+        """Return what is missing or invalid, None if nothing is."""
+        if invalid := self._find_invalid():
+            return invalid
+        if not self._is_ollama() and not self.address.text().strip():
+            return tr("Enter the address of the server.")
+        if not self.name.currentText().strip():
+            return tr("Enter the name of the model on the server.")
+        return None
+
+    def _find_invalid(self) -> str | None:
+        """Return what is wrong with what was entered so far."""
+        address, variable = self.address.text().strip(), self.key_variable.text().strip()
+        parts = _split(address)
+        if address and "@" in address:
+            return tr("Enter the address without a password.")
+        if address and not self._is_ollama() and (parts is None or parts not in ("http", "https")):
+            return tr("Enter an address such as {example}.").format(example="http://127.0.0.1:8000/v1")  # fmt: skip
+        if variable and not self._is_ollama() and not _VARIABLE.match(variable):
+            return tr("Enter the name of the environment variable that has the API key, such as {example}.").format(example="OPENAI_API_KEY")  # fmt: skip
+        return None
+
+    def is_remote(self) -> bool:
+        """Return whether the server is on another computer."""
+        address = self.address.text().strip() or (self._host if self._is_ollama() else "")
+        try:
+            host = urlsplit(address if "//" in address else f"//{address}").hostname
+        except ValueError:
+            return False
+        return not is_local_host(host)
+
+    def _is_ollama(self) -> bool:
+        return bool(self.kind.currentData() == _OLLAMA)
+
+    def _on_kind_changed(self) -> None:
+        if self._is_ollama():
+            self.ollama_requested.emit()
+        self._show_kind()
+        self.changed.emit()
+
+    def _show_kind(self) -> None:
+        is_ollama = self._is_ollama()
+        default = self._host or "http://127.0.0.1:11434"
+        self.address.setPlaceholderText(default if is_ollama else "http://127.0.0.1:8000/v1")
+        self._key.setVisible(not is_ollama)
+        self._show_state()
+
+    def _on_edited(self) -> None:
+        self._show_state()
+        self.changed.emit()
+
+    def _show_state(self) -> None:
+        invalid = self._find_invalid()
+        self.error.setText(invalid or "")
+        self.error.setVisible(invalid is not None)
+        is_remote = invalid is None and self.is_remote()
+        self.note.setText(tr("This server is on another computer: prompts and answers are sent there."))  # fmt: skip
+        self.note.setVisible(is_remote)
+
+    def _build(self) -> None:
+        self.kind.addItem("Ollama", _OLLAMA)
+        self.kind.addItem(tr("OpenAI-compatible server"), _SERVER)
+        self.kind.setAccessibleName(tr("Kind of server"))
+        self.kind.activated.connect(lambda _: self._on_kind_changed())
+        self.name.setEditable(True)
+        self.name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.name.setMinimumContentsLength(16)
+        self.name.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.name.editTextChanged.connect(lambda _: self._on_edited())
+        self.key_variable.setPlaceholderText("OPENAI_API_KEY")
+        titles = (
+            (self.address, tr("Address")), (self.name, tr("Model name")),
+            (self.key_variable, tr("Environment variable with the API key (optional)")),
+        )  # fmt: skip
+        for part, title in titles:
+            part.setAccessibleName(title)
+        for line in (self.address, self.key_variable):
+            line.textEdited.connect(lambda _: self._on_edited())
+        address, name, self._key = (with_title(title, part) for part, title in titles)
+        layout = column(
+            with_title(tr("Server"), self.kind), address, name, self._key, self.error, self.note,
+            spacing=Spacing.S,
+        )  # fmt: skip
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(layout)
+
+
+def _split(address: str) -> str | None:
+    """Return the scheme of an address that has a host, None for any other text."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return parts.scheme if parts.hostname else None
+
+
+_MOST_SHOTS = 64
+_WIDTH, _TABLE_HEIGHT = 640, 260
+_KINDS = {
+    "multiple_choice": mark("multiple choice"),
+    "generate_until": mark("short answers"),
+    "loglikelihood_rolling": mark("perplexity"),
+    "": "",
+}
+
+
+class BenchmarkDialog(Dialog):
+    """Searches benchmarks by name and dataset.
+
+    Signals:
+        chosen(test_set): a benchmark was chosen.
+        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        outdated(command): drop the answer to a question.
+    """
+
+    chosen = Signal(object)
+    ask = Signal(object)
+    outdated = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """List all benchmarks first."""
+        text = tr("Benchmarks are those of EleutherAI's lm-eval. When you add one, its items are downloaded from the Hugging Face Hub, unless they are on this computer.")  # fmt: skip
+        super().__init__(tr("Add a benchmark"), text, parent)
+        self._shown: list[BenchmarkInfo] = []
+        self.search, self.shots = LineEdit(), QSpinBox()
+        self.table = make_table(tr("Benchmarks"), [tr("Benchmark"), tr("Dataset"), tr("Kind")])
+        self.count = label(role="caption", wrap=True)
+        self.problem = GrowingText(tr("Problem"))
+        self.query = DebouncedQuery(self._make_query, self)
+        self.query.ask.connect(self.ask)
+        self.query.outdated.connect(self.outdated)
+        self._build()
+        self.query.schedule()
+
+    def on_event(self, event: object) -> None:
+        """Show what was found, or why nothing can be searched."""
+        asked = self.query.asked
+        if asked is None or getattr(event, "id", None) != asked.id:
+            return
+        match event:
+            case events.BenchmarksListed():
+                self._show_benchmarks(event.benchmarks, event.total)
+            case events.Failed():
+                self._show_benchmarks((), 0)
+                self.count.hide()
+                self.problem.show_text(localize_problem(event.problem), "error")
+                self.problem.show()
+        self.query.on_event(event)
+
+    def done(self, result: int) -> None:
+        """Drop a pending question."""
+        self.query.forget()
+        super().done(result)
+
+    def _make_query(self) -> commands.ListBenchmarks:
+        return commands.ListBenchmarks(search=self.search.text().strip())
+
+    def _show_benchmarks(self, benchmarks: Sequence[BenchmarkInfo], total: int) -> None:
+        self._shown = list(benchmarks)
+        self.problem.hide()
+        self.count.show()
+        if len(self._shown) < total:
+            self.count.setText(
+                tr("The first {shown} of {total} benchmarks. Enter a word to find others.").format(
+                    shown=len(self._shown), total=total
+                )
+            )
+        else:
+            self.count.setText("" if total else tr("No benchmark has all these words."))
+        fill_table(self.table, [_make_benchmark_row(info) for info in self._shown])
+        if self._shown:
+            self.table.selectRow(0)
+        self._show_state()
+
+    def _get_chosen(self) -> BenchmarkInfo | None:
+        row = self.table.currentRow()
+        chosen = self._shown[row] if 0 <= row < len(self._shown) else None
+        return chosen if chosen is not None and chosen.is_supported else None
+
+    def _show_state(self) -> None:
+        self.add.setEnabled(self._get_chosen() is not None)
+
+    def _on_typed(self) -> None:
+        self.query.schedule()
+
+    def _on_busy(self, is_busy: bool) -> None:
+        if is_busy and not self._shown:
+            self.problem.hide()
+            self.count.show()
+            self.count.setText(tr("Reading the list of benchmarks. The first time, this takes up to a minute."))  # fmt: skip
+
+    def _on_add(self) -> None:
+        if (info := self._get_chosen()) is not None:
+            self.chosen.emit(BenchmarkTask(task=info.name, shots=self.shots.value()))
+            self.accept()
+
+    def _build(self) -> None:
+        self.search.setPlaceholderText(tr("Search by name or dataset, such as arc"))
+        self.search.setAccessibleName(tr("Search benchmarks"))
+        self.search.textEdited.connect(lambda _: self._on_typed())
+        self.query.busy_changed.connect(self._on_busy)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+        self.table.setMinimumSize(Size.scaled(_WIDTH), Size.scaled(_TABLE_HEIGHT))
+        self.table.itemSelectionChanged.connect(self._show_state)
+        self.table.doubleClicked.connect(lambda _: self._on_add())
+        self.problem.hide()
+        self.shots.setRange(0, _MOST_SHOTS)
+        title = tr("Examples before each item (shots)")
+        self.shots.setAccessibleName(title)
+        for part in (self.search, self.problem, self.table, self.count):
+            self.body.addWidget(part)
+        self.body.addLayout(row(with_title(title, self.shots), None))
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.add = self.add_button(button(tr("Add"), self._on_add, kind="primary"), default=True)
+        self._show_state()
+
+
+def _make_benchmark_row(info: BenchmarkInfo) -> list[QTableWidgetItem]:
+    kind = tr(_KINDS[info.output_type]) if info.output_type in _KINDS else tr("not supported")
+    cells = [make_text(text) for text in (info.name, info.dataset, kind)]
+    if not info.is_supported:
+        for cell in cells:
+            cell.setFlags(Qt.ItemFlag.NoItemFlags)
+    return cells

@@ -56,7 +56,7 @@ from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import folder_button, open_page
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
-from lora_studio.gui.widgets.text_editors import CodeView
+from lora_studio.gui.widgets.rich_text import CodeView
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 _STEP: Step = "export"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
@@ -15,15 +15,13 @@ from lora_studio.core.gguf_sizes import estimate_bytes
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, color, get_theme
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, row
-from lora_studio.gui.widgets.plain_table import CheckableTableModel
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
+from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
 
-_Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
     mark("Quantization"),
     mark("Bits"),
@@ -35,7 +33,7 @@ _LOSS, _TESTED = 3, 4
 NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
-class QuantModel(CheckableTableModel):
+class QuantModel(TableModel):
     """Hold one row per quantization: common, checked and written ones, or all.
 
     Types for mixtures of experts are among them only if the quantizer can write them for the model.
@@ -44,6 +42,7 @@ class QuantModel(CheckableTableModel):
         checked(list[str]): the names that are checked, in the order of checking.
     """
 
+    is_checkable = True
     checked = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -71,8 +70,7 @@ class QuantModel(CheckableTableModel):
             self.beginResetModel()
             self.names = names
             self.endResetModel()
-        last = self.index(len(names) - 1, len(_COLUMNS) - 1)
-        self.dataChanged.emit(self.index(0, 0), last)
+        self.repaint_cells()
 
     def toggle_row(self, row: int) -> None:
         """Check or uncheck a row; the last checked one can't be unchecked."""
@@ -84,37 +82,31 @@ class QuantModel(CheckableTableModel):
             self.refresh()
             self.checked.emit(list(chosen))
 
-    def rowCount(self, parent: _Index | None = None) -> int:
-        """Return the number of quantizations; a table has no child rows."""
-        return 0 if parent is not None and parent.isValid() else len(self.names)
+    def count_rows(self) -> int:
+        """Return the number of quantizations."""
+        return len(self.names)
 
-    def columnCount(self, parent: _Index | None = None) -> int:
-        """Return the number of columns."""
-        return len(_COLUMNS)
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [tr(title) for title in _COLUMNS]
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return title, tooltip or alignment of a column."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _get_alignment(section)
-        if role == Qt.ItemDataRole.ToolTipRole and section == 1:
-            return tr("Bits per weight (8B model); higher for small models")
-        return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
+    def get_title_tip(self, column: int) -> str | None:
+        """Return what the bits are."""
+        return tr("Bits per weight (8B model); higher for small models") if column == 1 else None
 
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: numbers are on the right."""
+        return RIGHT if column in (1, 2) else LEFT
+
+    def get_cell(self, row: int, column: int, role: int) -> Any:
         """Return text, check state, color or tooltip of a cell."""
-        name, column = self.names[index.row()], index.column()
+        name = self.names[row]
         match role:
             case Qt.ItemDataRole.DisplayRole:
                 return self._format_cell(name, column)
             case Qt.ItemDataRole.CheckStateRole if column == 0:
                 on = name in self.chosen
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
-            case Qt.ItemDataRole.TextAlignmentRole:
-                return _get_alignment(column)
             case Qt.ItemDataRole.ForegroundRole:
                 return self._get_color(name, column)
             case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
@@ -242,7 +234,7 @@ class _View(QTableView):
 
     def set_up_columns(self) -> None:
         """Set up the columns; requires a model."""
-        plain_table.set_up_table(self)
+        tables.set_up_table(self)
         header = self.horizontalHeader()
         header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
@@ -295,12 +287,7 @@ class _View(QTableView):
         # The check box of the style is wider than Qt's size hint.
         widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
         header.resizeSection(0, max(widest + 46, header.sectionSizeHint(0)))
-        rows = self.model().rowCount()
-        self.setFixedHeight(
-            self.horizontalHeader().sizeHint().height()
-            + Size.scale_height(plain_table.ROW) * rows
-            + 4
-        )
+        tables.fit_height(self, self.model().rowCount(), extra=4)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         index = self.currentIndex()
@@ -323,8 +310,3 @@ def _describe_quantization(name: Quantization) -> str | None:
     if facts.needs_imatrix:
         notes.append(tr("Requires an importance matrix, which is computed from the training data."))
     return " ".join(notes) or None
-
-
-def _get_alignment(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignRight if column in (1, 2) else Qt.AlignmentFlag.AlignLeft
-    return side | Qt.AlignmentFlag.AlignVCenter

@@ -17,8 +17,8 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import CollapsibleSection, LabelRole, label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.rich_text import CodeView
 from lora_studio.gui.widgets.self_test_text import format_badge
-from lora_studio.gui.widgets.text_editors import CodeView
 
 Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | events.OllamaCreated
 

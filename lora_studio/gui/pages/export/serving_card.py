@@ -37,7 +37,7 @@ from lora_studio.gui.widgets.basics import (
     with_title,
 )
 from lora_studio.gui.widgets.glyph import ElidedLabel
-from lora_studio.gui.widgets.text_editors import CodeView
+from lora_studio.gui.widgets.rich_text import CodeView
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Lines of the server's output to show.

@@ -47,7 +47,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size, set_scaled_sizes
 from lora_studio.gui.theme import Spacing, body_font, color, get_theme
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import (
     Card,
     FlowLayout,
@@ -116,7 +116,7 @@ class AdapterLibraryDialog(Dialog):
         heads = (tr("Adapter"), tr("Fits"), tr("Type"), tr("Rank"), tr("Base model"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        plain_table.set_up_table(self.table)
+        tables.set_up_table(self.table)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -238,12 +238,13 @@ class AdapterLibraryDialog(Dialog):
         self._choose_next = ""
         self.adapters = tuple(adapters)
         self.table.blockSignals(True)
-        self.table.setRowCount(len(adapters))
-        for line, facts in enumerate(adapters):
-            for column, cell in enumerate(_format_cells(facts, fits.get(facts.folder))):
-                self.table.setItem(
-                    line, column, _make_item(facts, column, cell, facts.folder in ticked)
-                )
+        tables.fill_table(
+            self.table,
+            [
+                _make_row(each, fits.get(each.folder), ticked=each.folder in ticked)
+                for each in adapters
+            ],
+        )
         self.table.blockSignals(False)
         count = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
@@ -384,15 +385,18 @@ def _format_cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...
     return _name(facts), fits, facts.kind if usable else "", _format_rank(facts), base, size
 
 
-def _make_item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWidgetItem:
-    item = QTableWidgetItem(text)
-    item.setToolTip(plain_tip(_format_tooltip(facts, column)))
-    if column == _NAME and facts.problem is None:
-        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-        item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-    if column in (_RANK, _SIZE):
-        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    return item
+def _make_row(
+    facts: AdapterFacts, fit: AdapterFit | None, *, ticked: bool
+) -> list[QTableWidgetItem]:
+    cells = []
+    for column, text in enumerate(_format_cells(facts, fit)):
+        cell = tables.make_number(text) if column in (_RANK, _SIZE) else QTableWidgetItem(text)
+        cell.setToolTip(plain_tip(_format_tooltip(facts, column)))
+        if column == _NAME and facts.problem is None:
+            cell.setFlags(cell.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            cell.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+        cells.append(cell)
+    return cells
 
 
 def _format_tooltip(facts: AdapterFacts, column: int) -> str:

@@ -50,9 +50,9 @@ from lora_studio.gui.widgets.basics import (
     row,
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
-from lora_studio.gui.widgets.drag_and_drop import get_dropped_path
 from lora_studio.gui.widgets.external_open import open_page
 from lora_studio.gui.widgets.fact_list import Fact, FactList
+from lora_studio.gui.widgets.file_dialogs import get_dropped_path
 from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.progress_line import ProgressLine
 

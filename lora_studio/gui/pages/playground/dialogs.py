@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import (
     QApplication,
     QHeaderView,
     QTableWidget,
-    QTableWidgetItem,
     QWidget,
 )
 
@@ -22,16 +21,13 @@ from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 from lora_studio.gui.widgets.token_view import TokenView
-from lora_studio.gui.widgets.tooltips import plain_tip
 
 _SIZE = (760, 520)
-_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeading
-_RIGHT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignTrailing
 
 
 class TokensDialog(Dialog):
@@ -114,31 +110,21 @@ class TallyDialog(Dialog):
 def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
     """Return a table with one line for each model."""
     heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
-    table = QTableWidget(len(tallies), len(heads))
-    table.setAccessibleName(tr("Votes by model"))
-    for column, head in enumerate(heads):
-        header_item = QTableWidgetItem(head)
-        header_item.setTextAlignment(_RIGHT if column else _LEFT)
-        table.setHorizontalHeaderItem(column, header_item)
-    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-    plain_table.set_up_table(table)
+    table = tables.make_table(tr("Votes by model"), heads, numbers=True)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    for line, each in enumerate(tallies):
-        rate = formatting.format_percent(each.rate)
-        cells = (
-            _format_speaker_name(each.name),
-            str(each.votes),
-            str(each.wins),
-            str(each.ties),
-            rate,
-        )
-        for column, cell in enumerate(cells):
-            item = QTableWidgetItem(cell)
-            item.setToolTip(plain_tip(each.name if not column else cell))
-            item.setTextAlignment(_RIGHT if column else _LEFT)
-            table.setItem(line, column, item)
+    tables.fill_table(
+        table,
+        [
+            [
+                tables.make_text(_format_speaker_name(each.name), each.name),
+                *map(tables.make_number, map(str, (each.votes, each.wins, each.ties))),
+                tables.make_number(formatting.format_percent(each.rate)),
+            ]
+            for each in tallies
+        ],
+    )
     return table
 
 

@@ -44,7 +44,6 @@ from lora_studio.gui.pages.playground.turn_view import TurnView, Waiting
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.bar_table import BarRow, BarTable
 from lora_studio.gui.widgets.basics import (
     Card,
     EmptyState,
@@ -55,6 +54,7 @@ from lora_studio.gui.widgets.basics import (
     row,
     tool_button,
 )
+from lora_studio.gui.widgets.tables import BarRow, BarTable
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 

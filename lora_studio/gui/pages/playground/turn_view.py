@@ -24,7 +24,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.theme import Size, Spacing, color, get_theme
 from lora_studio.gui.widgets.basics import label, row, tool_button
 from lora_studio.gui.widgets.glyph import ElidedLabel
-from lora_studio.gui.widgets.growing_text import GrowingText
+from lora_studio.gui.widgets.rich_text import GrowingText
 
 Waiting = Literal["", "waiting", "answering"]
 

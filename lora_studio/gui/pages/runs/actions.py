@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,23 +34,23 @@ from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.runs.index import RunIndex, RunSummary
+from lora_studio.core.runs.names import RunNames
 from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.core.spec import FieldFacts
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.controls.quantities import format_value, parse
-from lora_studio.gui.desktop import trash
+from lora_studio.gui.desktop import integration
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_facts
-from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.project.undo import Change
 from lora_studio.gui.theme import Spacing, set_icon
-from lora_studio.gui.threads import BackgroundReader, TaskRunner
+from lora_studio.gui.threads import BackgroundReader, DetachedThread, ObsoleteResult, TaskRunner
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.external_open import open_path
@@ -322,7 +324,7 @@ class RunActions(QObject):
         if not checkpoints and self._state.run in folders and not self._state.running:
             self.close_requested.emit()
         self._begin(
-            partial(trash.move_to_trash, _iter_deleted(folders, checkpoints)),
+            partial(integration.move_to_trash, _iter_deleted(folders, checkpoints)),
             partial(self._report_trashed, checkpoints),
         )
 
@@ -747,3 +749,117 @@ class AxisEditor(QWidget):
             )
         self.show_error("")
         self.changed.emit()
+
+
+class RunLibrary(QObject):
+    """Holds the summary of every run; never blocks the window.
+
+    Signals:
+        changed: `runs` has changed.
+        ready: a scan has finished.
+    """
+
+    changed = Signal()
+    ready = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Start without a project."""
+        super().__init__(parent)
+        self.runs: list[RunSummary] = []
+        self.folder: Path | None = None
+        self._index: RunIndex | None = None
+        self._scan: _Scan | None = None
+        self._needs_rescan = False
+        self.is_loaded = True  # False until a project's runs have been scanned
+        self._started_at = 0.0
+        self.scan_seconds = 0.0  # duration of the latest scan
+
+    def open(self, folder: Path | None) -> None:
+        """Switch to another project's runs; call `refresh` to scan them."""
+        self.leave()
+        self.folder, self.runs = folder, []
+        self._index, self.is_loaded = None, folder is None
+        self.changed.emit()
+
+    def refresh(self) -> None:
+        """Scan the runs now, or again after the scan in progress."""
+        if self.folder is None:
+            return
+        if self._scan is not None:
+            self._needs_rescan = True
+            return
+        self._needs_rescan, self._started_at = False, time.monotonic()
+        self._index = self._index or RunIndex(self.folder)
+        self._scan = _Scan(self._index)
+        self._scan.scanned.connect(self._on_scanned)
+        self._scan.over.connect(self._on_finished)
+        self._scan.start()
+
+    def get(self, name: str) -> RunSummary | None:
+        """Return a run by the name of its folder, None if there is none."""
+        return next((run for run in self.runs if run.folder == name), None)
+
+    def get_display_name(self, run: RunSummary) -> str:
+        """Return the display name of a run, which is unique among the others."""
+        return RunNames(self.runs).get(run)
+
+    def run(self, name: str) -> RunFolder:
+        """Return the folder of a run."""
+        assert self.folder is not None
+        return RunFolder(self.folder / name)
+
+    @property
+    def is_scanning(self) -> bool:
+        """Whether a scan is in progress."""
+        return self._scan is not None
+
+    def leave(self) -> None:
+        """Cancel the scan in progress. Can be called repeatedly."""
+        if self._scan is not None:
+            self._scan.forget()
+            self._scan = self._index = None  # the thread may still use the index
+        self._needs_rescan = False
+
+    def _on_scanned(self, scan: object, runs: list[RunSummary]) -> None:
+        if scan is self._scan and runs != self.runs:
+            self.runs = runs
+            self.changed.emit()
+
+    def _on_finished(self, scan: object) -> None:
+        if scan is not self._scan:  # the queued signal of a canceled scan
+            return
+        self._scan = None
+        self.scan_seconds = time.monotonic() - self._started_at
+        if not self.is_loaded:
+            self.is_loaded = True
+            self.changed.emit()
+        self.ready.emit()
+        if self._needs_rescan:
+            self.refresh()
+
+
+class _Scan(DetachedThread):
+    """One scan: emits the cached runs first, then the current ones.
+
+    Signals:
+        scanned(scan, list[RunSummary]): runs, newest first.
+        over(scan): the scan has finished.
+    """
+
+    scanned = Signal(object, object)
+    over = Signal(object)
+
+    def __init__(self, index: RunIndex) -> None:
+        super().__init__()
+        self._index = index
+
+    def run(self) -> None:
+        """Emit lists of runs until the scan is complete or canceled."""
+        if cached := self._index.load():
+            self.scanned.emit(self, cached)
+        with contextlib.suppress(ObsoleteResult):
+            for cached in self._index.refresh(self.cooperative_iter):
+                if self.silent:
+                    return
+                self.scanned.emit(self, cached)
+        self.over.emit(self)

@@ -36,13 +36,10 @@ from lora_studio.gui.controls.rated_answers import RatedAnswersView
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.page import AppPage
-from lora_studio.gui.pages.runs.actions import RunActions
-from lora_studio.gui.pages.runs.grid_view import GridView
-from lora_studio.gui.pages.runs.library import RunLibrary
+from lora_studio.gui.pages.runs.actions import RunActions, RunLibrary
+from lora_studio.gui.pages.runs.comparison import GridView, RunSettings
 from lora_studio.gui.pages.runs.queue import RunQueue
-from lora_studio.gui.pages.runs.settings_view import RunSettings
-from lora_studio.gui.pages.runs.table import RunTable
-from lora_studio.gui.pages.runs.table_model import STATES, TITLES, RunModel
+from lora_studio.gui.pages.runs.table import STATES, TITLES, RunModel, RunTable
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.preferences import Preferences
@@ -61,7 +58,7 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.columns import make_splitter
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.text_editors import NoteEditor
+from lora_studio.gui.widgets.rich_text import NoteEditor
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Milliseconds between two scans while a run is in progress, and from typing to searching.

@@ -43,9 +43,9 @@ from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, button, insert_breaks, label, row, set_visible
 from lora_studio.gui.widgets.columns import ResponsiveColumns
+from lora_studio.gui.widgets.fact_list import StatTiles
 from lora_studio.gui.widgets.progress_line import ProgressLine
-from lora_studio.gui.widgets.stat_tiles import StatTiles
-from lora_studio.gui.widgets.text_editors import NoteEditor
+from lora_studio.gui.widgets.rich_text import NoteEditor
 
 #: Milliseconds between two updates of the metrics.
 _UPDATE_EVERY = 150

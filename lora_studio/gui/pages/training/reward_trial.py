@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
@@ -26,10 +24,9 @@ from lora_studio.gui.plots.measures import format_reward_name
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
 from lora_studio.gui.widgets.progress_line import ProgressLine
-from lora_studio.gui.widgets.tooltips import plain_tip
 
 _NOTHING = "–"
 #: The least width of a column, in pixels at 100 %; with many rewards, the table scrolls.
@@ -59,7 +56,8 @@ class RewardTrial(QWidget):
         )
         self.progress = ProgressLine()
         self.problems = label("", "warn", wrap=True)
-        self.table = _make_table()
+        self.table = tables.make_table(tr("Answers of the base model and their rewards"))
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = column(
             row(self.start_button, self.cancel_button, about, spacing=Spacing.M),
             self.progress,
@@ -160,45 +158,25 @@ class RewardTrial(QWidget):
     def _fill_table(self, answers: Sequence[TriedAnswer]) -> None:
         names = list(answers[0].values) if answers else []
         self.table.clear()
-        self.table.setRowCount(len(answers))
-        self.table.setColumnCount(3 + len(names))
-        self.table.setHorizontalHeaderLabels(
-            [tr("Prompt"), tr("Answer"), *map(format_reward_name, names), tr("Total")]
-        )
+        titles = [tr("Prompt"), tr("Answer"), *map(format_reward_name, names), tr("Total")]
+        tables.set_titles(self.table, titles, first_number=len(titles))
         header = self.table.horizontalHeader()
         header.setMinimumSectionSize(Size.scaled(_LEAST_WIDTH))
         for position in range(self.table.columnCount()):
             mode = header.ResizeMode.Stretch if position < 2 else header.ResizeMode.ResizeToContents
             header.setSectionResizeMode(position, mode)
-        for line, answer in enumerate(answers):
-            self.table.setItem(line, 0, _make_text(answer.prompt))
-            self.table.setItem(line, 1, _make_text(answer.text or tr("(empty)")))
-            for position, value in enumerate((*answer.values.values(), answer.reward), start=2):
-                self.table.setItem(line, position, _make_number(value))
-        self.table.verticalHeader().setDefaultSectionSize(Size.scale_height(plain_table.ROW))
-        height = self.table.verticalHeader().defaultSectionSize() * len(answers)
+        tables.fill_table(self.table, [_make_row(answer) for answer in answers])
         bar = self.table.horizontalScrollBar().sizeHint().height()
-        self.table.setFixedHeight(height + header.sizeHint().height() + bar + 2 * Spacing.S)
+        tables.fit_height(self.table, len(answers), extra=bar + 2 * Spacing.S)
 
 
-def _make_table() -> QTableWidget:
-    table = QTableWidget()
-    plain_table.set_up_table(table)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    table.horizontalHeader().setDefaultAlignment(
-        Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-    )
-    table.setAccessibleName(tr("Answers of the base model and their rewards"))
-    return table
-
-
-def _make_text(text: str) -> QTableWidgetItem:
-    """Return a cell with the text on one line; its tooltip has the whole text, as plain text."""
-    item = QTableWidgetItem(" ".join(text.split()))
-    item.setToolTip(plain_tip(text))
-    return item
-
-
-def _make_number(value: float | None) -> QTableWidgetItem:
-    return QTableWidgetItem(_NOTHING if value is None else formatting.format_reward(value))
+def _make_row(answer: TriedAnswer) -> list[QTableWidgetItem]:
+    rewards = (*answer.values.values(), answer.reward)
+    return [
+        tables.make_text(answer.prompt),
+        tables.make_text(answer.text or tr("(empty)")),
+        *(
+            QTableWidgetItem(_NOTHING if each is None else formatting.format_reward(each))
+            for each in rewards
+        ),
+    ]

@@ -10,8 +10,8 @@ from lora_studio.core.evaluation.test_sets import BenchmarkTask, TestSetReport
 from lora_studio.core.problems import error
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation import BenchmarkInfo
-from lora_studio.gui.pages.evaluation.benchmark_dialog import BenchmarkDialog
 from lora_studio.gui.pages.evaluation.page import EvaluationPage
+from lora_studio.gui.pages.evaluation.setup_form import BenchmarkDialog
 from tests.gui.conftest import WAIT
 
 _FOUND = (

@@ -8,7 +8,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.chat import AdapterSpeaker
-from lora_studio.core.evaluation.judge_prompt import build_judge_prompt
+from lora_studio.core.evaluation.plan import build_judge_prompt
 from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder

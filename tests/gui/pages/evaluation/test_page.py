@@ -10,13 +10,12 @@ import pytest
 from PySide6.QtGui import QTextCursor
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.evaluation.row_filters import ResultFilter, filter_rows
+from lora_studio.core.evaluation.summary import ResultFilter, filter_rows
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.evaluation.library import ReadEvaluation
-from lora_studio.gui.pages.evaluation.page import EvaluationPage
-from lora_studio.gui.pages.evaluation.row_view import find_changes
+from lora_studio.gui.pages.evaluation.page import EvaluationPage, ReadEvaluation
+from lora_studio.gui.pages.evaluation.result_views import find_changes
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers.runs.planted_evaluation import plant

@@ -13,9 +13,8 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.home.interrupted import InterruptedRuns
-from lora_studio.gui.pages.home.recent_projects import summarize_project
-from lora_studio.gui.problems.messages import Messages, Toast
+from lora_studio.gui.pages.home.page import InterruptedRuns, summarize_project
+from lora_studio.gui.problems.suggested_actions import Messages, Toast
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 

@@ -16,8 +16,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.pages.home import page as home_page
-from lora_studio.gui.pages.home.page import HomePage
-from lora_studio.gui.pages.home.recent_projects import summarize_project
+from lora_studio.gui.pages.home.page import HomePage, summarize_project
 
 
 def test_home_names_a_project_as_its_file_does(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.gui.pages.playground import page as page_module
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.bar_table import BarTable
+from lora_studio.gui.widgets.tables import BarTable
 from tests.helpers.runs.scenarios import emit
 
 WAIT = 30_000

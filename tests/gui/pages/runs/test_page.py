@@ -18,7 +18,7 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.controls.quantities import format_decimal
 from lora_studio.gui.pages.runs.actions import DeleteDialog, GridDialog, parse_numbers
 from lora_studio.gui.pages.runs.page import RunsPage
-from lora_studio.gui.pages.runs.table_model import COLUMNS
+from lora_studio.gui.pages.runs.table import COLUMNS
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window

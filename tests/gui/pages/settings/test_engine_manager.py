@@ -11,11 +11,9 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.gui.pages.settings.engine_manager import EngineManager
+from lora_studio.gui.pages.settings.engine_manager import EngineControl, EngineDialog, EngineManager
 from lora_studio.gui.pages.settings.page import EngineActions
-from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
-from lora_studio.gui.pages.settings.setup_thread import EngineControl
-from lora_studio.gui.problems.messages import Messages
+from lora_studio.gui.problems.suggested_actions import Messages
 from lora_studio.gui.window.main_window import Window
 from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
