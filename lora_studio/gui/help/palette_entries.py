@@ -11,9 +11,8 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.project.search_terms import SYNONYMS
 from lora_studio.core.spec import get_facts
-from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.controls.controls import Control, format_value
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.controls.quantities import format_value
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.command_search import Kind, SearchEntry
 from lora_studio.gui.language import tr
