@@ -15,8 +15,8 @@ from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.messages import Text, text
 from lora_studio.core.runs import table
 from lora_studio.gui import language, message_translation
-from lora_studio.gui.controls.quantities import format_value, parse
-from lora_studio.gui.controls.weight_editor import WeightEditor
+from lora_studio.gui.controls.adapter_weights import WeightEditor
+from lora_studio.gui.controls.controls import format_value, parse
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.project.state import ProjectState
 

@@ -1,20 +1,22 @@
-"""The editor of one project field: label, control, unit, help text and error."""
+"""The editor of one project field: label, control, unit, help text and error; and groups of editors."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.core.formatting import format_float
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
 from lora_studio.core.training import combinations
-from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.choices import (
+    CardOption,
+    CardsControl,
     ChipsControl,
     ComboControl,
     FlagControl,
@@ -25,10 +27,10 @@ from lora_studio.gui.controls.controls import (
     LineControl,
     LinesControl,
     ListControl,
+    PathControl,
     TextControl,
     name_control,
 )
-from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.project.state import ProjectState
@@ -323,3 +325,43 @@ def _format_tooltip(about: FieldFacts) -> str:
             tr("Default: {value}{unit}").format(value=format_float(about.default, "g"), unit=unit)
         )
     return "\n".join(lines)
+
+
+class FieldGroup(QWidget):
+    """Lays out its visible editors without gaps."""
+
+    def __init__(
+        self, title: str, editors: Sequence[FieldEditor], *, wide: Collection[str] = ()
+    ) -> None:
+        """Show all editors, fields in `wide` across both columns; without a `title` there is no heading."""
+        super().__init__()
+        self._wide = set(wide)
+        self._editors = list(editors)
+        self._shown: list[FieldEditor] = []
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Spacing.XL)
+        self._grid.setVerticalSpacing(Spacing.L)
+        self._grid.setColumnStretch(0, 1)
+        self._grid.setColumnStretch(1, 1)
+        head = [label(title, "section")] if title else []
+        self.setLayout(column(*head, self._grid, spacing=Spacing.S))
+        for editor in self._editors:
+            editor.setParent(self)
+        self.show_only([editor.field for editor in self._editors])
+
+    def show_only(self, fields: Collection[str]) -> None:
+        """Show the editors of these fields and hide the others."""
+        names = set(fields)
+        shown = [editor for editor in self._editors if editor.field in names]
+        if shown == self._shown:
+            return
+        self._shown = shown
+        for editor in self._editors:
+            self._grid.removeWidget(editor)
+            set_visible(editor, editor in shown)
+        cell = 0
+        for editor in shown:
+            width = 2 if editor.field in self._wide else 1
+            cell += cell % 2 if width == 2 else 0
+            self._grid.addWidget(editor, *divmod(cell, 2), 1, width, Qt.AlignmentFlag.AlignTop)
+            cell += width

@@ -39,7 +39,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_strip import ProblemStrip
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES, Messages
 from lora_studio.gui.problems.toasts import ToastStack
-from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import ProjectState
@@ -361,7 +361,7 @@ class Shell(QMainWindow):
 
     def show_device(self, *_: object) -> None:
         """Show the device that the project's model is placed on."""
-        self.header.device.show_device(memory_plan.get_device(self.state))
+        self.header.device.show_device(run_preview.get_device(self.state))
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
 from lora_studio.gui.problems.dialogs import ConsentDialog, ProblemDialog, open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
-from lora_studio.gui.project.foreign_project_dialog import ForeignRunDialog
+from lora_studio.gui.project.commands import ForeignRunDialog
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.external_open import open_path
 

@@ -35,9 +35,8 @@ from PySide6.QtWidgets import (
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.project.search_terms import SYNONYMS, to_american
 from lora_studio.core.spec import get_facts
-from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.controls.controls import Control, format_value
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.controls.quantities import format_value
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize_facts

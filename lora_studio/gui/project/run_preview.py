@@ -1,11 +1,23 @@
-"""A preview of the training run: rows, validation rows, steps and backend."""
+"""A preview of the training run: rows, steps, backend, and the plan of its memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import Task
+from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import adapter_size, calibration, model_fit
+from lora_studio.core.memory.plan import MemoryPlan, pick_device
+from lora_studio.core.memory.rows import (
+    RowStatistics,
+    approximate_row_statistics,
+    build_row_statistics,
+)
+from lora_studio.core.memory.weights import spread_over_gpus
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project import data_sources
@@ -109,3 +121,104 @@ def describe_backend(state: ProjectState) -> str:
         return ""
     name = "peft" if training.backend == "auto" else training.backend
     return state.get_facts("training", "backend").choices[name]
+
+
+def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
+    """Return the memory plan, optionally with another precision.
+
+    None while a value is invalid or the model or device isn't known yet. Rows that haven't been
+    measured yet are assumed to have the maximum length. Among several devices, the one with the least
+    memory counts.
+    """
+    model, lora, dataset, training = (
+        state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
+    )  # fmt: skip
+    facts = state.facts
+    if not (
+        isinstance(model, ModelSpec)
+        and isinstance(lora, LoraSpec)
+        and isinstance(dataset, DatasetSpec)
+        and isinstance(training, TrainingSpec)
+        and facts.model is not None
+        and facts.devices is not None
+    ):
+        return None
+    if precision:
+        model = model.model_copy(update={"precision": precision})
+    lora = starting_adapter.resolve_lora(lora)
+    device = pick_device(facts.devices, model.device)
+    if device is None:
+        return None
+    rows = _get_rows(state, dataset)
+    outputs = training.count_head_outputs(rows.task, rows.labels)
+    plan = MemoryPlan(
+        inspected=with_adapter_size(facts.model, lora, outputs),
+        model=model,
+        lora=lora,
+        training=training,
+        rows=rows,
+        limit=dataset.max_length,
+        device=device,
+        teacher=facts.model.teacher,
+    )
+    plan = spread_over_gpus(plan, facts.devices)
+    return calibration.apply_correction(plan, calibration.load())
+
+
+def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
+    """Return the training settings for any model; None if a value is invalid or no device is known."""
+    model, lora, dataset, training = (
+        state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
+    )  # fmt: skip
+    target = get_device(state)
+    if not (
+        isinstance(model, ModelSpec)
+        and isinstance(lora, LoraSpec)
+        and isinstance(dataset, DatasetSpec)
+        and isinstance(training, TrainingSpec)
+        and target is not None
+    ):
+        return None
+    rows, limit = _get_rows(state, dataset), dataset.max_length
+    return model_fit.FitSettings(model, lora, training, rows, limit, target)
+
+
+def with_adapter_size(
+    model: events.ModelInspected, lora: LoraSpec, head_outputs: int
+) -> events.ModelInspected:
+    """Return the model with the adapter's size: exact if the widths determine it, or else as the
+    engine last counted it; with the head of a reward model or a classifier, if it has `head_outputs`."""
+    adapter = adapter_size.count_parameters(model, lora)
+    model = model if adapter is None else model.model_copy(update={"adapter": adapter})
+    return adapter_size.with_head(model, head_outputs)
+
+
+def get_adapter_size(state: ProjectState) -> events.ParametersCounted | None:
+    """Return the size of the project's adapter; None if a value is invalid or no model is known."""
+    model, lora, training = (
+        state.facts.model, state.get_spec("lora"), state.get_spec("training"),
+    )  # fmt: skip
+    if model is None or not isinstance(lora, LoraSpec):
+        return None
+    if not isinstance(training, TrainingSpec):
+        training = TrainingSpec()
+    task = state.facts.dataset.task if state.facts.dataset else None
+    labels = len(state.facts.plan.labels) if state.facts.plan else 0
+    return with_adapter_size(model, lora, training.count_head_outputs(task, labels)).adapter
+
+
+def get_device(state: ProjectState) -> events.Device | None:
+    """Return the device that the project trains on, by default the first."""
+    if (devices := state.facts.devices) is None:
+        return None
+    return pick_device(devices, str(state.get("model", "device"))) or pick_device(devices, "auto")
+
+
+def _get_rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
+    facts = state.facts
+    if facts.plan is not None:
+        return build_row_statistics(facts.plan, facts.lengths)
+    task, longest = facts.dataset.task if facts.dataset else None, dataset.max_length
+    if facts.lengths is None:
+        return RowStatistics(heaviest={1: (longest,)}, longest=longest, task=task or "sft")
+    return approximate_row_statistics(facts.lengths, task, dataset.max_length)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication
 from lora_studio.gui import language, message_translation
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project.undo import get_undo_stack
+from lora_studio.gui.project.state import get_undo_stack
 from lora_studio.gui.window.main_window import Window
 
 

@@ -71,7 +71,7 @@ def run_window(content: bytes, sandbox: Path) -> str:
     from PySide6.QtGui import Qt, QTextDocumentFragment
     from PySide6.QtWidgets import QApplication
 
-    from lora_studio.gui.pages.playground.turn_view import AnswerText
+    from lora_studio.gui.pages.playground.chat_column import AnswerText
     from lora_studio.gui.widgets.basics import label
     from lora_studio.gui.widgets.tooltips import plain_tip
 

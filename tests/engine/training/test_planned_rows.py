@@ -26,7 +26,7 @@ from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.training.step_batches import StepBatches
 from lora_studio.gui.pages.dataset.queries import DatasetQueries
-from lora_studio.gui.project import memory_plan, run_preview
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from tests.engine.conftest import TinyModel
 from tests.helpers.models import model_facts, plans
@@ -133,7 +133,7 @@ def _show_in_window(draft: Draft) -> tuple[Numbers | None, ProjectState]:
     queries.send_due()
     queries.send_due()  # the others follow the first
     split, training, plan = (
-        run_preview.split(state), state.get_spec("training"), memory_plan.make_plan(state),
+        run_preview.split(state), state.get_spec("training"), run_preview.make_plan(state),
     )  # fmt: skip
     if split is None or not split.is_exact:
         return None, state

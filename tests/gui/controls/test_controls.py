@@ -24,11 +24,11 @@ from lora_studio.gui.controls.controls import (
     LineControl,
     LineEdit,
     ListControl,
+    PathControl,
     TextControl,
+    step_value,
 )
 from lora_studio.gui.controls.field_editor import FieldEditor, Style, make_editor
-from lora_studio.gui.controls.path import PathControl
-from lora_studio.gui.controls.quantities import step_value
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
 from tests.helpers.window.drag_and_drop import FileDrop

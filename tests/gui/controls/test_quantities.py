@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import FieldFacts, get_facts
-from lora_studio.gui.controls.quantities import format_value, parse
+from lora_studio.gui.controls.controls import format_value, parse
 
 RATE = get_facts(SPECS["training"], "learning_rate")
 SHARE = get_facts(SPECS["dataset"], "validation_share")

@@ -18,7 +18,7 @@ from lora_studio.core.runs import copies
 from lora_studio.core.runs.folder import create_run
 from lora_studio.core.system import paths
 from lora_studio.gui.problems.suggested_actions import suggest_action
-from lora_studio.gui.project.foreign_project_dialog import (
+from lora_studio.gui.project.commands import (
     ForeignProjectDialog,
     ForeignRunDialog,
     ForeignSettingsDialog,

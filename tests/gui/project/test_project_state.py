@@ -11,8 +11,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.gui.problems.suggested_actions import Toast
-from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.project.undo import get_undo_stack
+from lora_studio.gui.project.state import ProjectState, get_undo_stack
 from tests.gui.conftest import WAIT
 
 

@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtGui import QColor, QImage, Qt, QTextDocumentFragment
 from pytestqt.qtbot import QtBot
 
-from lora_studio.gui.pages.playground.turn_view import AnswerText
+from lora_studio.gui.pages.playground.chat_column import AnswerText
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 WINDOW = Path(__file__).resolve().parents[3] / "lora_studio" / "gui"

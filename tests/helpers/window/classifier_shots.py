@@ -9,7 +9,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.pages.playground.classifier_controller import ClassifierRun
+from lora_studio.gui.pages.playground.classifier import ClassifierRun
 from tests.helpers.models import model_facts
 from tests.helpers.runs.scenarios import emit, wait_until
 

@@ -1,17 +1,33 @@
-"""Search, filter, table and detail of a dataset's rows, loaded on demand."""
+"""Search, filter, table and detail of a dataset's rows, loaded on demand; one row as a conversation."""
 
 from __future__ import annotations
 
+import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal
+from PySide6.QtCore import (
+    QModelIndex,
+    QObject,
+    Qt,
+    QTimer,
+    Signal,
+)
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QComboBox, QHeaderView, QTableView, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHeaderView,
+    QSplitter,
+    QTableView,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.dataset.spec import DatasetSpec, Message, Task
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
@@ -19,10 +35,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import localize_problem
-from lora_studio.gui.pages.dataset.conversation import ChatView
-from lora_studio.gui.pages.dataset.row_model import ANSWER, NUMBER, PAGE, QUESTION, SOURCE, RowModel
-from lora_studio.gui.theme import Spacing
+from lora_studio.gui.message_translation import localize, localize_problem
+from lora_studio.gui.theme import Size, Spacing, color
 from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import column, label, row, tool_button, with_title
 from lora_studio.gui.widgets.columns import make_splitter
@@ -33,7 +47,9 @@ from lora_studio.gui.widgets.rich_text import (
     make_block_format,
     make_text_format,
 )
+from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel
 from lora_studio.gui.widgets.token_view import TokenView
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 #: Milliseconds without typing before a search begins.
 _PAUSE = 300
@@ -442,3 +458,326 @@ class RowTable(QTableView):
         current = self.currentIndex()
         if current.isValid() and first.row() <= current.row() <= last.row():
             self._on_row_chosen(current)
+
+
+#: Rows per request: enough to fill the screen before the next page is needed.
+PAGE = 100
+#: Maximum number of cached pages: 64 × 100 rows of about 1 kB, a few megabytes for any dataset.
+_KEPT = 64
+#: Milliseconds without scrolling before rows are requested, so that dragging requests few.
+_REST = 40
+#: Maximum number of characters of a cell; a column is never wider.
+_LETTERS = 300
+_UNREAD = "…"
+
+NUMBER, SOURCE, QUESTION, ANSWER = range(4)
+_NAMES: dict[Task, tuple[str, str]] = {
+    "sft": (mark("Prompt"), mark("Answer")),
+    "text": (mark("Text"), ""),
+    "preference": (mark("Prompt"), mark("Chosen")),
+    "kto": (mark("Prompt"), mark("Answer")),
+    "grpo": (mark("Prompt"), mark("Reference")),
+    "embedding": (mark("Query"), mark("Text to find")),
+    "classification": (mark("Text"), mark("Label")),
+}
+
+
+class RowModel(TableModel):
+    """Number, source, prompt and answer of each row; "…" until its page is loaded.
+
+    Signals:
+        wanted(int): load the page that begins at this row; one page at a time.
+    """
+
+    wanted = Signal(int)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Create a model without rows."""
+        super().__init__(parent)
+        self._pages: OrderedDict[int, tuple[RowPreview, ...]] = OrderedDict()
+        self._count = 0
+        self._names = _NAMES["sft"]
+        self._looked_at = 0  # the row that was painted last
+        self._asked: int | None = None
+        self._rest = QTimer(self, singleShot=True, interval=_REST)
+        self._rest.timeout.connect(self._request_shown)
+
+    # --- contents -----------------------------------------------------------------------------
+
+    def reset(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
+        """Drop all rows; `rows` are the first of `count` rows, if known.
+
+        An incomplete page is loaded when it is shown.
+        """
+        self.beginResetModel()
+        self._rest.stop()
+        self._asked = None
+        self._count = len(rows) if count is None else count
+        pages = range(0, len(rows), PAGE)
+        self._pages = OrderedDict(
+            (start // PAGE, tuple(rows[start : start + PAGE])) for start in pages
+        )
+        self._looked_at = 0
+        self.endResetModel()
+
+    def put(self, first: int, count: int, rows: Sequence[RowPreview]) -> None:
+        """Store a page that was requested; `count` is the number of matching rows."""
+        self._asked = None
+        page = first // PAGE
+        if count != self._count:
+            self.beginResetModel()
+            self._count = count
+            self._store_page(page, rows)
+            self.endResetModel()
+            return
+        self._store_page(page, rows)
+        if rows:
+            last = first + len(rows) - 1
+            self.dataChanged.emit(self.index(first, 0), self.index(last, self.columnCount() - 1))
+        self._rest.start()  # the view may have scrolled meanwhile
+
+    def forget_asked(self) -> None:
+        """Drop the pending request, whose page won't arrive."""
+        self._asked = None
+
+    def set_task(self, task: Task | None) -> None:
+        """Set the names of the columns."""
+        self._names = _NAMES[task or "sft"]
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, QUESTION, ANSWER)
+
+    def row_at(self, index: int) -> RowPreview | None:
+        """Return a row, None while it isn't loaded."""
+        page = self._pages.get(index // PAGE)
+        offset = index % PAGE
+        return page[offset] if page is not None and offset < len(page) else None
+
+    def index_of(self, source: int, number: int) -> int | None:
+        """Return the index of a row among those loaded, None if it isn't loaded."""
+        for page, rows in self._pages.items():
+            for offset, preview in enumerate(rows):
+                if (preview.source, preview.row) == (source, number):
+                    return page * PAGE + offset
+        return None
+
+    def index_of_first_used(self) -> int:
+        """Return the index of the first row that isn't skipped among those loaded, 0 if all are."""
+        for page, rows in sorted(self._pages.items()):
+            for offset, preview in enumerate(rows):
+                if not preview.fault:
+                    return page * PAGE + offset
+        return 0
+
+    # --- Qt -----------------------------------------------------------------------------------
+
+    def count_rows(self) -> int:
+        """Return the number of matching rows, loaded or not."""
+        return self._count
+
+    def list_titles(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [tr(name) if name else "" for name in (mark("Row"), mark("Source"), *self._names)]
+
+    def get_alignment(self, column: int) -> Qt.AlignmentFlag:
+        """Return the alignment of a column: numbers are on the right."""
+        return RIGHT if column <= SOURCE else LEFT
+
+    def get_cell(self, row: int, column: int, role: int) -> Any:
+        """Return the text of a cell; a skipped row shows its reason, in gray."""
+        preview, is_text = self.row_at(row), role == Qt.ItemDataRole.DisplayRole
+        if preview is None:
+            self._request_missing(row)
+            muted = role == Qt.ItemDataRole.ForegroundRole
+            return color("muted") if muted else _WAITING if is_text else None
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return color("muted") if preview.fault or column < QUESTION else None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            if not preview.fault:
+                return None
+            return plain_tip(tr("Skipped: {reason}").format(reason=localize(preview.fault)))
+        return _format_cell(preview, column) if is_text else None
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _request_missing(self, index: int) -> None:
+        self._looked_at = index
+        if not self._rest.isActive():
+            self._rest.start()
+
+    def _request_shown(self) -> None:
+        """Request the page that was shown last, unless another one is pending."""
+        page = self._looked_at // PAGE
+        missing = self._looked_at < self._count and self.row_at(self._looked_at) is None
+        if self._asked is None and missing:
+            self._asked = page
+            self.wanted.emit(page * PAGE)
+
+    def _store_page(self, page: int, rows: Sequence[RowPreview]) -> None:
+        self._pages[page] = tuple(rows)
+        self._pages.move_to_end(page)
+        while len(self._pages) > _KEPT:
+            self._pages.popitem(last=False)
+
+
+def _format_cell(row: RowPreview, column: int) -> str:
+    match column:
+        case 0:
+            return formatting.format_number(row.row)
+        case 1:
+            return formatting.format_number(row.source + 1)
+        case 2:
+            if row.text:
+                return _to_line(row.text)
+            prompt = _to_line(_find_first(row.messages, "user"))
+            return prompt or (
+                f"⚠ {localize(row.fault)}" if row.fault else _to_line(_find_first(row.messages, ""))
+            )
+        case _:
+            return _get_answer(row)
+
+
+def _get_answer(row: RowPreview) -> str:
+    if row.fault:
+        return f"⚠ {localize(row.fault)}" if _find_first(row.messages, "user") else ""
+    if row.chosen:
+        return _to_line(_get_last(row.chosen))
+    mark = {None: "", True: "✓ ", False: "✗ "}[row.label]
+    return mark + _to_line(_get_last(row.messages))
+
+
+def _find_first(messages: Sequence[Message], role: str) -> str:
+    return next((m.content for m in messages if not role or m.role == role), "")
+
+
+def _get_last(messages: Sequence[Message]) -> str:
+    answers = [message.content for message in messages if message.role == "assistant"]
+    return answers[-1] if answers else ""
+
+
+def _to_line(text: str) -> str:
+    return " ".join(text[:_LETTERS].split())
+
+
+_ROLES = {
+    "system": mark("System"),
+    "user": mark("User"),
+    "assistant": mark("Assistant"),
+    "tool": mark("Tool"),
+}
+
+
+class MessagesView(RichText):
+    """A column of messages, each with its role."""
+
+    def __init__(self, name: str = "") -> None:
+        """Create an empty view; `name` is its accessible name."""
+        self._messages: tuple[Message, ...] = ()
+        self._plain = ""
+        super().__init__(self._paint, name or tr("Conversation"))
+
+    def show_messages(self, messages: Sequence[Message], text: str = "") -> None:
+        """Replace the messages; `text` is the content of a plain-text row."""
+        if (tuple(messages), text) != (self._messages, self._plain):
+            self._messages, self._plain = tuple(messages), text
+            self._paint()
+
+    def text(self) -> str:
+        """Return the content as plain text."""
+        return self.toPlainText()
+
+    def _paint(self) -> None:
+        cursor = self.start_document()
+        caption = Size.CAPTION
+        for message in self._messages:
+            above = 0 if self.document().isEmpty() else Spacing.L
+            tint = "accent" if message.role == "assistant" else "muted"
+            heading = make_text_format(tint, size=caption, bold=True)
+            add_paragraph(cursor, make_block_format(above, 2), _format_heading(message), heading)
+            if message.thinking:
+                quoted = make_block_format(0, Spacing.XS, Spacing.M)
+                add_paragraph(
+                    cursor, quoted, tr("Reasoning"), make_text_format("muted", size=caption)
+                )
+                add_paragraph(
+                    cursor, quoted, message.thinking, make_text_format("muted", italic=True)
+                )
+            if message.content:
+                add_paragraph(
+                    cursor, make_block_format(), message.content, make_text_format("text")
+                )
+            for call in message.tool_calls:
+                arguments = json.dumps(call.arguments, ensure_ascii=False)
+                call_text = tr("Tool call: {name}({arguments})").format(
+                    name=call.name, arguments=arguments
+                )
+                add_paragraph(
+                    cursor,
+                    make_block_format(Spacing.XS),
+                    call_text,
+                    make_text_format("text", mono=True),
+                )
+        if self._plain:
+            add_paragraph(cursor, make_block_format(), self._plain, make_text_format("text"))
+        self.moveCursor(cursor.MoveOperation.Start)
+
+
+class ChatView(QWidget):
+    """Shows a row: its messages, both answers of a preference pair, and why the row is skipped."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Create an empty view."""
+        super().__init__(parent)
+        self.fault = StatusLabel()
+        self.verdict = StatusLabel()
+        self.messages = MessagesView()
+        self.chosen, self.rejected = (
+            MessagesView(tr("Chosen answer")),
+            MessagesView(tr("Rejected answer")),
+        )
+        self.raw_hint = label(tr("The Raw tab shows what the file contains."), "muted", wrap=True)
+        self._pair = QSplitter()
+        self._pair.setChildrenCollapsible(False)
+        for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
+            self._pair.addWidget(with_title(name, part))
+        self._pair.setHandleWidth(Spacing.S)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.fault)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.raw_hint)
+        layout.addWidget(self.messages, 1)
+        layout.addWidget(self._pair, 1)
+        layout.addStretch(0)
+        self.setFocusProxy(self.messages)
+        self.show_row(None)
+
+    def show_row(self, row: RowPreview | None) -> None:
+        """Show another row, or none."""
+        paired = row is not None and bool(row.chosen or row.rejected)
+        self.messages.show_messages(row.messages if row else (), row.text if row else "")
+        self.chosen.show_messages(row.chosen if row else ())
+        self.rejected.show_messages(row.rejected if row else ())
+        has_text = row is not None and bool(row.messages or row.text)
+        # A skipped row may have nothing to show but the reason; its values are in the Raw tab.
+        self.messages.setVisible(has_text or not (paired or (row is not None and row.fault)))
+        self.raw_hint.setVisible(not has_text and not paired and bool(row and row.fault))
+        self._pair.setVisible(paired)
+        self.fault.setVisible(bool(row and row.fault))
+        self.fault.set_status(
+            tr("Skipped: {reason}").format(reason=localize(row.fault or "")) if row else "", "warn"
+        )
+        labeled = row.label if row else None
+        self.verdict.setVisible(labeled is not None)
+        good = tr("This answer is labeled good.") if labeled else tr("This answer is labeled bad.")
+        self.verdict.set_status(good, "ok" if labeled else "muted", "check" if labeled else "minus")
+
+    def text(self) -> str:
+        """Return the content as plain text, the chosen and rejected answers after the prompt."""
+        parts = (self.messages, self.chosen, self.rejected)
+        return "\n".join(part.text() for part in parts if part.text())
+
+
+def _format_heading(message: Message) -> str:
+    name = f"  ·  {message.name}" if message.name else ""
+    trained = f"  ·  {tr('trained')}" if message.trained else ""
+    return tr(_ROLES[message.role]) + name + trained

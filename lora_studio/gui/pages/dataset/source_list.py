@@ -23,7 +23,7 @@ from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
-from lora_studio.gui.pages.dataset.conversation import MessagesView
+from lora_studio.gui.pages.dataset.row_browser import MessagesView
 from lora_studio.gui.project import data_sources
 from lora_studio.gui.project.data_sources import Plain, get_weight, is_hub
 from lora_studio.gui.text_size import set_scaled_sizes

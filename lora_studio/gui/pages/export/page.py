@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
-from lora_studio.core import serving
-from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.export import ExportSpec, What, suggest_ollama_name
 from lora_studio.core.messages import listed
 from lora_studio.core.model.spec import ModelSpec
@@ -19,10 +16,8 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import DeriveTemplate, EstimateSizes, InspectOllama
-from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
-from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.controls.controls import LineControl
@@ -30,20 +25,18 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_stage
-from lora_studio.gui.pages.export import export_text
+from lora_studio.gui.pages.export import result_view
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
-from lora_studio.gui.pages.export.result_view import ExportResult
+from lora_studio.gui.pages.export.result_view import ResultsCard
 from lora_studio.gui.pages.export.serving_card import ServingCard
 from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.project.outdated_results import OutdatedResults
-from lora_studio.gui.project.run_verdict import RunVerdictView
+from lora_studio.gui.project.run_verdict import OutdatedResults, RunVerdictView
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
     CollapsibleSection,
-    FlowLayout,
     button,
     column,
     label,
@@ -53,7 +46,7 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.dialog import Dialog
-from lora_studio.gui.widgets.external_open import folder_button, open_page
+from lora_studio.gui.widgets.external_open import open_page
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.rich_text import CodeView
@@ -417,8 +410,8 @@ class ExportPage(StepPage):
         ollama_hint = tr("Ollama gets {name}.").format(name=chosen[0]) if chosen else ""
         table.set_help(f"{table.facts.description} {ollama_hint}" if chosen else "")
         llama = self.editors["llama_cpp"]
-        llama.set_help(export_text.describe_tools(llama.facts.description, self.sizes))
-        self.disk_space.setText(export_text.describe_disk_space(self.sizes, chosen))
+        llama.set_help(result_view.describe_tools(llama.facts.description, self.sizes))
+        self.disk_space.setText(result_view.describe_disk_space(self.sizes, chosen))
         self.disk_space.setVisible(bool(self.disk_space.text()))
         uses_lm_studio = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(uses_lm_studio or self.state.is_set(_STEP, "lm_studio_folder"))
@@ -456,7 +449,7 @@ class ExportPage(StepPage):
             advice = "\n".join([advice, *(line for other in outdated[1:] for line in other)])
         elif not self.is_done():
             is_direct = bool(self.merged or self.adapter) and self._is_direct()
-            status, advice = export_text.describe_readiness(
+            status, advice = result_view.describe_readiness(
                 is_direct=is_direct,
                 has_merged=self.merged is not None,
                 blocker=self._find_export_blocker() or "",
@@ -651,92 +644,6 @@ class EvaluationCard(Card):
         verdict = self.evaluated.verdict
         self.about.setVisible(verdict is None)
         self.evaluate.setVisible(verdict is None or verdict.is_outdated)
-
-
-class ResultsCard(Card):
-    """Shows the results of the run that the window follows; `embeds`: it trained an embedding model.
-
-    Signals:
-        chat_requested(speaker): chat with the exported model.
-    """
-
-    chat_requested = Signal(object)
-
-    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Start hidden, until `show_results` has results."""
-        super().__init__(tr("Result"), parent)
-        self.state = state
-        self.embeds = False
-        self.result = ExportResult()
-        self.show_folder = folder_button(self._get_folder)
-        self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
-        self.copy_llama = button(
-            tr("Copy llama.cpp command"),
-            lambda: self._copy(
-                export_text.format_llama_command(self.result.written, embeds=self.embeds)
-            ),
-            icon="copy",
-        )
-        actions = QWidget()
-        flow = FlowLayout(actions)
-        for part in (self.show_folder, self.copy_run, self.copy_llama):
-            flow.addWidget(part)
-        self.add(self.result, actions)
-
-    def show_results(self, *, done: bool, seconds: float | None) -> None:
-        """Update the card; `seconds` is the duration of an export that is `done`."""
-        result = self.result
-        if done:
-            answers = export_text.format_self_test_answers(self.state.run)
-            result.finish(self._read_modelfile(), answers, seconds)
-        self.setVisible(not result.is_empty())
-        self.show_folder.setVisible(bool(result.written))
-        self.copy_llama.setVisible(bool(result.written))
-        self.copy_run.setVisible(result.created is not None)
-        self.copy_run.setText(
-            tr("Copy curl command for Ollama")
-            if self.embeds
-            else tr("Copy “{command}”").format(command=self._run_command())
-        )
-
-    def get_speaker(self) -> AnySpeaker | None:
-        """Return the model in Ollama, else the first GGUF file, None if there is neither or it can't chat."""
-        created, run = self.result.created, self.state.run
-        if self.embeds:
-            return None
-        if created is not None:
-            host = str(self.state.get("export", "ollama_host"))
-            return speakers.create_ollama_speaker(created, host)
-        models = [event for event in self.result.written if event.quantization != "adapter"]
-        if run is None or not models:
-            return None
-        return speakers.create_gguf_speaker(run, Path(models[0].file))
-
-    def request_chat(self) -> None:
-        """Ask for a chat with the exported model."""
-        if (speaker := self.get_speaker()) is not None:
-            self.chat_requested.emit(speaker)
-
-    def _run_command(self) -> str:
-        created = self.result.created
-        if created is None:
-            return ""
-        if self.embeds:
-            return serving.format_ollama_embed_curl(created.host, created.name)
-        return f"ollama run {created.name}"
-
-    def _copy(self, text: str) -> None:
-        QGuiApplication.clipboard().setText(text)
-        self.state.messages.success(tr("Copied: {text}").format(text=text))
-
-    def _get_folder(self) -> Path | None:
-        return Path(self.result.written[0].file).parent if self.result.written else None
-
-    def _read_modelfile(self) -> str:
-        try:
-            return read_text(self.state.run.modelfile) if self.state.run else ""
-        except OSError:
-            return ""
 
 
 _TITLES: dict[str, str] = {

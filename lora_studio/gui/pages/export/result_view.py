@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core import formatting, limits, serving
+from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.export import VectorProof
-from lora_studio.core.runs import selftest_report
+from lora_studio.core.runs import selftest_report, speakers
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.foreign_files import read_json, read_text
 from lora_studio.core.templates.server.prompt_proof import PromptProof
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
+from lora_studio.gui.pages.export import result_view
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import CollapsibleSection, LabelRole, label, set_role
+from lora_studio.gui.widgets.basics import (
+    Card,
+    CollapsibleSection,
+    FlowLayout,
+    LabelRole,
+    button,
+    label,
+    set_role,
+)
+from lora_studio.gui.widgets.external_open import folder_button
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.rich_text import CodeView
 from lora_studio.gui.widgets.self_test_text import format_badge
@@ -199,3 +217,156 @@ def _describe_proof(derived: events.TemplateDerived) -> str:
     return tr("✗ The TEMPLATE renders different text than the chat template: {difference}").format(
         difference=localize(derived.difference or "")
     )
+
+
+def describe_disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]) -> str:
+    """Return how much disk space the selected files need and how much is free; "" if unknown."""
+    if sizes is None or not all(name in sizes.bytes for name in quantizations):
+        return ""
+    files = sum(sizes.bytes[name] for name in quantizations)
+    is_kept = sizes.pass_kind in quantizations
+    temporary = 0 if is_kept else sizes.bytes.get(sizes.pass_kind, 0)
+    needed = (
+        tr("Disk space: {files}, plus {temporary} during the export.")
+        if temporary
+        else tr("Disk space: {files}.")
+    ).format(files=formatting.format_size(files), temporary=formatting.format_size(temporary))
+    if sizes.free is None:
+        return needed
+    free = (
+        tr("✗ Only {free} is available.")
+        if sizes.free < files + temporary
+        else tr("{free} is available.")
+    ).format(free=formatting.format_size(sizes.free))
+    return f"{needed} {free}"
+
+
+def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str:
+    """Return the description of the llama.cpp field, including which llama.cpp is used."""
+    if sizes is None or not sizes.tools:
+        return description
+    return f"{description} {tr('Currently used: {tools}.').format(tools=localize(sizes.tools))}"
+
+
+def format_self_test_answers(run: RunFolder | None) -> str:
+    """Return the answers of each stage of the self-test, by prompt; "" if there are none."""
+    try:
+        rows = read_json(run.selftest_file, limits.LARGE_FILE)["answers"] if run else []
+        conversations = [
+            [f"» {row['prompt'].strip()}"]
+            + [f"{stage}:\n{text.strip()}" for stage, text in row.items() if stage != "prompt"]
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return "\n\n\n".join("\n\n".join(conversation) for conversation in conversations)
+
+
+def format_llama_command(written: Sequence[events.GgufWritten], *, embeds: bool) -> str:
+    """Return the command that chats with the smallest GGUF file, or serves its vectors; "" without one."""
+    models = [event for event in written if event.quantization != "adapter"]
+    smallest = min(models, key=lambda event: event.bytes, default=None)
+    if smallest is None:
+        return ""
+    file = shlex.quote(smallest.file)
+    return f"llama-server -m {file} --embeddings" if embeds else f"llama-cli -m {file} -cnv"
+
+
+def describe_readiness(*, is_direct: bool, has_merged: bool, blocker: str) -> tuple[str, str]:
+    """Return status and advice before an export; both "" if there is nothing to say."""
+    if is_direct and has_merged:
+        return tr("Ready to export"), tr(
+            "Files are created from the base model and the adapter, because rounding changed the merged model."
+        )
+    if is_direct:
+        return tr("Ready to export"), tr(
+            "Files are created directly from the base model and the adapter, without a merged"
+            " copy. If you want to keep or upload a merged model, merge first."
+        )
+    return ("", "") if has_merged else (tr("Nothing to export yet"), blocker)
+
+
+class ResultsCard(Card):
+    """Shows the results of the run that the window follows; `embeds`: it trained an embedding model.
+
+    Signals:
+        chat_requested(speaker): chat with the exported model.
+    """
+
+    chat_requested = Signal(object)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Start hidden, until `show_results` has results."""
+        super().__init__(tr("Result"), parent)
+        self.state = state
+        self.embeds = False
+        self.result = ExportResult()
+        self.show_folder = folder_button(self._get_folder)
+        self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
+        self.copy_llama = button(
+            tr("Copy llama.cpp command"),
+            lambda: self._copy(
+                result_view.format_llama_command(self.result.written, embeds=self.embeds)
+            ),
+            icon="copy",
+        )
+        actions = QWidget()
+        flow = FlowLayout(actions)
+        for part in (self.show_folder, self.copy_run, self.copy_llama):
+            flow.addWidget(part)
+        self.add(self.result, actions)
+
+    def show_results(self, *, done: bool, seconds: float | None) -> None:
+        """Update the card; `seconds` is the duration of an export that is `done`."""
+        result = self.result
+        if done:
+            answers = result_view.format_self_test_answers(self.state.run)
+            result.finish(self._read_modelfile(), answers, seconds)
+        self.setVisible(not result.is_empty())
+        self.show_folder.setVisible(bool(result.written))
+        self.copy_llama.setVisible(bool(result.written))
+        self.copy_run.setVisible(result.created is not None)
+        self.copy_run.setText(
+            tr("Copy curl command for Ollama")
+            if self.embeds
+            else tr("Copy “{command}”").format(command=self._run_command())
+        )
+
+    def get_speaker(self) -> AnySpeaker | None:
+        """Return the model in Ollama, else the first GGUF file, None if there is neither or it can't chat."""
+        created, run = self.result.created, self.state.run
+        if self.embeds:
+            return None
+        if created is not None:
+            host = str(self.state.get("export", "ollama_host"))
+            return speakers.create_ollama_speaker(created, host)
+        models = [event for event in self.result.written if event.quantization != "adapter"]
+        if run is None or not models:
+            return None
+        return speakers.create_gguf_speaker(run, Path(models[0].file))
+
+    def request_chat(self) -> None:
+        """Ask for a chat with the exported model."""
+        if (speaker := self.get_speaker()) is not None:
+            self.chat_requested.emit(speaker)
+
+    def _run_command(self) -> str:
+        created = self.result.created
+        if created is None:
+            return ""
+        if self.embeds:
+            return serving.format_ollama_embed_curl(created.host, created.name)
+        return f"ollama run {created.name}"
+
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.state.messages.success(tr("Copied: {text}").format(text=text))
+
+    def _get_folder(self) -> Path | None:
+        return Path(self.result.written[0].file).parent if self.result.written else None
+
+    def _read_modelfile(self) -> str:
+        try:
+            return read_text(self.state.run.modelfile) if self.state.run else ""
+        except OSError:
+            return ""

@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs import speakers
 from lora_studio.core.serving import RunOption
-from lora_studio.gui.controls.weight_editor import WeightEditor
+from lora_studio.gui.controls.adapter_weights import WeightEditor
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize

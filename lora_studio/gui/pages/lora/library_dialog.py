@@ -38,11 +38,10 @@ from lora_studio.core.lora.adapters import (
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
-from lora_studio.gui.controls.weight_editor import DecimalEditor
+from lora_studio.gui.controls.adapter_weights import BlendPanel, DecimalEditor
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
-from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size, set_scaled_sizes

@@ -23,20 +23,17 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.controls.cards import CardOption, CardsControl
-from lora_studio.gui.controls.choices import ComboControl
-from lora_studio.gui.controls.controls import Control, name_control
-from lora_studio.gui.controls.path import PathControl
+from lora_studio.gui.controls.choices import CardOption, CardsControl, ComboControl
+from lora_studio.gui.controls.controls import Control, PathControl, name_control
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
 from lora_studio.gui.jobs.hub_account import HubAccount
 from lora_studio.gui.jobs.token_dialog import get_hub_address
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
-from lora_studio.gui.pages.model.browser import ModelBrowser
-from lora_studio.gui.pages.model.finder import ModelFinder
+from lora_studio.gui.pages.model.browser import ModelBrowser, ModelFinder
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
@@ -286,8 +283,8 @@ class ModelPage(StepPage):
 
     def _get_fit_settings(self) -> model_fit.FitSettings | None:
         """Return the settings to estimate other models with, None while no device is known."""
-        plan = memory_plan.get_fit_settings(self.state)
-        device = memory_plan.get_device(self.state)
+        plan = run_preview.get_fit_settings(self.state)
+        device = run_preview.get_device(self.state)
         return plan or (model_fit.build_default_settings(device) if device else None)
 
     def _on_opened(self) -> None:
@@ -408,10 +405,10 @@ class ModelPage(StepPage):
         model = self.state.facts.model
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
-            plan = memory_plan.make_plan(self.state, precision)
+            plan = run_preview.make_plan(self.state, precision)
             memory = formatting.format_memory(needed)
             notes[precision] = describe_fit(memory, plan) if plan else memory
-        if (device := memory_plan.get_device(self.state)) is not None:
+        if (device := run_preview.get_device(self.state)) is not None:
             notes["auto"] = notes.get(device.precision, "")
         self.precision.show_memory(notes)
         already = model.prequantized if model else None

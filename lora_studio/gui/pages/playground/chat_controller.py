@@ -35,7 +35,7 @@ from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize, localize_stage
-from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.threads import BackgroundReader
 
@@ -233,7 +233,7 @@ class ChatController(QObject):
 
     def explain_cpu(self) -> str:
         """Return why the chat runs on the CPU although there is a GPU, "" if it doesn't."""
-        device = memory_plan.get_device(self._state)
+        device = run_preview.get_device(self._state)
         has_gpu = device is None or device.name != "cpu"
         if self.device or not has_gpu or not self._state.is_device_needed():
             return ""

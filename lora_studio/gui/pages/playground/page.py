@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from PySide6.QtCore import QFile, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QFile, QObject, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QMenu,
-    QPlainTextEdit,
     QPushButton,
     QStackedWidget,
     QVBoxLayout,
@@ -23,38 +20,28 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, formatting, playground
-from lora_studio.core.chat import AdapterSpeaker, AnySpeaker
+from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.playground import COLUMNS, Conversation
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.controls.choices import SegmentsControl
-from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.pages.page import AppPage
+from lora_studio.gui.pages.playground.chat_column import ChatColumn, Waiting
 from lora_studio.gui.pages.playground.chat_controller import ChatController
-from lora_studio.gui.pages.playground.classifier_controller import (
-    ClassifierController,
-    ClassifierRun,
-)
+from lora_studio.gui.pages.playground.classifier import ClassifierController, ClassifierView
 from lora_studio.gui.pages.playground.dialogs import PlaygroundDialogs
 from lora_studio.gui.pages.playground.prompt_card import PromptCard
-from lora_studio.gui.pages.playground.speaker_menu import SpeakerMenu
-from lora_studio.gui.pages.playground.turn_view import TurnView, Waiting
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
-    Card,
     EmptyState,
     button,
     column,
     label,
-    make_scroll_area,
     row,
-    tool_button,
 )
-from lora_studio.gui.widgets.tables import BarRow, BarTable
 from lora_studio.gui.widgets.tooltips import plain_tip
 
 
@@ -627,298 +614,3 @@ class VoteBar(QFrame):
         for vote in (*self.better, self.tie):
             vote.hide()
         self.show()
-
-
-class ChatColumn(QFrame):
-    """Shows one column of a conversation.
-
-    Signals:
-        speaker_chosen(speaker): another model, or other adapter weights.
-        edit_requested(turn), tokens_requested(turn): edit a prompt or show its tokens.
-        regenerate_requested: generate another answer to the last prompt.
-        version_chosen(turn, number): select another version of an answer.
-        closed: remove the column.
-    """
-
-    speaker_chosen = Signal(object)
-    edit_requested = Signal(int)
-    tokens_requested = Signal(int)
-    regenerate_requested = Signal()
-    version_chosen = Signal(int, int)
-    closed = Signal()
-
-    def __init__(self, number: int, parent: QWidget | None = None) -> None:
-        """Create column `number`, counted from 0 regardless of its position."""
-        super().__init__(parent)
-        self.number = number
-        self.setProperty("surface", "card")
-        self.menu = SpeakerMenu()
-        self.name = label("", "section")
-        self.close_button = tool_button("close", tr("Close column"), self.closed.emit)
-        self.blend = BlendPanel()
-        self.turns: list[TurnView] = []
-        self.hint = label("", "muted", wrap=True)
-        self.area = make_scroll_area(None, tr("Conversation"), sideways=True)
-        self._list = QVBoxLayout()
-        self._build()
-        self._follows_end = True
-        bar = self.area.verticalScrollBar()
-        bar.rangeChanged.connect(self._on_range_changed)
-        bar.valueChanged.connect(self._on_scrolled)
-        self._weights_timer = QTimer(self, singleShot=True, interval=150)
-        self._weights_timer.timeout.connect(self._emit_weights)
-        self.menu.chosen.connect(self._weights_timer.stop)  # they belong to the previous model
-        self.menu.chosen.connect(self.speaker_chosen)
-        self._blended: AnySpeaker = AdapterSpeaker()
-        self.blend.changed.connect(self._set_weights)
-
-    def show_conversation(self, conversation: Conversation, *, blind: str = "") -> None:
-        """Show the turns of this column; `blind` replaces the model name during a blind
-        comparison.
-        """
-        speaker = conversation.speakers[self.number]
-        self.menu.show_speaker(speaker)
-        self.menu.setVisible(not blind)
-        self.name.setText(blind)
-        self.name.setVisible(bool(blind))
-        adapters = speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
-        self.blend.show_adapters(() if blind else adapters)
-        turns = conversation.turns
-        while len(self.turns) < len(turns):
-            self._add_turn()
-        while len(self.turns) > len(turns):
-            removed = self.turns.pop()
-            removed.hide()
-            removed.deleteLater()
-        for index, (view, turn) in enumerate(zip(self.turns, turns, strict=True)):
-            view.show_turn(turn, self.number)
-            view.set_last(index == len(turns) - 1)
-            view.set_blind(bool(blind))
-        self.hint.setVisible(not turns)
-
-    def set_waiting(self, state: Waiting) -> None:
-        """Set the state of the last answer."""
-        if self.turns:
-            self.turns[-1].set_waiting(state)
-        self._follows_end = self._follows_end or bool(state)
-
-    def set_busy(self, busy: bool) -> None:
-        """Disable changes of models while any answer is being generated."""
-        for view in self.turns:
-            view.edit.setEnabled(not busy)
-        for part in (self.menu, self.close_button, self.blend):
-            part.setEnabled(not busy)
-
-    def flush_weights(self) -> None:
-        """Emit pending changes of adapter weights now."""
-        if self._weights_timer.isActive():
-            self._weights_timer.stop()
-            self._emit_weights()
-
-    def update_answer(self, start: int, text: str, tokens: int) -> None:
-        """Replace the last answer from the character `start` on."""
-        if self.turns:
-            self.turns[-1].grow(start, text, tokens)
-
-    def _build(self) -> None:
-        inner = QWidget()
-        inner.setObjectName("scrolled")
-        inner.setLayout(self._list)
-        self._list.setContentsMargins(0, 0, Spacing.S, 0)
-        self._list.setSpacing(Spacing.L)
-        self._list.addWidget(self.hint)
-        self._list.addStretch(1)
-        self.area.setWidget(inner)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
-        layout.setSpacing(Spacing.S)
-        head = row(self.name, self.menu, self.close_button)
-        head.setStretch(1, 1)
-        layout.addLayout(head)
-        layout.addWidget(self.blend)
-        layout.addWidget(self.area, 1)
-
-    def _add_turn(self) -> None:
-        view, index = TurnView(), len(self.turns)
-        view.edit_clicked.connect(lambda: self.edit_requested.emit(index))
-        view.tokens_clicked.connect(lambda: self.tokens_requested.emit(index))
-        view.regenerate_clicked.connect(self.regenerate_requested)
-        view.version_chosen.connect(lambda number: self.version_chosen.emit(index, number))
-        self.turns.append(view)
-        self._list.insertWidget(self._list.count() - 1, view)
-        self._follows_end = True
-
-    def _set_weights(self, adapters: object) -> None:
-        self._blended = AdapterSpeaker(adapters=adapters)
-        self._weights_timer.start()
-
-    def _emit_weights(self) -> None:
-        self.speaker_chosen.emit(self._blended)
-
-    # --- scrolling ----------------------------------------------------------------------------
-
-    def _on_range_changed(self, _lowest: int, highest: int) -> None:
-        if self._follows_end:
-            self.area.verticalScrollBar().setValue(highest)
-
-    def _on_scrolled(self, value: int) -> None:
-        """Keep the end of the conversation visible unless the user has scrolled up."""
-        self._follows_end = value >= self.area.verticalScrollBar().maximum() - Spacing.L
-
-
-_BOX_HEIGHT, _TEXT_WIDTH = 110, 520
-#: The most texts that are classified at once; each is a row of the table.
-_MAX_TEXTS = 1000
-
-
-class ClassifierView(QWidget):
-    """A text box and, below it, the predicted labels; several lines are several texts."""
-
-    def __init__(self, controller: ClassifierController, parent: QWidget | None = None) -> None:
-        """Start without a classifier."""
-        super().__init__(parent)
-        self.controller = controller
-        self._predicted: events.TextsClassified | None = None
-        self._has_more = False  # lines than are classified
-        self.runs = QComboBox()
-        self.runs.setAccessibleName(tr("Classifier"))
-        self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.box = QPlainTextEdit(tabChangesFocus=True)
-        self.box.setAccessibleName(tr("Texts to classify"))
-        self.box.setPlaceholderText(tr("Enter a text. Several lines are classified one by one."))
-        set_scaled_sizes(self.box, height=_BOX_HEIGHT)
-        self.status = label("", "caption")
-        self.stop = button(tr("Stop"), self.controller.link.cancel, icon="stop")
-        self.send = button(tr("Classify"), self.classify, kind="primary")
-        self.send.setToolTip(tr("Classify (Ctrl+Enter)"))
-        self.note = label("", "caption", wrap=True)
-        self.texts = BarTable(tr("Texts"), _TEXT_WIDTH)
-        self.labels = BarTable(tr("Labels"))
-        self.texts.set_titles(tr("Text"), "", [tr("Label"), tr("Probability")])
-        self.labels.set_titles(tr("Label"), "", [tr("Probability")])
-        self._build_layout()
-        self._wire()
-        self._show_result((), None)
-        self._show_busy(False)
-
-    def _build_layout(self) -> None:
-        asked, answered = Card(), Card()
-        top, bottom = QWidget(), QWidget()
-        top.setLayout(row(label(tr("Classifier"), "label"), self.runs, None))
-        bottom.setLayout(row(self.status, None, self.stop, self.send))
-        asked.add(top, self.box, bottom)
-        self.answered = answered
-        answered.add(self.note)
-        answered.body.addWidget(self.texts, 3)
-        answered.body.addWidget(self.labels, 2)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.M)
-        layout.addWidget(asked)
-        layout.addWidget(answered, 1)
-        self.setFocusProxy(self.box)
-
-    def _wire(self) -> None:
-        controller = self.controller
-        controller.found.connect(self.show_runs)
-        controller.classified.connect(self._show_result)
-        controller.status_changed.connect(self.status.setText)
-        controller.busy_changed.connect(self._show_busy)
-        self.box.textChanged.connect(self._on_edited)
-        self.texts.itemSelectionChanged.connect(self._show_selected)
-        self.runs.activated.connect(lambda _: self._show_result((), None))
-
-    def show_runs(self) -> None:
-        """List the classifiers, and keep the chosen one."""
-        chosen = self.runs.currentData()
-        self.runs.clear()
-        for run in self.controller.runs:
-            self.runs.addItem(run.name, run)
-        folders = [run.folder for run in self.controller.runs]
-        if isinstance(chosen, ClassifierRun) and chosen.folder in folders:
-            self.runs.setCurrentIndex(folders.index(chosen.folder))
-        else:
-            self._show_result((), None)
-        self._show_busy(self.controller.link.busy)
-
-    def classify(self) -> None:
-        """Classify each line that isn't empty, up to a number."""
-        lines = (line for line in self.box.toPlainText().split("\n") if line.strip())
-        texts = list(itertools.islice(lines, _MAX_TEXTS + 1))
-        run = self.runs.currentData()
-        if isinstance(run, ClassifierRun) and not self.controller.link.busy:
-            self._has_more = len(texts) > _MAX_TEXTS
-            self.controller.classify(run.folder, texts[:_MAX_TEXTS])
-
-    def _on_edited(self) -> None:
-        """Hide the labels, which are those of the texts before."""
-        self._show_result((), None)
-        self._show_busy(self.controller.link.busy)
-
-    def _show_busy(self, busy: bool) -> None:
-        self.box.setReadOnly(busy)  # so that the labels are those of the texts in it
-        self.stop.setVisible(busy)
-        self.send.setVisible(not busy)
-        self.send.setEnabled(not self.box.document().isEmpty() and self.runs.count() > 0)
-        self.runs.setEnabled(not busy)
-
-    def _show_result(self, texts: Sequence[str], predicted: events.TextsClassified | None) -> None:
-        self._predicted = predicted
-        self.answered.setVisible(predicted is not None)
-        if predicted is None:
-            return
-        notes = self._describe_limits(predicted.cut)
-        self.note.setText("\n".join(notes))
-        self.note.setVisible(bool(notes))
-        self.texts.setVisible(len(texts) > 1)
-        self.texts.show_rows(
-            [
-                _make_text_row(text, predicted.labels, values)
-                for text, values in zip(texts, predicted.probabilities, strict=True)
-            ]
-        )
-        self.texts.setCurrentCell(0, 0)
-        self._show_selected()
-
-    def _describe_limits(self, cut: int) -> list[str]:
-        """Return notes about texts and parts of them that weren't classified."""
-        notes = []
-        if self._has_more:
-            notes.append(
-                tr(
-                    "Only the first {count} texts were classified. To classify a whole file, run {command}."
-                ).format(
-                    count=formatting.format_number(_MAX_TEXTS),
-                    command="lora-studio classify --file",
-                )
-            )
-        if cut:
-            notes.append(
-                tr_n(
-                    "{n} text is longer than the max. sequence length; only its beginning was classified.",
-                    "{n} texts are longer than the max. sequence length; only their beginning was classified.",
-                    cut,
-                )
-            )
-        return notes
-
-    def _show_selected(self) -> None:
-        """Show the probability of each label for the selected text."""
-        if self._predicted is None:
-            return
-        at = max(0, self.texts.currentRow())
-        values = self._predicted.probabilities[at : at + 1]
-        ranked = sorted(
-            zip(values[0], self._predicted.labels, strict=True) if values and values[0] else (),
-            reverse=True,
-        )
-        self.labels.show_rows(
-            [BarRow(name, value, (formatting.format_percent(value),)) for value, name in ranked]
-        )
-
-
-def _make_text_row(text: str, labels: Sequence[str], values: Sequence[float]) -> BarRow:
-    if not values:
-        return BarRow(text, 0.0, ("–", "–"))
-    best = max(values)
-    return BarRow(text, best, (labels[values.index(best)], formatting.format_percent(best)))

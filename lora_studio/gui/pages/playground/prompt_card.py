@@ -19,8 +19,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core.chat import Sampling
 from lora_studio.core.formatting import format_float
 from lora_studio.core.spec import get_facts
-from lora_studio.gui.controls.controls import LineControl
-from lora_studio.gui.controls.quantities import parse
+from lora_studio.gui.controls.controls import LineControl, parse
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing, set_icon

@@ -40,15 +40,13 @@ from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.core.spec import FieldFacts
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.controls.controls import LineEdit
-from lora_studio.gui.controls.quantities import format_value, parse
+from lora_studio.gui.controls.controls import LineEdit, format_value, parse
 from lora_studio.gui.desktop import integration
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_facts
 from lora_studio.gui.pages.runs.queue import RunQueue
-from lora_studio.gui.project import memory_plan
-from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.project.undo import Change
+from lora_studio.gui.project import run_preview
+from lora_studio.gui.project.state import Change, ProjectState
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.threads import BackgroundReader, DetachedThread, ObsoleteResult, TaskRunner
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
@@ -576,7 +574,7 @@ class GridDialog(Dialog):
         return len(estimates) * math.fsum(recent) / len(recent) if recent else None
 
     def _run_seconds(self, values: tuple[object, ...]) -> float | None:
-        plan = memory_plan.make_plan(self._state)
+        plan = run_preview.make_plan(self._state)
         if plan is None:
             return None
         changes = {

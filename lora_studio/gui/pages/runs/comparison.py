@@ -26,7 +26,7 @@ from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.grid_search import GridTable
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
-from lora_studio.gui.controls.quantities import format_value
+from lora_studio.gui.controls.controls import format_value
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize_facts
 from lora_studio.gui.pages.runs.table import STATES

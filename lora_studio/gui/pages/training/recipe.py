@@ -56,14 +56,13 @@ from lora_studio.core.training.recipe_checks import (
 )
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui import theme
-from lora_studio.gui.controls.cards import CardOption, CardsControl
-from lora_studio.gui.controls.field_editor import FieldEditor, Style
-from lora_studio.gui.controls.field_group import FieldGroup
+from lora_studio.gui.controls.choices import CardOption, CardsControl
+from lora_studio.gui.controls.field_editor import FieldEditor, FieldGroup, Style
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.pages.training.reward_list import RewardList
 from lora_studio.gui.pages.training.reward_trial import RewardTrial
-from lora_studio.gui.project import memory_plan, run_preview
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
@@ -214,7 +213,7 @@ class RecipeForm(QWidget):
         self._refresh_help()
         self.refresh_memory()
         self._report_unavailable()
-        adapter = memory_plan.get_adapter_size(self.state)
+        adapter = run_preview.get_adapter_size(self.state)
         trainable = _describe_trainable(adapter) if adapter else tr("not available yet")
         self.summary.show_facts(
             [
@@ -231,7 +230,7 @@ class RecipeForm(QWidget):
     def refresh_memory(self, *_: object) -> None:
         """Update the estimate; don't report its problem during a job, because the job uses memory."""
         facts = self.state.facts
-        plan, measured = memory_plan.make_plan(self.state), bool(facts.lengths or facts.plan)
+        plan, measured = run_preview.make_plan(self.state), bool(facts.lengths or facts.plan)
         problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
             self.state.report("memory", [])  # the job reports when it runs out of memory
@@ -337,7 +336,7 @@ class RecipeForm(QWidget):
         """Return the format of the weights, with what "auto" means on the device."""
         choices = self.state.get_facts("model", "precision").choices
         value = str(self.state.get("model", "precision"))
-        plan = memory_plan.make_plan(self.state) if value == "auto" else None
+        plan = run_preview.make_plan(self.state) if value == "auto" else None
         if plan is not None:
             return tr("{format} (best for this device)").format(
                 format=choices.get(plan.precision, plan.precision)

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui import theme
-from lora_studio.gui.pages.playground.turn_view import (
+from lora_studio.gui.pages.playground.chat_column import (
     AnswerText,
     TurnView,
     has_markup,

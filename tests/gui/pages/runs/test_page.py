@@ -15,7 +15,7 @@ from lora_studio.core.project import access_requests
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import RunFolder, list_runs
 from lora_studio.core.system.locks import FileLock
-from lora_studio.gui.controls.quantities import format_decimal
+from lora_studio.gui.controls.controls import format_decimal
 from lora_studio.gui.pages.runs.actions import DeleteDialog, GridDialog, parse_numbers
 from lora_studio.gui.pages.runs.page import RunsPage
 from lora_studio.gui.pages.runs.table import COLUMNS

@@ -25,7 +25,7 @@ from lora_studio.gui.pages.training.recipe import (
     describe,
     get_component_color,
 )
-from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts
 from tests.helpers.models.plans import plan
@@ -206,9 +206,9 @@ def test_estimate_uses_the_gpu_with_the_least_free_memory(page: TrainingPage) ->
     state.set("model", "precision", "bf16")
     assert "don't fit on one GPU, so each holds a part" in panel.rows.text()
     state.set("model", "sharding", "replicate")
-    whole = memory_plan.make_plan(state)
+    whole = run_preview.make_plan(state)
     state.set("model", "sharding", "shard")
-    divided = memory_plan.make_plan(state)
+    divided = run_preview.make_plan(state)
     assert whole is not None
     assert divided is not None
     assert estimate(divided).weights < estimate(whole).weights
@@ -223,7 +223,7 @@ def test_panel_says_why_layers_are_spread_over_gpus(page: TrainingPage) -> None:
     assert "currently RTX 4090 (cuda:0)" in page.recipe.memory.rows.text()
     page.state.set("model", "precision", "auto")
     assert "each of 2 holds some of the layers" in page.recipe.memory.rows.text()
-    plan = memory_plan.make_plan(page.state)
+    plan = run_preview.make_plan(page.state)
     assert plan is not None
     assert (plan.device.precision, plan.device.free_bytes) == ("fp16", 16 * model_facts.GIB)
 
@@ -244,10 +244,10 @@ def test_reward_head_is_in_every_count(qtbot: QtBot, page: TrainingPage) -> None
     lora = LoraPage(state)
     qtbot.addWidget(lora)
     state.set_answer(model_facts.model(adapter=model_facts.adapter(), hidden_size=400_000))
-    without = memory_plan.get_adapter_size(state)
+    without = run_preview.get_adapter_size(state)
     state.set_answer(model_facts.dataset(task="preference"))
     state.set("training", "preference", "reward")
-    plan, size = memory_plan.make_plan(state), memory_plan.get_adapter_size(state)
+    plan, size = run_preview.make_plan(state), run_preview.get_adapter_size(state)
     assert plan is not None
     assert size is not None
     assert without is not None

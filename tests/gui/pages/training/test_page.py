@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.controls.cards import CardsControl
+from lora_studio.gui.controls.choices import CardsControl
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts
