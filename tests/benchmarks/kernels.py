@@ -34,7 +34,7 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.lora import attach
-from lora_studio.engine.training.kernels import adapted_linear, cross_entropy, fused
+from lora_studio.engine.training.kernels import adapted_linear, chunked_logprobs, fused
 from tests.helpers.models import fake_cuda
 from tests.helpers.runs.jobs import make_job
 
@@ -194,11 +194,11 @@ def _by_autograd(logits: torch.Tensor, targets: torch.Tensor) -> None:
 
 
 def _by_chunks(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    cross_entropy.compute_cross_entropy(logits, targets, True)
+    chunked_logprobs.compute_cross_entropy(logits, targets, True)
 
 
 def _with_trained_head(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    cross_entropy.TokenLogprobs.apply(logits.requires_grad_(), targets).sum().backward()
+    chunked_logprobs.TokenLogprobs.apply(logits.requires_grad_(), targets).sum().backward()
 
 
 def measure(tokens: int = 4096) -> dict[str, dict[str, float]]:

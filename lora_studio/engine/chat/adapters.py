@@ -20,7 +20,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.system.files import FolderState, get_folder_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.lora.new_tokens import (
+from lora_studio.engine.lora.adapter_weights import (
     add_adapter_tokens,
     grow_for_adapter,
     read_new_tokens,

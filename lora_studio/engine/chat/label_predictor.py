@@ -26,7 +26,7 @@ from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
-from lora_studio.engine.training.kernels.output_head import find_decoder
+from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder
 from lora_studio.engine.training.recipe import score_head
 
 #: The most tokens of a batch, padding included.

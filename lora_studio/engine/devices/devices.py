@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
@@ -19,7 +20,8 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import programs
 from lora_studio.core.system.locks import DeviceIdentity, find_holder
-from lora_studio.engine.devices import free_memory, nvml
+from lora_studio.core.system.nvml import list_folders, read_gpu
+from lora_studio.engine.devices import nvml
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +111,7 @@ def _describe_cuda(index: int) -> events.Device:
     import torch
 
     facts = torch.cuda.get_device_properties(index)
-    free = free_memory.read_free_bytes(index)
+    free = read_free_bytes(index)
     if free is None:  # creates a CUDA context, which costs some of its memory
         free = torch.cuda.mem_get_info(index)[0]
     return events.Device(
@@ -229,7 +231,7 @@ def get_free_gpu_bytes(index: int) -> int:
     """Return the free memory of a GPU in bytes, all of it where that can't be told without using it."""
     import torch
 
-    free = free_memory.read_free_bytes(index)
+    free = read_free_bytes(index)
     return torch.cuda.get_device_properties(index).total_memory if free is None else free
 
 
@@ -420,3 +422,34 @@ def get_peak_memory_bytes(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def read_free_bytes(index: int) -> int | None:
+    """Return the free memory of the GPU with a PyTorch index in bytes; None if its driver doesn't tell."""
+    free = nvml.get_free_bytes(index)
+    return _read_amd_free_bytes(index) if free is None else free
+
+
+def _read_amd_free_bytes(index: int) -> int | None:
+    """Return the free memory of an AMD GPU on Linux.
+
+    Not of integrated GPUs and of parts of a GPU, which have more or less than the GPU's own memory.
+    """
+    import torch
+
+    if torch.version.hip is None:
+        return None
+    facts = torch.cuda.get_device_properties(index)
+    address = _get_pci_address(facts)
+    folder = next((each for each in list_folders() if each.name == address), None)
+    gpu = None if folder is None else read_gpu(folder)
+    if gpu is None or not math.isclose(gpu.total_bytes, facts.total_memory, rel_tol=0.1):
+        return None
+    return max(0, gpu.total_bytes - gpu.used_bytes)
+
+
+def _get_pci_address(facts: Any) -> str | None:
+    """Return the address by which Linux names a GPU, None before PyTorch 2.8."""
+    if not hasattr(facts, "pci_bus_id"):
+        return None
+    return f"{facts.pci_domain_id:04x}:{facts.pci_bus_id:02x}:{facts.pci_device_id:02x}.0"

@@ -12,7 +12,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from lora_studio.engine.devices import free_memory
+from lora_studio.engine.devices import devices
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def limit_device_memory(device: torch.device) -> int | None:
     if device.type != "cuda" or not spills_into_main_memory():
         return None
     total = torch.cuda.get_device_properties(device).total_memory
-    free = free_memory.read_free_bytes(device.index or 0)
+    free = devices.read_free_bytes(device.index or 0)
     if free is None:
         free = torch.cuda.mem_get_info(device)[0]
     own = torch.cuda.memory_reserved(device)

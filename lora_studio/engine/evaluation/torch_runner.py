@@ -27,7 +27,7 @@ from lora_studio.engine.evaluation import model_hashes
 from lora_studio.engine.evaluation.runners import AnswerRequest, template_problem
 from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.generation.continuations import Continuation, ContinuationScore
-from lora_studio.engine.lora.new_tokens import add_adapter_tokens
+from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu

@@ -25,7 +25,7 @@ from lora_studio.engine.generation.turn_boundaries import (
 )
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import foreign_adapter_error
-from lora_studio.engine.lora.new_tokens import add_adapter_tokens, grow_for_adapter
+from lora_studio.engine.lora.adapter_weights import add_adapter_tokens, grow_for_adapter
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.inference_loading import load_for_inference

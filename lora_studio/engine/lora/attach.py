@@ -22,7 +22,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
-from lora_studio.engine.lora import continue_from_adapter, experts, miss
+from lora_studio.engine.lora import continue_from_adapter, experts, initialization
 from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
@@ -178,7 +178,7 @@ def count_parameters(
         trainable=trainable,
         total=loading.count_parameters(model),
         targets=names,
-        adapter_bytes=4 * (trainable + miss.count_saved_values(model)),
+        adapter_bytes=4 * (trainable + initialization.count_saved_values(model)),
     )
 
 
@@ -367,7 +367,7 @@ def _create_config(
     model: PreTrainedModel, spec: LoraSpec, targets: Targets
 ) -> peft.LoraConfig | peft.MissConfig:
     if spec.adapter_type == "miss":
-        return miss.create_config(
+        return initialization.create_config(
             spec,
             targets.layers | {name: model.get_parameter(name) for name in targets.experts},
             layers_to_transform=_get_blocks(model, spec),

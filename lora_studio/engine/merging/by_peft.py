@@ -13,7 +13,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import name_newest_file
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
-from lora_studio.engine.lora.new_tokens import grow_for_adapter
+from lora_studio.engine.lora.adapter_weights import grow_for_adapter
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.folder import unreadable_model_error
 from lora_studio.engine.runtime.channel import JobContext

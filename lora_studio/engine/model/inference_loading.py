@@ -18,7 +18,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
-from lora_studio.engine.devices import devices, free_memory
+from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
@@ -82,7 +82,7 @@ def _describe_memory_shortage(spec: ModelSpec, job: JobContext) -> Text | None:
     if devices.choose_device(spec.device).type != "cuda" or "bit" in spec.precision:
         return None
     gpus = loading.list_gpus(spec)
-    known = [each for each in map(free_memory.read_free_bytes, gpus) if each is not None]
+    known = [each for each in map(devices.read_free_bytes, gpus) if each is not None]
     if len(known) < len(gpus):
         return None
     size = 4 if spec.precision == "fp32" else 2

@@ -23,8 +23,8 @@ from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.recipe.pooling import embed
+from lora_studio.engine.training.step_batches import TrainingRow, TrainingRows
 from lora_studio.engine.training.step_metrics import add_sums, read_scalars
-from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 
 @dataclass(frozen=True)

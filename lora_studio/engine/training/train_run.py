@@ -59,8 +59,8 @@ from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.recipe import embedding_setup, score_head
 from lora_studio.engine.training.reproduction import script, script_files
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
 from lora_studio.engine.training.trainer import Trainer
-from lora_studio.engine.training.training_data import TrainingData, TrainingRow, TrainingRows
 
 
 def train(

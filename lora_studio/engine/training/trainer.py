@@ -74,9 +74,9 @@ from lora_studio.engine.training.recipe.objectives import ReferenceObjective
 from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler, sample_or_warn
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRow
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
 from lora_studio.engine.training.trainer_state import EvaluationResult, SavedAdapter, TrainerState
-from lora_studio.engine.training.training_data import TrainingData, TrainingRow
 from lora_studio.engine.training.training_setup import TrainingSetup, build_setup
 
 

@@ -19,8 +19,7 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import neftune, objectives, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import Objective
-from lora_studio.engine.training.step_batches import StepBatches
-from lora_studio.engine.training.training_data import TrainingData, TrainingRows
+from lora_studio.engine.training.step_batches import StepBatches, TrainingData, TrainingRows
 
 # Backward pass, gradient clipping and update, with the loss scaled where gradients are float16.
 #

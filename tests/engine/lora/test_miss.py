@@ -20,7 +20,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.export.gguf import adapter_gguf
-from lora_studio.engine.lora import adapter_files, attach, miss
+from lora_studio.engine.lora import adapter_files, attach, initialization
 from lora_studio.engine.merging import combining, library, merge
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
@@ -153,7 +153,7 @@ def test_stacked_experts_are_refused(tiny: TinyModel) -> None:
 def test_shards_are_summed_as_in_miss() -> None:
     x = torch.arange(10.0)
     shards = torch.nn.functional.pad(x, (0, 2)).reshape(3, 4).sum(0)
-    assert torch.equal(miss.build_shard_sum(4, 10) @ x, shards)
+    assert torch.equal(initialization.build_shard_sum(4, 10) @ x, shards)
 
 
 def test_settings_of_lora_are_refused_with_a_reset() -> None:

@@ -18,8 +18,10 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.engine.model import capped_attention, loading
 from lora_studio.engine.model.shape import get_model_shape
 from lora_studio.engine.training.kernels import sequence_packing
-from lora_studio.engine.training.kernels.chunked_logprobs import compute_chunked_logprobs
-from lora_studio.engine.training.kernels.output_head import OutputHead
+from lora_studio.engine.training.kernels.chunked_logprobs import (
+    OutputHead,
+    compute_chunked_logprobs,
+)
 from tests.helpers.models import plans
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.recorded_job import recorded_job

@@ -38,12 +38,12 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import TeacherModel, TeacherStore
 from lora_studio.engine.training.kernels import liger
-from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy
+from lora_studio.engine.training.kernels.chunked_logprobs import compute_cross_entropy
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer
 from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
+from lora_studio.engine.training.step_batches import TrainingData
 from lora_studio.engine.training.trainer import Trainer
-from lora_studio.engine.training.training_data import TrainingData
 from tests.helpers.models import fake_cuda
 from tests.helpers.models.fake_cuda import DeviceWaits
 from tests.helpers.models.tiny_models import tiny_model

@@ -22,8 +22,11 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.lora.adapter_weights import AdapterMismatchError, load_adapter_weights
-from lora_studio.engine.lora.new_tokens import grow_for_adapter
+from lora_studio.engine.lora.adapter_weights import (
+    AdapterMismatchError,
+    grow_for_adapter,
+    load_adapter_weights,
+)
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime import model_code

@@ -44,22 +44,29 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.frozen_models.tokenizer_match import require_same_tokens
-from lora_studio.engine.training.frozen_models.unique_rows import (
+from lora_studio.engine.training.frozen_models.reference_logprobs import (
     UniqueRows,
     fill_missing,
     sweep_unused,
 )
-from lora_studio.engine.training.kernels.chunked_logprobs import get_chunk_size
+from lora_studio.engine.training.frozen_models.teacher_inspection import require_same_tokens
+from lora_studio.engine.training.kernels.chunked_logprobs import (
+    find_decoder,
+    find_frozen_head,
+    get_chunk_size,
+)
 from lora_studio.engine.training.kernels.distillation import LOWEST
-from lora_studio.engine.training.kernels.output_head import find_decoder, find_frozen_head
 from lora_studio.engine.training.memory.capture import (
     OutOfMemory,
     capture_oom,
     release_memory,
 )
-from lora_studio.engine.training.step_batches import StepBatches
-from lora_studio.engine.training.training_data import TrainingData, TrainingRow, TrainingRows
+from lora_studio.engine.training.step_batches import (
+    StepBatches,
+    TrainingData,
+    TrainingRow,
+    TrainingRows,
+)
 
 
 class DistilledRows:

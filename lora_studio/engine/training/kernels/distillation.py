@@ -17,8 +17,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.training.kernels.cross_entropy import compute_cross_entropy, count_rows
-from lora_studio.engine.training.kernels.output_head import OutputHead
+from lora_studio.engine.training.kernels.chunked_logprobs import (
+    OutputHead,
+    compute_cross_entropy,
+    count_rows,
+)
 
 #: Smallest log-probability: below it, probabilities are 0 in 32-bit.
 LOWEST = -100.0

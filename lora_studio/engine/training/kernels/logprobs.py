@@ -30,7 +30,14 @@ from lora_studio.engine.training.kernels import (
     numerical_equivalence,
     sequence_packing,
 )
-from lora_studio.engine.training.kernels.cross_entropy import TokenLogprobs, compute_cross_entropy
+from lora_studio.engine.training.kernels.chunked_logprobs import (
+    OutputHead,
+    TokenLogprobs,
+    TokenLoss,
+    compute_cross_entropy,
+    find_decoder,
+    find_frozen_head,
+)
 from lora_studio.engine.training.kernels.distillation import (
     ChunkedDistillation,
     DistillationLoss,
@@ -38,12 +45,6 @@ from lora_studio.engine.training.kernels.distillation import (
     TeacherTokens,
 )
 from lora_studio.engine.training.kernels.fused import KernelLibrary
-from lora_studio.engine.training.kernels.output_head import (
-    OutputHead,
-    TokenLoss,
-    find_decoder,
-    find_frozen_head,
-)
 from lora_studio.engine.training.kernels.record import KernelRecord
 
 #: The kind under which a record names Liger's loss.

@@ -26,7 +26,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, shape
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.training_data import TrainingData
+from lora_studio.engine.training.step_batches import TrainingData
 
 #: Minimum number of steps to correct estimates by.
 _MIN_STEPS = 2

@@ -20,7 +20,7 @@ import torch
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
 from lora_studio.engine.devices import memory_limit
-from lora_studio.engine.training.kernels.packing_check import find_blocks
+from lora_studio.engine.training.kernels.sequence_packing import find_blocks
 from lora_studio.engine.training.memory.capture import MemoryPressureError
 
 #: Seconds between two checks, each of which takes about 0.1 ms.

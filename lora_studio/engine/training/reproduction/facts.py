@@ -10,7 +10,7 @@ from lora_studio.core.dataset.spec import Task
 from lora_studio.core.project.project import Project
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import BatchPlan
-from lora_studio.engine.training.training_data import TrainingRows
+from lora_studio.engine.training.step_batches import TrainingRows
 
 
 @dataclass(frozen=True)

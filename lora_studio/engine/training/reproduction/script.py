@@ -43,7 +43,7 @@ from lora_studio.core.system.foreign_files import NamingFile
 from lora_studio.core.system.programs import resolve_closure
 from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.lora import attach, miss
+from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import (
     Encoded,
@@ -316,7 +316,7 @@ def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:
             "reproduced/adapter fits the base model minus reproduced/initial: PEFT can't convert "
             "such an adapter to the original base model."
         )
-    if miss.is_miss(facts.tuned.model):
+    if initialization.is_miss(facts.tuned.model):
         sentences.append(
             "The run saves its adapter as LoRA; reproduced/adapter is the same update as PEFT's MiSS."
         )

@@ -35,7 +35,7 @@ from lora_studio.engine.training.recipe.grpo import (
 )
 from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import Objective
-from lora_studio.engine.training.training_data import TrainingData, TrainingRows
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 
 
 @dataclass(frozen=True)

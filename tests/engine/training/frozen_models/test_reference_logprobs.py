@@ -15,7 +15,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
-from lora_studio.engine.training.frozen_models import unique_rows
+from lora_studio.engine.training.frozen_models import reference_logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import objectives
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto
@@ -145,7 +145,7 @@ def test_only_rows_of_the_training_are_computed(
 def test_pause_in_the_reference_keeps_what_is_done(
     start: Start, tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unique_rows, "BLOCK", 1)
+    monkeypatch.setattr(reference_logprobs, "BLOCK", 1)
     unbroken = start_dpo(start, tmp_path)
     train(unbroken)
     empty_cache()

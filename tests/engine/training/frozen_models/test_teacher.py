@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.engine.training.frozen_models import unique_rows
+from lora_studio.engine.training.frozen_models import reference_logprobs
 from lora_studio.engine.training.frozen_models.teacher import TeacherModel
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import (
@@ -169,7 +169,7 @@ def test_values_are_cached_and_split_of_a_step_does_not_matter(
 def test_pause_in_the_teacher_keeps_what_is_done(
     distill: Distill, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unique_rows, "BLOCK", 1)
+    monkeypatch.setattr(reference_logprobs, "BLOCK", 1)
     unbroken = distill()
     train(unbroken)
     shutil.rmtree(paths.get_cache_folder() / "teacher")

@@ -16,7 +16,7 @@ from triton.runtime import interpreter
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.kernels import adapted_linear, cross_entropy, fused, liger
+from lora_studio.engine.training.kernels import adapted_linear, chunked_logprobs, fused, liger
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.training.kernels.test_fused import (
@@ -84,7 +84,7 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
     logits = (torch.randn(9, 1000) * 8).to(torch.bfloat16)
     targets = torch.arange(9) * 37
     own, others = logits.clone(), logits.clone()
-    expected = cross_entropy.compute_cross_entropy(own, targets, True)
+    expected = chunked_logprobs.compute_cross_entropy(own, targets, True)
     actual = liger.cross_entropy(others, targets, True)
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)

@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lora_studio.engine.training.kernels import cross_entropy
-from lora_studio.engine.training.kernels.cross_entropy import TokenLogprobs
+from lora_studio.engine.training.kernels import chunked_logprobs
+from lora_studio.engine.training.kernels.chunked_logprobs import TokenLogprobs
 
 POSITIONS, VOCABULARY = 13, 50_000  # several blocks of 5 positions
 
@@ -35,8 +35,8 @@ def exact(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, to
 @pytest.mark.parametrize(
     "compute",
     [
-        cross_entropy.compute_cross_entropy,
-        lambda logits, targets, wants: cross_entropy.compute_by_log_softmax(
+        chunked_logprobs.compute_cross_entropy,
+        lambda logits, targets, wants: chunked_logprobs.compute_by_log_softmax(
             logits, targets[:, None], wants
         ),
     ],
@@ -85,7 +85,7 @@ def test_softmax_is_one_operation_on_a_gpu() -> None:
     logits = torch.empty(POSITIONS, VOCABULARY, dtype=torch.bfloat16, device="meta")
     targets = torch.empty(POSITIONS, dtype=torch.int64, device="meta")
     with _Operations() as listed:
-        cross_entropy.compute_cross_entropy(logits, targets, True)
+        chunked_logprobs.compute_cross_entropy(logits, targets, True)
     assert [listed.names.count(name) for name in ("_log_softmax", "exp", "sub", "sub_")] == [
         1,
         1,

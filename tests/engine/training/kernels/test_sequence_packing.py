@@ -13,7 +13,7 @@ from transformers import DeepseekV3Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lora_studio.engine.devices import grouped_attention
-from lora_studio.engine.training.kernels import continued_attention, sequence_packing
+from lora_studio.engine.training.kernels import sequence_packing
 
 LENGTHS = (7, 1, 12)
 
@@ -203,9 +203,9 @@ def test_keys_of_continued_rows_are_repeated_for_kernels(
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
     parents = [-1, *[0] * (len(LENGTHS) - 1)]
     rows = query, key, value, LENGTHS, parents, None, None
-    expected = continued_attention.continued_attention(*rows)
-    monkeypatch.setattr(continued_attention, "should_repeat_keys", lambda *_: True)
-    actual = continued_attention.continued_attention(*rows)
+    expected = sequence_packing.continued_attention(*rows)
+    monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
+    actual = sequence_packing.continued_attention(*rows)
     torch.testing.assert_close(actual, expected)
     assert head_counts == [(4, 2)] * len(LENGTHS) + [(4, 4)] * len(LENGTHS)
 

@@ -26,7 +26,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
-from lora_studio.engine.training.kernels import chunked_logprobs, output_head
+from lora_studio.engine.training.kernels import chunked_logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import (
     Dpo,
@@ -208,7 +208,7 @@ def test_large_gpus_compute_more_logits_at_once(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     with FakeTensorMode():
         layer = SimpleNamespace(weight=torch.empty(151_936, 8, device="cuda:0"))
-        head = output_head.OutputHead(layer, lambda logits: logits)  # type: ignore[arg-type]
+        head = chunked_logprobs.OutputHead(layer, lambda logits: logits)  # type: ignore[arg-type]
         assert chunked_logprobs.get_chunk_size(head) == positions
 
 
@@ -227,7 +227,7 @@ def test_scores_return_from_output_layer_on_another_gpu(monkeypatch: pytest.Monk
         layer = torch.nn.Linear(8, 40, bias=False, device="meta")
         layer.weight = torch.nn.Parameter(torch.empty(40, 8, device="cuda:0"), requires_grad=False)
         hidden = torch.empty(5, 8, device="cuda:1")
-        head = output_head.OutputHead(layer, lambda logits: logits, score)
+        head = chunked_logprobs.OutputHead(layer, lambda logits: logits, score)
         layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].to("cuda:0"),))
         targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
         actual = chunked_logprobs.ChunkedLogprobs.apply(hidden, targets, head)
