@@ -18,9 +18,9 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.model.spec import Precision, list_device_names
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.system import nvml as system_nvml
 from lora_studio.core.system import programs
 from lora_studio.core.system.locks import DeviceIdentity, find_holder
-from lora_studio.core.system.nvml import list_folders, read_gpu
 from lora_studio.engine.devices import nvml
 
 if TYPE_CHECKING:
@@ -441,8 +441,8 @@ def _read_amd_free_bytes(index: int) -> int | None:
         return None
     facts = torch.cuda.get_device_properties(index)
     address = _get_pci_address(facts)
-    folder = next((each for each in list_folders() if each.name == address), None)
-    gpu = None if folder is None else read_gpu(folder)
+    folder = next((each for each in system_nvml.list_folders() if each.name == address), None)
+    gpu = None if folder is None else system_nvml.read_gpu(folder)
     if gpu is None or not math.isclose(gpu.total_bytes, facts.total_memory, rel_tol=0.1):
         return None
     return max(0, gpu.total_bytes - gpu.used_bytes)

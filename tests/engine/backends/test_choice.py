@@ -86,7 +86,7 @@ def test_missing_compiler_is_reported_as_training_starts(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeGpus([Gpu("3090", "a")], monkeypatch).install()
-    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    monkeypatch.setattr(choice.programs, "find_missing_build_tool", lambda: "compiler")
     assert list_devices().missing_build_tool == "compiler"  # before that, too
     channel = RecordingChannel()
     choice.choose_backend(start(model={"device": "cuda:0"}), make_job(channel), resume=False)
@@ -109,11 +109,11 @@ def test_unsloth_is_refused_where_triton_cannot_build(
     assert imported == ["unsloth"]
     begun = start(**on_gpu)
     begun.update_manifest(backend={"name": "unsloth", "why": "", "version": "1"})
-    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    monkeypatch.setattr(choice.programs, "find_missing_build_tool", lambda: "compiler")
     for run, resume in ((start("unsloth", **on_gpu), False), (begun, True)):
         with pytest.raises(ProblemError, match="can't be built"):
             choose(run, resume=resume)
-    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: None)
+    monkeypatch.setattr(choice.programs, "find_missing_build_tool", lambda: None)
     table.cards[0].major = 6
     with pytest.raises(ProblemError, match="no code for this GPU"):
         choose(begun, resume=True)
@@ -157,7 +157,7 @@ def test_missing_unsloth_fails_only_when_requested(
 ) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     assert choose(start())[0] == "peft"
-    monkeypatch.setattr(choice.build_tools, "find_missing_build_tool", lambda: "compiler")
+    monkeypatch.setattr(choice.programs, "find_missing_build_tool", lambda: "compiler")
     with pytest.raises(ProblemError, match="isn't installed") as caught:
         choose(start("unsloth"))
     assert caught.value.problems[0].where.field == "backend"

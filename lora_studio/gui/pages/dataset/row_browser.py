@@ -587,7 +587,7 @@ class RowModel(TableModel):
         if preview is None:
             self._request_missing(row)
             muted = role == Qt.ItemDataRole.ForegroundRole
-            return color("muted") if muted else _WAITING if is_text else None
+            return color("muted") if muted else _UNREAD if is_text else None
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if preview.fault or column < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:

@@ -16,7 +16,7 @@ from lora_studio.core.problems import error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder, create_run
-from lora_studio.gui.pages.playground import page as page_module
+from lora_studio.gui.pages.playground import classifier
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.tables import BarTable
@@ -170,7 +170,7 @@ def test_classifier_is_unloaded_when_a_training_starts(
 def test_first_thousand_lines_are_classified(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(page_module, "_MAX_TEXTS", 2)
+    monkeypatch.setattr(classifier, "_MAX_TEXTS", 2)
     scenario(classify=[emit(predicted((0.2, 0.8), (0.9, 0.1)))])
     classify(page, qtbot, "a\n\nb\nc\nd")
     view = page.classifier
