@@ -2499,14 +2499,6 @@
             <translation>Kompiliert die Feed-Forward-Schichten, wo das schneller ist. Gemessen wird vor dem Training am längsten Mikro-Batch; das dauert etwa eine Minute.</translation>
         </message>
         <message>
-            <source>Compiling</source>
-            <translation>Kompilieren</translation>
-        </message>
-        <message>
-            <source>Compiling for faster startup</source>
-            <translation>Für schnelleren Start kompilieren</translation>
-        </message>
-        <message>
             <source>Complete its settings, or remove it.</source>
             <translation>Vervollständigen Sie ihre Einstellungen, oder entfernen Sie sie.</translation>
         </message>
