@@ -179,7 +179,7 @@ class BatchPlan:
             first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
             tokens = first[:, 0] * (first > 0).sum(axis=1) if padded else first.sum(axis=1)
             if tokens.max() > most_tokens:
-                most_tokens = tokens.max()
+                most_tokens = int(tokens.max())
                 longest_step = epoch * self.steps_per_epoch + int(tokens.argmax())
         return self.get_step(longest_step)[0]
 
