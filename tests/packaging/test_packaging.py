@@ -146,11 +146,11 @@ def test_frozen_program_restores_user_variables_for_children(tmp_path: Path) -> 
 
 def test_frozen_program_uses_the_system_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is restored whether it was set or not
+        monkeypatch.delenv(name)
     monkeypatch.setattr(os.path, "exists", lambda path: path == "/etc/pki/tls/certs/ca-bundle.crt")
     runpy.run_path(str(PACKAGING / "frozen_environment.py"))
     assert os.environ["SSL_CERT_FILE"] == "/etc/pki/tls/certs/ca-bundle.crt"
-    monkeypatch.delenv("SSL_CERT_FILE")
 
 
 @pytest.mark.parametrize("name", ["lora-studio", "lora-studio-project"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -123,21 +125,27 @@ def test_removing_the_current_engine_restores_the_previous_one(root: EngineRoot)
     assert engines.get_current() == engines.find_engine("cpu-1")
 
 
+@contextlib.contextmanager
+def at_work(python: Path | str, **environment: str) -> Iterator[None]:
+    """A process of a Python, for as long as the block takes."""
+    process = subprocess.Popen(
+        [str(python), "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | environment,
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        process.stdout.readline()  # Popen returns before the system has the new command line
+        yield
+    finally:
+        process.communicate(b"\n")
+
+
 def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
-    job = subprocess.Popen(
-        [str(engine.python), "-c", "print(flush=True); input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert job.stdout is not None
-    try:
-        job.stdout.readline()  # Popen returns before the system has the new command line
+    with at_work(engine.python):
         with pytest.raises(ProblemError, match="in use by a job"):
             engines.remove_engine(engine, root)
         assert engine.python.exists()
-    finally:
-        job.communicate(b"\n")
     engines.remove_engine(engine, root)
     assert not engine.folder.exists()
 
@@ -176,14 +184,8 @@ def test_only_our_workers_count_as_jobs_in_a_user_python(root: EngineRoot) -> No
     values = {"name": "own-1", "variant": "cpu", "app_version": __version__, "folder": folder}
     engine = Engine.model_validate(values | facts | {"python_version": "3.11.7"})
     assert not engines.is_in_use(engine), "this program runs in that Python"
-    job = subprocess.Popen(
-        [sys.executable, "-c", "input()"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | engine.environment,
-    )  # fmt: skip
-    try:
+    with at_work(sys.executable, **engine.environment):
         assert engines.is_in_use(engine)
-    finally:
-        job.communicate(b"\n")
 
 
 def test_outdated_engines_exclude_user_pythons_and_busy_ones(
@@ -195,11 +197,8 @@ def test_outdated_engines_exclude_user_pythons_and_busy_ones(
     engines.write_manifest(own.model_copy(update={"interpreter": sys.executable}))
     engines.switch_engine(before, root)
     engines.switch_engine(now, root)
-    job = subprocess.Popen([str(busy.python), "-c", "input()"], stdin=subprocess.PIPE)
-    try:
+    with at_work(busy.python):
         assert [one.name for one in engines.list_outdated_engines(root, now)] == [idle.name]
-    finally:
-        job.communicate(b"\n")
     assert {one.name for one in engines.list_outdated_engines(root, now)} == {idle.name, busy.name}
 
 

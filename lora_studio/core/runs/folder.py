@@ -359,9 +359,10 @@ class RunFolder:
 def _leads_into(link: Path, folder: Path) -> bool:
     """Return whether a link leads to a place in a folder."""
     try:
-        return link.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # in a circle
+        target = link.resolve()  # of links in a circle, Python 3.13 returns one of them
+    except (OSError, RuntimeError):
         return False
+    return not target.is_symlink() and target.is_relative_to(folder.resolve())
 
 
 def create_run(

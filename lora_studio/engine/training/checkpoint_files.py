@@ -75,7 +75,8 @@ def write_checkpoint(
         # Through memory, because torch reports no "disk full" when it writes files itself.
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
-        write_file(folder / _TENSORS, buffer.getbuffer())
+        with buffer.getbuffer() as content:
+            write_file(folder / _TENSORS, content)
         write_record(folder, entries, CHECKPOINT)
 
 

@@ -81,6 +81,7 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", about)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_70", "sm_80", "sm_90"])
     monkeypatch.setattr(
         torch.cuda, "mem_get_info", lambda card: pytest.fail("creates a CUDA context")
     )
@@ -105,8 +106,11 @@ def test_gpu_details_come_from_nvml_without_using_the_gpu() -> None:
 @pytest.mark.usefixtures("two_cards")
 def test_programs_with_gpu_memory_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = subprocess.Popen(
-        [sys.executable, "-c", "input()", "lora_studio.engine"], stdin=subprocess.PIPE
-    )
+        [sys.executable, "-c", "print(flush=True); input()", "lora_studio.engine"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert worker.stdout
+    worker.stdout.readline()  # until it runs, it has no command line
     own, gone = os.getpid(), 2**22 + 1
     processes = {
         "nvmlDeviceGetComputeRunningProcesses": [

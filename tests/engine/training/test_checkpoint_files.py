@@ -68,6 +68,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 @pytest.mark.parametrize("name", BOMBS)
 def test_checkpoint_that_would_expand_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

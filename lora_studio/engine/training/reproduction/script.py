@@ -419,7 +419,7 @@ def _save(file: Path, values: np.ndarray) -> None:
     """Write an array; np.save itself reports no cause when it writes to a full disk."""
     content = io.BytesIO()
     np.save(content, values)
-    write_file(file, content.getbuffer())
+    write_file(file, content.getvalue())
 
 
 @contextlib.contextmanager

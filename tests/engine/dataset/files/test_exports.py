@@ -693,12 +693,12 @@ def test_notes_of_anki_become_questions_and_answers(tmp_path: Path) -> None:
 def collection(
     *notes: str, sql: str = "CREATE TABLE notes (id integer primary key, tags text, flds text)"
 ) -> bytes:
-    connection = sqlite3.connect(":memory:")
-    connection.execute(sql)
-    for fields in notes:
-        connection.execute("INSERT INTO notes (tags, flds) VALUES (' t ', ?)", (fields,))
-    connection.commit()
-    return connection.serialize()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(sql)
+        for fields in notes:
+            connection.execute("INSERT INTO notes (tags, flds) VALUES (' t ', ?)", (fields,))
+        connection.commit()
+        return connection.serialize()
 
 
 def pack_zstd(data: bytes) -> bytes:
