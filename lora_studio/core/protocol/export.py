@@ -11,8 +11,11 @@ from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptProof, TemplateDifference
+from lora_studio.core.templates.server.prompt_proof import (
+    ProbeKind,
+    PromptProof,
+    TemplateDifference,
+)
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 
 

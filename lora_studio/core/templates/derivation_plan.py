@@ -8,19 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.templates.features import (
-    CONTENT_BESIDE_CALLS,
-    SEVERAL_CALLS,
-    TemplateFeature,
-)
-from lora_studio.core.templates.probing.conversation_plan import (
-    CONTENT_BESIDE_CALLS_SHAPES,
-    PLAIN,
-    UNUSUAL,
-    WITH_CALLS,
-    WITH_THOUGHTS,
-    WITH_TOOLS,
-)
+from lora_studio.core.templates.emitter import MARK
 from lora_studio.core.templates.probing.decision_trees import (
     FixedPart,
     Form,
@@ -28,16 +16,26 @@ from lora_studio.core.templates.probing.decision_trees import (
     ProbedFact,
     ProbeSample,
     Role,
+    fit_by_position,
 )
-from lora_studio.core.templates.probing.positions import fit_by_position
 from lora_studio.core.templates.probing.probe_conversations import (
+    CONTENT_BESIDE_CALLS_SHAPES,
+    PLAIN,
+    UNUSUAL,
+    WITH_CALLS,
+    WITH_THOUGHTS,
+    WITH_TOOLS,
     ProbeConversation,
     SystemState,
     count_calls,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.tool_calls import try_render
-from lora_studio.core.templates.writing.marks import MARK
+from lora_studio.core.templates.probing.tools import try_render
+from lora_studio.core.templates.server.terms import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    TemplateFeature,
+)
 
 #: What may have to be omitted around calls; each counts as a limit.
 WITHOUT = (

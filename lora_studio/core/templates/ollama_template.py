@@ -16,13 +16,14 @@ from jinja2 import nodes
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan, keep_possible
-from lora_studio.core.templates.features import IRREGULAR, ServerNeed, TemplateFeature
+from lora_studio.core.templates.emitter import (
+    CallForms,
+    emit_template,
+    find_call_mark,
+    find_thinking_marks,
+)
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.known_differences import list_differences
-from lora_studio.core.templates.probing.conversation_plan import (
-    PLAIN,
-    UNUSUAL,
-)
 from lora_studio.core.templates.probing.decision_trees import (
     DatePart,
     FieldPart,
@@ -38,29 +39,35 @@ from lora_studio.core.templates.probing.decision_trees import (
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     IN_CONTENT,
+    PLAIN,
+    UNUSUAL,
     ProbeConversation,
     SystemState,
 )
 from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober, ProbeRenderer
-from lora_studio.core.templates.probing.tool_calls import (
+from lora_studio.core.templates.probing.tools import (
     find_result_style,
     probe_calls,
+    probe_tools,
     try_render,
 )
-from lora_studio.core.templates.probing.tools import probe_tools
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import (
+from lora_studio.core.templates.proof import (
     DAYS,
     ProofCase,
     TemplateAbilities,
+    TemplateProof,
     generate_cases,
     simplify,
 )
-from lora_studio.core.templates.server.data import Message, merge_messages
+from lora_studio.core.templates.server.rendering import Message, merge_messages
+from lora_studio.core.templates.server.terms import (
+    IRREGULAR,
+    RenderDifference,
+    ServerNeed,
+    TemplateAlternative,
+    TemplateFeature,
+)
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
-from lora_studio.core.templates.server.terms import RenderDifference, TemplateAlternative
-from lora_studio.core.templates.writing.emitter import CallForms, emit_template
-from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
 
 __all__ = ["DerivedTemplate", "TemplateAlternative", "derive", "derive_from"]
 

@@ -47,7 +47,7 @@ from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama_cpp import Llama

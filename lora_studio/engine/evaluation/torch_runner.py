@@ -30,7 +30,7 @@ from lora_studio.engine.generation.continuations import Continuation, Continuati
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
-from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers.replies import Reply
 from lora_studio.engine.tokens import encoder

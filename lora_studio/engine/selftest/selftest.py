@@ -49,7 +49,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.merging import merge as merging
 from lora_studio.engine.model import capped_attention, loading, safetensors_files, sources
-from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
+from lora_studio.engine.model.loading import release_gpu, run_where_it_fits
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext

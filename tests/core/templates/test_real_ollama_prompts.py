@@ -12,18 +12,18 @@ import ollama
 import pytest
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, probe_template
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import (
+from lora_studio.core.templates.proof import (
     TERSE_TOOLS,
     TOOLS,
     ProofCase,
     TemplateAbilities,
+    TemplateProof,
     generate_cases,
 )
-from lora_studio.core.templates.server.data import merge_messages
+from lora_studio.core.templates.server.rendering import merge_messages
+from lora_studio.core.templates.server.terms import TemplateFeature
 from tests.helpers.models import tiny_gguf
 from tests.helpers.servers.real_ollama import Server, install, running_server
 

@@ -19,21 +19,20 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.server.answer_parsing import list_unparsed_parts
-from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     CreationPlan,
     ServedModel,
     correct_path,
     list_chat_template_abilities,
+    list_unparsed_parts,
     parse_version,
     plan_creation,
     predict_prompt_path,
 )
-from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
+from lora_studio.core.templates.server.terms import ServerNeed
 from lora_studio.engine.export.gguf.architecture_support import outdated_ollama_error
 from lora_studio.engine.export.ollama import (
     checks,

@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.templates.server.probes import PromptProbe
 from lora_studio.core.templates.server.prompt_path import (
     NATIVE_SINCE,
     RENDERS_SINCE,
@@ -26,6 +25,7 @@ from lora_studio.core.templates.server.prompt_path import (
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
     PromptPath,
+    PromptProbe,
     PromptProof,
 )
 from lora_studio.engine.export.ollama import server as ollama_server

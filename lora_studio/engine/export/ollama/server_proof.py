@@ -22,7 +22,6 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     PathPrediction,
@@ -33,7 +32,7 @@ from lora_studio.core.templates.server.prompt_path import (
     parse_version,
     predict_prompt_path,
 )
-from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client

@@ -7,6 +7,7 @@ training uses TRL's GRPOTrainer there, and has its rewards in a module of their 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import functools
@@ -37,9 +38,10 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import (
     create_folder_atomic,
     describe_os_error,
+    write_atomic,
     write_file,
 )
-from lora_studio.core.system.foreign_files import NamingFile
+from lora_studio.core.system.foreign_files import NamingFile, raise_unless_damaged, read_text
 from lora_studio.core.system.programs import resolve_closure
 from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
@@ -58,14 +60,14 @@ from lora_studio.engine.training.problems import (
     script_not_written_warning,
 )
 from lora_studio.engine.training.recipe import schedules, score_head
-from lora_studio.engine.training.reproduction import reward_scripts, script_files, statements
-from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import (
+from lora_studio.engine.training.reproduction import reward_scripts, statements
+from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
+from lora_studio.engine.training.reproduction.statements import (
     WIDTH,
+    ReproductionFacts,
     format_call,
     format_literal,
 )
-from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
 
 #: Maximum lines of a script. A longer one moves the adapter's settings to a file, then the model.
 _MAX_LINES = 199
@@ -119,7 +121,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
         files = (run.lock_list, *run.script_modules, run.train_script)
         needed = list_locked_requirements(*_list_packages(facts))
         sources = (needed, scripts.model, scripts.rewards, scripts.train)
-        edited = script_files.write_files(run, dict(zip(files, sources, strict=True)))
+        edited = write_files(run, dict(zip(files, sources, strict=True)))
         for file in edited:
             job.emit(events.Warned(problem=script_changed_warning(file)))
     except ProblemError as error:
@@ -484,3 +486,63 @@ def _write_order(facts: ReproductionFacts, folder: Path) -> None:
         for index, rows in enumerate(facts.plan.get_step(step)):
             order[step, index, : len(rows)] = rows
     _save(folder / "order.npy", order)
+
+
+def is_complete(run: RunFolder) -> bool:
+    """Return whether a run folder has the script, its rows and its requirements, all as they were written.
+
+    Raises OSError if a file can't be read at the moment.
+    """
+    scripts = [run.train_script, *(file for file in run.script_modules if file.exists())]
+    if not all(_read_whole(file) for file in (*scripts, run.lock_list)):
+        return False
+    names = [file.name for file in (run.train_script, *run.script_modules, run.lock_list)]
+    is_intact = checksums.find_damage(run, run.path, names=names) is None
+    is_intact = is_intact and checksums.find_damage(run, run.data) is None
+    return is_intact and (run.data / "order.npy").is_file()
+
+
+def write_files(run: RunFolder, sources: Mapping[Path, str | None]) -> list[Path]:
+    """Write the files of a run, and delete those that are None; return those that the user has edited.
+
+    These stay as they are, and so does a file that the run didn't write and doesn't need. Raises OSError.
+    """
+    edited = [file for file, source in sources.items() if _is_edited(run, file, source or "")]
+    ours = checksums.read_recorded(run).get(".", {})
+    replaced = {file: source for file, source in sources.items() if file not in edited}
+    if not replaced:
+        return edited
+    checksums.forget_checksums(run, run.path, [file.name for file in replaced])
+    for file, source in replaced.items():
+        if source is not None:
+            write_atomic(file, source)
+        elif file.name in ours:
+            file.unlink(missing_ok=True)
+    written = [file.name for file, source in replaced.items() if source is not None]
+    if written:
+        checksums.record_checksums(run, run.path, written)
+    return edited
+
+
+def _is_edited(run: RunFolder, file: Path, source: str) -> bool:
+    """Return whether a file has been changed since the run wrote it, and isn't only cut off or unreadable."""
+    if checksums.find_damage(run, run.path, names=[file.name]) is None:
+        return False
+    content = _read_whole(file)
+    return bool(content) and not source.startswith(content)
+
+
+def _read_whole(file: Path) -> str:
+    """Return the content of a script or of a list of requirements, "" if it is missing or damaged."""
+    try:
+        content = read_text(file)
+        if file.suffix == ".py":
+            return content if ast.parse(content).body else ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise_unless_damaged(error)
+        return ""
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return ""
+    return content if content.endswith("\n") else ""

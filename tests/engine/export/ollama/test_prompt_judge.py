@@ -16,8 +16,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.server import prompt_path
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.ollama import creation, derivation, read_back

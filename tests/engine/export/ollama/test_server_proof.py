@@ -20,8 +20,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import derive_from
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import server_proof
 from lora_studio.engine.export.ollama.derivation import list_parameters
