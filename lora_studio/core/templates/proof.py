@@ -24,7 +24,7 @@ from lora_studio.core.templates.server.rendering import (
     build_template_data,
     merge_messages,
 )
-from lora_studio.core.templates.server.terms import RenderDifference
+from lora_studio.core.templates.server.terms import RenderDifference, TemplateFeature
 
 
 class TemplateProof:
@@ -268,34 +268,17 @@ def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
 class TemplateAbilities:
     """What the conversations of a proof may use, beyond users, answers and a system text."""
 
+    features: frozenset[TemplateFeature] = frozenset()
     thinks_in_answers: bool = False
-    tools: bool = False
     terse_tools: bool = True
-    calls: bool = False
-    several_calls: bool = False
-    nested_arguments: bool = False
+    refused_tools: bool = True
+    several_calls: bool = True
+    nested_arguments: bool = True
     empty_arguments: bool = True
-    content_beside_calls: bool = False
+    content_beside_calls: bool = True
     thoughts_beside_content: bool = True
-    thoughts: bool = False
-    switch: bool = False
-    results: bool = False
-    interruptions: bool = False
-    systems: bool = False
-    endings: bool = False
-    beginnings: bool = False
     system: bool = True
     empty_system: bool = True
-
-    @property
-    def any(self) -> bool:
-        """Return whether there is an ability beyond plain conversations."""
-        return any(getattr(self, name) for name in _BEYOND_PLAIN)
-
-
-_BEYOND_PLAIN = (
-    "tools", "calls", "results", "thoughts", "switch", "systems", "endings", "beginnings",
-)  # fmt: skip
 
 
 def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
@@ -303,11 +286,20 @@ def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
     differences.
     """
     dice = random.Random(20240301)
-    for number in range(CASES_WITH_ABILITIES if able.any else 0):
-        now = replace(able, tools=False, calls=False) if number % 4 == 2 else able
+    for number in range(
+        CASES_WITH_ABILITIES if able.features - {TemplateFeature.INTERRUPTIONS} else 0
+    ):
+        without = {TemplateFeature.TOOLS, TemplateFeature.CALLS} if number % 4 == 2 else set()
+        now = replace(able, features=able.features - without)
         offered = TOOLS + TERSE_TOOLS * now.terse_tools
-        tools = tuple(dice.sample(offered, dice.randint(1, 3))) if now.tools else ()
-        think = dice.choice((None, False, True)) if able.switch else None
+        tools = (
+            tuple(dice.sample(offered, dice.randint(1, 3)))
+            if TemplateFeature.TOOLS in now.features
+            else ()
+        )
+        think = (
+            dice.choice((None, False, True)) if TemplateFeature.SWITCH in able.features else None
+        )
         yield ProofCase(_with_abilities(dice, now), tools, think)
     for messages in generate_conversations(thinks=able.thinks_in_answers):
         if able.empty_system or messages[0] != {"role": "system", "content": ""}:
@@ -323,21 +315,25 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
     questions = dice.sample(_CONTENTS, dice.randint(1, 3))
     for question in questions:
         messages.append({"role": "user", "content": question})
-        for _ in range(dice.choice((0, 1, 1, 2)) if able.calls else 0):
+        for _ in range(dice.choice((0, 1, 1, 2)) if TemplateFeature.CALLS in able.features else 0):
             messages += _iter_call_round(dice, able)
-        if able.results and not dice.randrange(3):
+        if TemplateFeature.RESULTS in able.features and not dice.randrange(3):
             messages.append({"role": "assistant", "content": dice.choice(_CONTENTS)})
             messages += [_draw_result(dice) for _ in range(dice.choice((1, 1, 2)))]
-        if able.interruptions and messages[-1]["role"] == "tool" and not dice.randrange(3):
+        if (
+            TemplateFeature.INTERRUPTIONS in able.features
+            and messages[-1]["role"] == "tool"
+            and not dice.randrange(3)
+        ):
             continue
         if question is not questions[-1]:
             messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
-    if able.endings and not dice.randrange(3):
+    if TemplateFeature.ENDINGS in able.features and not dice.randrange(3):
         messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
-    if able.beginnings and not dice.randrange(4):
+    if TemplateFeature.BEGINNINGS in able.features and not dice.randrange(4):
         index = int(messages[0]["role"] == "system")
         messages.insert(index, {"role": "assistant", "content": dice.choice(_CONTENTS)})
-    if able.systems and not dice.randrange(3):
+    if TemplateFeature.SYSTEMS in able.features and not dice.randrange(3):
         # Never between a call and its result, nor directly after a result.
         places = [
             n
@@ -385,6 +381,6 @@ def _draw_result(dice: random.Random) -> Message:
 
 def _with_thinking(dice: random.Random, able: TemplateAbilities, content: str) -> Message:
     message: Message = {"role": "assistant", "content": content}
-    if able.thoughts and dice.random() < 0.6:
+    if TemplateFeature.THOUGHTS in able.features and dice.random() < 0.6:
         message["thinking"] = dice.choice(_THOUGHTS)
     return message

@@ -42,25 +42,10 @@ from lora_studio.engine.model import capped_attention, safetensors_files, source
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.folder import unreadable_model_error
-from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.model.tokenizer import load_tokenizer as load_tokenizer
 from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory, translate_library_errors
-
-__all__ = [
-    "LoadedModel",
-    "announce",
-    "check_prequantized",
-    "count_parameters",
-    "count_weight_bytes",
-    "get_quantization_method",
-    "has_chat_template",
-    "is_head",
-    "keep_special_tokens_only",
-    "load",
-    "load_on_meta", "load_tokenizer", "prepare_quantized_layers",
-    "read_config", "read_trainable_config", "resolve",
-]  # fmt: skip
 
 transformers_logging.disable_progress_bar()
 
@@ -84,11 +69,6 @@ class LoadedModel:
     precision: str
     dtype: torch.dtype
     new_tokens: dict[int, list[int]] = field(default_factory=dict)
-
-
-def resolve(spec: ModelSpec, job: JobContext) -> Path:
-    """Return the local Hugging Face folder of the model; download or convert it if necessary."""
-    return sources.resolve(spec, job)
 
 
 def load(
@@ -127,7 +107,7 @@ def load(
         precision=precision or _get_precision(spec, dtype),
         new_tokens=tokenizer_module.extend(model, tokenizer, new_tokens),
     )  # fmt: skip
-    announce(loaded, spec, time.monotonic() - began, job)
+    emit_model_loaded(loaded, spec, time.monotonic() - began, job)
     return loaded
 
 
@@ -157,7 +137,7 @@ def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool
     (require_on_gpus if training else cpu_products.widen_products)(model)
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
-    capped_attention.cap_scores(model)
+    capped_attention.enable_attention_softcapping(model)
     if not training:
         grouped_attention.group_queries(model)
     model.config.use_cache = not training
@@ -221,7 +201,9 @@ def prepare_quantized_layers(model: torch.nn.Module, dtype: torch.dtype) -> None
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
+def emit_model_loaded(
+    loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext
+) -> None:
     """Emit ModelLoaded."""
     job.emit(
         events.ModelLoaded(
@@ -640,7 +622,7 @@ def _describe_memory_shortage(spec: ModelSpec, job: JobContext) -> Text | None:
     if len(known) < len(gpus):
         return None
     size = 4 if spec.precision == "fp32" else 2
-    weights = size * safetensors_files.count_parameters(resolve(spec, job), job.check)
+    weights = size * safetensors_files.count_parameters(sources.resolve(spec, job), job.check)
     if weights <= _MAX_SHARE * sum(known):
         return None
     return text(
@@ -662,7 +644,7 @@ def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
         or devices.choose_device(spec.device).type != "cpu"
     ):
         return spec
-    needed = 4 * safetensors_files.count_parameters(resolve(spec, job), job.check)
+    needed = 4 * safetensors_files.count_parameters(sources.resolve(spec, job), job.check)
     if needed > psutil.virtual_memory().available // 2:
         return spec
     return spec.model_copy(update={"precision": "fp32"})

@@ -652,7 +652,7 @@ def predict_labels(
         network: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, **safely
         )
-        capped_attention.cap_scores(network)
+        capped_attention.enable_attention_softcapping(network)
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     network.eval()

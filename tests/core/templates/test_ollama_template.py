@@ -88,14 +88,7 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
 def able(derivation: DerivedTemplate) -> TemplateAbilities:
     """Return what a TEMPLATE supports."""
     return TemplateAbilities(
-        **{
-            name.lower(): TemplateFeature[name] in derivation.covers
-            for name in TemplateFeature.__members__
-        },
-        several_calls=True,
-        content_beside_calls=True,
-        nested_arguments=True,
-        system=derivation.system != "refused",
+        features=frozenset(derivation.covers), system=derivation.system != "refused"
     )
 
 

@@ -38,7 +38,7 @@ class ProbeKind(StrEnum):
         return _KINDS[self]
 
     @property
-    def is_plain(self) -> bool:
+    def is_text_only(self) -> bool:
         """Return whether it needs nothing but users, answers, and a system message in turn."""
         return self not in (self.NEIGHBORS, self.TOOLS, self.THINKING)
 

@@ -249,7 +249,7 @@ def _report(proof: PromptProof, name: str, job: JobContext) -> None:
     details = proof.differences[0].details
     if proof.path is PromptPath.RENDERER:
         job.emit(events.Warned(problem=_forced_prompt_warning(proof, name)))
-    elif any(kind.is_plain for kind in proof.different_kinds):
+    elif any(kind.is_text_only for kind in proof.different_kinds):
         raise fail(
             "ollama.other_prompt",
             "Ollama {version} builds another prompt than the one {model} was trained on: {details}.",

@@ -122,7 +122,7 @@ def judge_prompts(model: JudgedModel, job: JobContext) -> PromptProof:
         path=model.prediction.path,
         reason=model.prediction.reason,
     )
-    plain = [one for one in trained if one.probe.kind.is_plain]
+    plain = [one for one in trained if one.probe.kind.is_text_only]
     client = create_client(model.host)
     with client.create_http_client(PATIENT) as http:
         chat = _Chat(model, client, http, job)
@@ -173,7 +173,7 @@ def _compare_prompts(
             raise
         except ProblemError as error:
             problem = error.problems[0]
-            if problem.code != "ollama.refused" or one.probe.kind.is_plain:
+            if problem.code != "ollama.refused" or one.probe.kind.is_text_only:
                 return proof.model_copy(update={"unasked": problem.what}), []
             refused.append(describe_refusal(one, problem.what))
             continue

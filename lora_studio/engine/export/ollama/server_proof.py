@@ -183,7 +183,7 @@ def _compare_template(
     An older server doesn't show its prompts, but renders the TEMPLATE as this program does.
     """
     prompts = list_trained_prompts(model.tokenizer, model.system)
-    plain = [one for one in prompts if one.probe.kind.is_plain]
+    plain = [one for one in prompts if one.probe.kind.is_text_only]
     system = [{"role": "system", "content": model.system}] if model.system else []
     requests: list[RenderRequest] = []
     for one in plain:

@@ -194,7 +194,7 @@ def test_other_prompt_is_never_proven(
     proven = prove(fake, source)
     assert proven.outcome == "different"
     assert not proven.proof.is_proven
-    assert any(kind.is_plain for kind in proven.proof.different_kinds) is plain
+    assert any(kind.is_text_only for kind in proven.proof.different_kinds) is plain
 
 
 @pytest.mark.parametrize(

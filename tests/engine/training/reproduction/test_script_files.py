@@ -29,9 +29,8 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def write(run: RunFolder) -> list[Path]:
-    model, rewards = run.script_modules
     return script.write_files(
-        run, {run.lock_list: LOCKED, model: None, rewards: "x = 1\n", run.train_script: SOURCE}
+        run, {run.lock_list: LOCKED, run.rewards_script: "x = 1\n", run.train_script: SOURCE}
     )
 
 
@@ -72,16 +71,15 @@ def test_checksums_stay_if_every_file_is_edited(run: RunFolder) -> None:
 
 
 def test_module_of_the_user_is_not_deleted(run: RunFolder) -> None:
-    module = run.script_modules[0]
-    module.write_text("mine = True\n")
-    write(run)
-    assert module.read_text() == "mine = True\n"
+    script.write_files(run, {run.rewards_script: None})
+    run.rewards_script.write_text("mine = True\n")
+    script.write_files(run, {run.rewards_script: None})
+    assert run.rewards_script.read_text() == "mine = True\n"
 
 
 def test_module_that_is_no_longer_needed_is_deleted(run: RunFolder) -> None:
-    rewards = run.script_modules[1]
-    script.write_files(run, {rewards: None})
-    assert not rewards.exists()
+    script.write_files(run, {run.rewards_script: None})
+    assert not run.rewards_script.exists()
     assert script.is_complete(run)
 
 
