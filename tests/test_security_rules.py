@@ -134,7 +134,7 @@ IMPORTERS: dict[str, set[str]] = {
     "httpx": {
         "core/network/bounded_answers.py", "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
         "engine/export/ollama/server.py", "engine/hub/client.py",
-        "engine/hub/errors.py", "setup/download.py",
+        "setup/download.py",
     },
     "ollama": {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",

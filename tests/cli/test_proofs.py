@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from lora_studio.cli import ollama, template
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
-from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
+    ProbeKind,
     PromptPath,
     PromptProof,
     TemplateDifference,

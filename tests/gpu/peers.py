@@ -85,7 +85,7 @@ def write_model(context: CheckContext, name: str) -> Path:
 
 def release_gpu() -> None:
     """Free the memory of models that are gone."""
-    from lora_studio.engine.model.inference_loading import release_gpu as release
+    from lora_studio.engine.model.loading import release_gpu as release
 
     release()
 

@@ -11,8 +11,11 @@ from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptProof, TemplateDifference
+from lora_studio.core.templates.server.prompt_proof import (
+    ProbeKind,
+    PromptProof,
+    TemplateDifference,
+)
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 
 
@@ -411,7 +414,7 @@ class OllamaProven(BaseEvent):
         trained = self.trained_kinds or ()
         kinds = self.proof.different_kinds
         is_other = self.settings or self.proof.miscounted
-        if is_other or any(kind.is_plain or kind in trained for kind in kinds):
+        if is_other or any(kind.is_text_only or kind in trained for kind in kinds):
             return "different"
         if kinds and self.proof.shows_and_runs_prompts:
             return "proven_in_part"
@@ -537,7 +540,7 @@ class TemplateProven(BaseEvent):
     @property
     def outcome(self) -> Literal["proven", "different", "not_proven"]:
         """Return whether plain conversations have equal prompts everywhere, or whether it isn't known."""
-        plain = any(one.difference.kind.is_plain for one in self.differences)
+        plain = any(one.difference.kind.is_text_only for one in self.differences)
         if plain or self.has_other_template or not self.derived.proven:
             return "different"
         return "not_proven" if self.unasked else "proven"

@@ -182,9 +182,9 @@ class RunFolder:
         return self.path / "train.py"
 
     @property
-    def script_modules(self) -> tuple[Path, Path]:
-        """What `train_script` imports: the model, if it is too long to inline, and rewards if it has some."""
-        return self.path / "model.py", self.path / "rewards.py"
+    def rewards_script(self) -> Path:
+        """The rewards that `train_script` imports after a reward training."""
+        return self.path / "rewards.py"
 
     @property
     def lock_list(self) -> Path:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.templates.features import (
-    CONTENT_BESIDE_CALLS,
-    SEVERAL_CALLS,
-    TemplateFeature,
-)
-from lora_studio.core.templates.probing.conversation_plan import (
-    CONTENT_BESIDE_CALLS_SHAPES,
-    PLAIN,
-    UNUSUAL,
-    WITH_CALLS,
-    WITH_THOUGHTS,
-    WITH_TOOLS,
-)
+from lora_studio.core.templates.emitter import MARK
 from lora_studio.core.templates.probing.decision_trees import (
     FixedPart,
     Form,
@@ -28,16 +17,27 @@ from lora_studio.core.templates.probing.decision_trees import (
     ProbedFact,
     ProbeSample,
     Role,
+    fit_by_position,
 )
-from lora_studio.core.templates.probing.positions import fit_by_position
 from lora_studio.core.templates.probing.probe_conversations import (
+    CONTENT_BESIDE_CALLS_SHAPES,
+    PLAIN,
+    UNUSUAL,
+    WITH_CALLS,
+    WITH_THOUGHTS,
+    WITH_TOOLS,
     ProbeConversation,
     SystemState,
     count_calls,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.tool_calls import try_render
-from lora_studio.core.templates.writing.marks import MARK
+from lora_studio.core.templates.probing.tools import try_render
+from lora_studio.core.templates.proof import TemplateAbilities
+from lora_studio.core.templates.server.terms import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    TemplateFeature,
+)
 
 #: What may have to be omitted around calls; each counts as a limit.
 WITHOUT = (
@@ -65,23 +65,24 @@ class DerivationPlan:
     facts: tuple[ProbedFact, ...]
     systems: tuple[SystemState, ...]
     refuses_system: ProbedFact | None = None
-    features: frozenset[TemplateFeature] = frozenset()
+    able: TemplateAbilities = field(default_factory=TemplateAbilities)
     tools_refused: Text | None = None
-    several_calls: bool = True
-    content_beside_calls: bool = True
-    thoughts_beside_content: bool = True
     left_out: tuple[Text, ...] = ()
-    terse_tools: bool = True
-    nested_arguments: bool = True
-    empty_arguments: bool = True
-    refused_tools: bool = True
-    takes_empty_system: bool = True
     forbidden: frozenset[Text] = frozenset()
+
+    @property
+    def features(self) -> frozenset[TemplateFeature]:
+        """Return the features that its TEMPLATE is to have."""
+        return self.able.features
+
+    def with_abilities(self, **changes: Any) -> DerivationPlan:
+        """Return the plan with other abilities."""
+        return replace(self, able=replace(self.able, **changes))
 
     def with_features(self, features: frozenset[TemplateFeature]) -> DerivationPlan:
         """Return the plan with the samples and facts that these features need."""
         features = keep_possible(features)
-        plan = replace(self, features=features)
+        plan = self.with_abilities(features=features)
         if not features:
             return plan
         if TemplateFeature.CALLS in features:
@@ -146,14 +147,13 @@ class DerivationPlan:
         if beside and not thoughtful and TemplateFeature.THOUGHTS in self.features:
             reasoning = text("reasoning in a message with both an answer and tool calls")
             left_out = (*left_out, reasoning)
-        return replace(
-            self,
-            prober=prober,
+        able = replace(
+            self.able,
             several_calls=several,
             content_beside_calls=beside,
             thoughts_beside_content=thoughtful,
-            left_out=left_out,
         )
+        return replace(self, prober=prober, able=able, left_out=left_out)
 
     def _observes(self, shape: str) -> bool:
         """Return whether probing can tell which message wrote which text."""
@@ -209,7 +209,7 @@ class DerivationPlan:
                         yield ProbeConversation(shape, system, think=think)
             if has_feature(TemplateFeature.BEGINNINGS) and has_feature(TemplateFeature.ENDINGS):
                 yield ProbeConversation("a u a", system)
-        takes_empty = self.refuses_system is None and self.takes_empty_system
+        takes_empty = self.refuses_system is None and self.able.empty_system
         empty: tuple[SystemState, ...] = ("empty",) if takes_empty else ()
         if has_feature(TemplateFeature.INTERRUPTIONS):
             code = "c" if has_feature(TemplateFeature.CALLS) else "a"
@@ -230,7 +230,7 @@ class DerivationPlan:
         """
         if TemplateFeature.THOUGHTS not in self.features:
             return
-        written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
+        written = "a|C?c+" if self.able.thoughts_beside_content else "a|c+"
         able = [match.end() for match in re.finditer(rf"\b({written})\b", shape)]
         for places in dict.fromkeys([tuple(able), tuple(able[:1]), tuple(able[-1:])]):
             yield "".join(letter + "k" * (end in places) for end, letter in enumerate(shape, 1))
@@ -238,9 +238,9 @@ class DerivationPlan:
     def _shapes_with_calls(self) -> Iterator[str]:
         for shape in (
             *WITH_CALLS,
-            *(CONTENT_BESIDE_CALLS_SHAPES if self.content_beside_calls else ()),
+            *(CONTENT_BESIDE_CALLS_SHAPES if self.able.content_beside_calls else ()),
         ):
-            if self.several_calls or "cc" not in shape:
+            if self.able.several_calls or "cc" not in shape:
                 yield shape
 
     def tree(self, role: Role) -> Form | None:

@@ -17,19 +17,18 @@ from functools import cache
 from itertools import groupby, pairwise, product
 
 from lora_studio.core.messages import Template, Text, listed, text
-from lora_studio.core.templates.features import (
-    CONTENT_BESIDE_CALLS,
-    SEVERAL_CALLS,
-    TemplateFeature,
-)
 from lora_studio.core.templates.probing.probe_conversations import (
     ProbeConversation,
     SystemState,
 )
 from lora_studio.core.templates.probing.prober import THINK_END
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import ProofCase
-from lora_studio.core.templates.server.data import Message
+from lora_studio.core.templates.proof import ProofCase, TemplateProof
+from lora_studio.core.templates.server.rendering import Message
+from lora_studio.core.templates.server.terms import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    TemplateFeature,
+)
 
 
 class ConversationKind(StrEnum):

@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import nodes
 
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan, keep_possible
-from lora_studio.core.templates.features import IRREGULAR, ServerNeed, TemplateFeature
+from lora_studio.core.templates.emitter import (
+    CallForms,
+    emit_template,
+    find_call_mark,
+    find_thinking_marks,
+)
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.known_differences import list_differences
-from lora_studio.core.templates.probing.conversation_plan import (
-    PLAIN,
-    UNUSUAL,
-)
 from lora_studio.core.templates.probing.decision_trees import (
     DatePart,
     FieldPart,
@@ -38,29 +39,34 @@ from lora_studio.core.templates.probing.decision_trees import (
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     IN_CONTENT,
+    PLAIN,
+    UNUSUAL,
     ProbeConversation,
     SystemState,
 )
 from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober, ProbeRenderer
-from lora_studio.core.templates.probing.tool_calls import (
+from lora_studio.core.templates.probing.tools import (
     find_result_style,
     probe_calls,
+    probe_tools,
     try_render,
 )
-from lora_studio.core.templates.probing.tools import probe_tools
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import (
+from lora_studio.core.templates.proof import (
     DAYS,
     ProofCase,
-    TemplateAbilities,
+    TemplateProof,
     generate_cases,
     simplify,
 )
-from lora_studio.core.templates.server.data import Message, merge_messages
+from lora_studio.core.templates.server.rendering import Message, merge_messages
+from lora_studio.core.templates.server.terms import (
+    IRREGULAR,
+    RenderDifference,
+    ServerNeed,
+    TemplateAlternative,
+    TemplateFeature,
+)
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
-from lora_studio.core.templates.server.terms import RenderDifference, TemplateAlternative
-from lora_studio.core.templates.writing.emitter import CallForms, emit_template
-from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
 
 __all__ = ["DerivedTemplate", "TemplateAlternative", "derive", "derive_from"]
 
@@ -408,7 +414,7 @@ def probe_template(prober: Prober) -> DerivationPlan:
         facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *position)
         plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
         if isinstance(empty, Exception):
-            plan = replace(plan, takes_empty_system=False)
+            plan = plan.with_abilities(empty_system=False)
     elif _same(empty, present):
         facts = (ProbedFact.MESSAGE, *position)
         plan = DerivationPlan(prober, (*absent, *present), facts, ("absent", "given"))
@@ -454,7 +460,7 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
         features.discard(TemplateFeature.INTERRUPTIONS)
     if plan.refuses_system is not None:
         features.discard(TemplateFeature.SYSTEMS)
-    return replace(plan, features=frozenset(features))
+    return plan.with_abilities(features=frozenset(features))
 
 
 def _with_separate_parameters(plan: DerivationPlan) -> DerivationPlan:
@@ -546,8 +552,8 @@ def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
             plain = tuple(replace(s, turn=remove_thinking_cut(s.turn)) for s in plan.samples)
             return _prove_once(replace(plan, samples=plain), frozen)
         conceded = (*conceded, cause)
-        changes: dict[str, Any] = dict.fromkeys(conceded, False)
-        proven = _learn_and_prove(replace(plan, **changes), frozen)
+        without = plan.with_abilities(**dict.fromkeys(conceded, False))
+        proven = _learn_and_prove(without, frozen)
     given_up = tuple(CONCESSIONS[name][1] for name in conceded)
     return replace(proven, limits=(*given_up, *proven.limits))
 
@@ -604,13 +610,14 @@ def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
         CallForms(user, assistant, tail, *others, plan.refuses_system, frozen, *marks)
     )
     try:
-        proof = TemplateProof(plan.prober, template, may_refuse_tools=not plan.refused_tools)
+        proof = TemplateProof(plan.prober, template, may_refuse_tools=not plan.able.refused_tools)
     except GoTemplateError as error:
         raise NotDerivableError(
             "the derived TEMPLATE is invalid: {error}", error=str(error)
         ) from error
     days = [frozen] if frozen else DAYS if dated else DAYS[:2]
-    checked, difference = proof.run(generate_cases(_abilities(plan, thinks)), days)
+    able = replace(plan.able, thinks_in_answers=thinks, system=plan.refuses_system is None)
+    checked, difference = proof.run(generate_cases(able), days)
     used: Literal["used", "ignored"] = (
         "used" if any(isinstance(part, SystemPart) for part in parts) else "ignored"
     )
@@ -637,26 +644,3 @@ def _needs(parts: Sequence[Part], *, dated: bool, thinks: bool) -> Iterator[Serv
         yield ServerNeed.CALL_IDS
     elif FieldPart("ToolName") in parts:
         yield ServerNeed.TOOL_NAMES
-
-
-def _abilities(plan: DerivationPlan, thinks: bool) -> TemplateAbilities:
-    return TemplateAbilities(
-        thinks_in_answers=thinks,
-        tools=TemplateFeature.TOOLS in plan.features,
-        calls=TemplateFeature.CALLS in plan.features,
-        several_calls=plan.several_calls,
-        content_beside_calls=plan.content_beside_calls,
-        thoughts_beside_content=plan.thoughts_beside_content,
-        terse_tools=plan.terse_tools,
-        nested_arguments=plan.nested_arguments,
-        empty_arguments=plan.empty_arguments,
-        thoughts=TemplateFeature.THOUGHTS in plan.features,
-        switch=TemplateFeature.SWITCH in plan.features,
-        results=TemplateFeature.RESULTS in plan.features,
-        interruptions=TemplateFeature.INTERRUPTIONS in plan.features,
-        systems=TemplateFeature.SYSTEMS in plan.features,
-        endings=TemplateFeature.ENDINGS in plan.features,
-        beginnings=TemplateFeature.BEGINNINGS in plan.features,
-        system=plan.refuses_system is None,
-        empty_system=plan.takes_empty_system,
-    )

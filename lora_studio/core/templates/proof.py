@@ -6,19 +6,25 @@ role merged) before either side renders them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.probing.probe_conversations import (
     IN_CONTENT,
     put_thoughts_in_content,
 )
-from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof_cases import ON_EVERY_DAY, ProofCase
-from lora_studio.core.templates.server.data import build_template_data, merge_messages
-from lora_studio.core.templates.server.terms import RenderDifference
+from lora_studio.core.templates.probing.prober import THINK_END, Prober
+from lora_studio.core.templates.server.rendering import (
+    Message,
+    Tool,
+    build_template_data,
+    merge_messages,
+)
+from lora_studio.core.templates.server.terms import RenderDifference, TemplateFeature
 
 
 class TemplateProof:
@@ -98,3 +104,283 @@ class TemplateProof:
         if self.prober.style.thoughts == IN_CONTENT and ".Thinking" not in self.template:
             sent = replace(case, messages=[put_thoughts_in_content(m) for m in case.messages])
         return self.render_original(case, today), self.render_derived(sent, today)
+
+
+# One day in each month, so that every month name occurs; the first two differ in
+# all digits.
+DAYS = (
+    date(2025, 11, 28),
+    date(2034, 2, 3),
+    *(date(2026 + month % 4, month, 2 * month + 1) for month in (1, 3, 4, 5, 6, 7, 8, 9, 10, 12)),
+)
+PROOF_CONVERSATIONS = 72
+_CONTENTS = (
+    "Hello", "What is 2 + 2?", "  two blanks before", "two blanks after  ", "\n\nline feeds\n",
+    "\t tab and blank \t", " \n mixed \n ", "Größe, 漢字, 😀", "\u00a0no-break blanks\u2003",
+    "\u3000full width\u3000", 'He said "yes"', '"""', "{{.Content}} }}{", "a\n\nb\n  c", "- x\n- y",
+    "<b>&amp;</b>", "\\n is no line feed", "[1, 2]", "x\u0085", "\u2028y\u2029", "%d %s", "l'été",
+)  # fmt: skip
+_ANSWERS_WITH_THOUGHTS = (
+    f"<think>\nfirst\n{THINK_END}\n\nThe answer.",
+    f"<think>why{THINK_END}Short. ",
+    f"<think>\n{THINK_END}\t \n c",
+)
+
+
+def _create_tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
+    """Return a tool as clients send it; parameters are sorted by name, as the server writes them."""
+    properties = {key: parameters[key] for key in sorted(parameters)}
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    schema |= {"required": required.split()} if required else {}
+    described = {"description": description} if description else {}
+    function = {"name": name, **described, "parameters": schema}
+    return {"type": "function", "function": function}
+
+
+CASES_WITH_ABILITIES = 120
+ON_EVERY_DAY = 20
+TOOLS: tuple[Tool, ...] = (
+    _create_tool(
+        "look_up", 'What an "encyclopaedia" says, if <known> & true', "about",
+        about={"type": "string", "description": "What to look up: 'names', {things}, ünïcode"},
+        long={"type": "boolean", "description": "Whether it is all of the text"},
+    ),
+    _create_tool(
+        "weather_at", "Weather of a place", "days place",
+        days={"type": "integer", "description": "How many days"},
+        place={"type": "string", "description": "Town or co-ordinates"},
+        unit={"type": "string", "description": "Scale", "enum": ["celsius", "kelvin"]},
+    ),
+    _create_tool(
+        "now", "The time", "zone",
+        at={"type": "number", "description": "Seconds"},
+        days={"type": "array", "items": {"type": "integer"}, "description": "Of the week"},
+        with_={"type": "object", "description": "More"},
+        zone={"type": "string", "description": "Zone", "enum": ["UTC"]},
+    ),
+    _create_tool(
+        "mean", "Mean of numbers\\n", "of",
+        of={"type": "array", "items": {"type": "number"}, "description": "Numbers, [1, 2]"},
+        names={"type": "array", "items": {"type": "string"}, "description": "Theirs"},
+        exact={"type": "integer", "description": "Digits"},
+    ),
+    _create_tool(
+        "all_of", "Whether all hold", "that this",
+        this={"type": "array", "items": {"type": "boolean"}, "description": "Facts"},
+        that={"type": "boolean", "description": "A fact"},
+        more={"type": "array", "description": "Anything"},
+    ),
+)  # fmt: skip
+#: Tools with fewer details than usual, which some chat templates refuse.
+TERSE_TOOLS: tuple[Tool, ...] = (
+    _create_tool(
+        "find", "", "what",
+        what={"type": "string"}, where={"type": "string", "enum": ["here", "there", "both"]},
+        whole={"type": "boolean"}, most={"type": "integer"},
+    ),
+    _create_tool(
+        "sort", "Puts in order",
+        items={"type": "array", "items": {"type": "string"}}, by={"type": "object"},
+        weights={"type": "array", "items": {"type": "number"}}, least={"type": "number"},
+    ),
+    _create_tool("list", "Lists all", ""),
+    _create_tool(
+        "keep", "Keeps a text", "bare kind", bare={"type": "array"},
+        kind={"type": "string", "enum": ["a", "b"]}, of={"type": "array", "items": {"type": "boolean"}},
+        then={"type": "array", "items": {"type": "integer"}},
+    ),
+)  # fmt: skip
+_ARGUMENTS: tuple[dict[str, Any], ...] = (
+    {"place": "Zürich"}, {"about": "l'a \"b\" <c> & \\d", "place": "x\ny"}, {"days": 3, "place": "北京"},
+    {"flag": True, "ratio": 0.5}, {"yes": False},
+)  # fmt: skip
+_NESTED: tuple[dict[str, Any], ...] = (
+    {"of": [1, 2.5, "x <y> & z"]}, {"of": {"a": {"b": []}}, "to": [{"c": None}]}, {"none": None},
+)  # fmt: skip
+_RESULTS = (
+    "12", '{"degrees": 21.5, "sky": "clear"}', "two\nlines", "Größe < 5 & > 3", "  blanks  ", "[]",
+)  # fmt: skip
+_THOUGHTS = ("I should look.", "First this,\nthen that.", "\nwith line feeds\n")
+
+
+@dataclass(frozen=True)
+class ProofCase:
+    """A conversation to compare on, with its tools and the requested thinking mode."""
+
+    messages: list[Message]
+    tools: tuple[Tool, ...] = ()
+    think: bool | None = None
+
+    @classmethod
+    def from_difference(cls, difference: RenderDifference) -> ProofCase:
+        """Return the conversation on which two renderings differed."""
+        return cls([*difference.messages], difference.tools, difference.think)
+
+
+def simplify(ability: str, case: ProofCase) -> ProofCase:
+    """Return the conversation with plain content instead of what one of three abilities needs."""
+    if ability == "terse_tools":
+        tools = tuple(
+            TOOLS[n] if tool in TERSE_TOOLS else tool for n, tool in enumerate(case.tools)
+        )
+        return replace(case, tools=tools)
+    plain = _ARGUMENTS[0]
+
+    def calm(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        nested = any(isinstance(value, list | dict | None) for value in arguments.values())
+        return plain if (nested if ability == "nested_arguments" else not arguments) else arguments
+
+    messages = []
+    for message in case.messages:
+        calls = [
+            {
+                **call,
+                "function": {**call["function"], "arguments": calm(call["function"]["arguments"])},
+            }
+            for call in message.get("tool_calls", ())
+        ]
+        messages.append({**message, "tool_calls": calls} if calls else message)
+    return replace(case, messages=messages)
+
+
+def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
+    """Yield up to nine turns with every kind of system message; the same conversations on each
+    call.
+    """
+    dice = random.Random(20240229)
+    answers = _CONTENTS + (_ANSWERS_WITH_THOUGHTS * 3 if thinks else ())
+    for number in range(PROOF_CONVERSATIONS):
+        turns, kind = number % 9 + 1, number // 9 % 4
+        messages: list[Message] = []
+        if kind != 3:
+            system = "" if kind == 2 else dice.choice(_CONTENTS)
+            messages.append({"role": "system", "content": system})
+        for turn in range(turns):
+            messages.append({"role": "user", "content": dice.choice(_CONTENTS)})
+            if turn < turns - 1:
+                messages.append({"role": "assistant", "content": dice.choice(answers)})
+        if number % 8 == 5:
+            messages.append({"role": "user", "content": dice.choice(_CONTENTS)})
+        yield messages
+
+
+@dataclass(frozen=True)
+class TemplateAbilities:
+    """What the conversations of a proof may use, beyond users, answers and a system text."""
+
+    features: frozenset[TemplateFeature] = frozenset()
+    thinks_in_answers: bool = False
+    terse_tools: bool = True
+    refused_tools: bool = True
+    several_calls: bool = True
+    nested_arguments: bool = True
+    empty_arguments: bool = True
+    content_beside_calls: bool = True
+    thoughts_beside_content: bool = True
+    system: bool = True
+    empty_system: bool = True
+
+
+def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
+    """Yield the conversations of a proof: first those with abilities, which reveal most
+    differences.
+    """
+    dice = random.Random(20240301)
+    for number in range(
+        CASES_WITH_ABILITIES if able.features - {TemplateFeature.INTERRUPTIONS} else 0
+    ):
+        without = {TemplateFeature.TOOLS, TemplateFeature.CALLS} if number % 4 == 2 else set()
+        now = replace(able, features=able.features - without)
+        offered = TOOLS + TERSE_TOOLS * now.terse_tools
+        tools = (
+            tuple(dice.sample(offered, dice.randint(1, 3)))
+            if TemplateFeature.TOOLS in now.features
+            else ()
+        )
+        think = (
+            dice.choice((None, False, True)) if TemplateFeature.SWITCH in able.features else None
+        )
+        yield ProofCase(_with_abilities(dice, now), tools, think)
+    for messages in generate_conversations(thinks=able.thinks_in_answers):
+        if able.empty_system or messages[0] != {"role": "system", "content": ""}:
+            yield ProofCase(messages)
+
+
+def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Message]:
+    messages: list[Message] = []
+    if able.system and (roll := dice.randrange(5)) < 3:
+        text = "" if roll == 2 and able.empty_system else dice.choice(_CONTENTS)
+        messages.append({"role": "system", "content": text})
+    # Some chat templates distinguish messages by their content.
+    questions = dice.sample(_CONTENTS, dice.randint(1, 3))
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        for _ in range(dice.choice((0, 1, 1, 2)) if TemplateFeature.CALLS in able.features else 0):
+            messages += _iter_call_round(dice, able)
+        if TemplateFeature.RESULTS in able.features and not dice.randrange(3):
+            messages.append({"role": "assistant", "content": dice.choice(_CONTENTS)})
+            messages += [_draw_result(dice) for _ in range(dice.choice((1, 1, 2)))]
+        if (
+            TemplateFeature.INTERRUPTIONS in able.features
+            and messages[-1]["role"] == "tool"
+            and not dice.randrange(3)
+        ):
+            continue
+        if question is not questions[-1]:
+            messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
+    if TemplateFeature.ENDINGS in able.features and not dice.randrange(3):
+        messages.append(_with_thinking(dice, able, dice.choice(_CONTENTS)))
+    if TemplateFeature.BEGINNINGS in able.features and not dice.randrange(4):
+        index = int(messages[0]["role"] == "system")
+        messages.insert(index, {"role": "assistant", "content": dice.choice(_CONTENTS)})
+    if TemplateFeature.SYSTEMS in able.features and not dice.randrange(3):
+        # Never between a call and its result, nor directly after a result.
+        places = [
+            n
+            for n, m in enumerate(messages)
+            if n and m["role"] == "user" and messages[n - 1]["role"] != "tool"
+        ]
+        if places:
+            text = dice.choice(("Be brief.", " Speak French.\n", "{{.System}}"))
+            messages.insert(dice.choice(places), {"role": "system", "content": text})
+    return messages
+
+
+def _iter_call_round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
+    """Yield an assistant message with tool calls, and the results."""
+    content = dice.choice(("", "Let me see."))
+    content = content if able.content_beside_calls else ""
+    message = _with_thinking(dice, able, content)
+    if content and not able.thoughts_beside_content:
+        message.pop("thinking", None)
+    number = dice.choice((1, 1, 2, 3)) if able.several_calls else 1
+    calls: list[dict[str, Any]] = []
+    for _ in range(number):
+        name = dice.choice(TOOLS)["function"]["name"]
+        identity = "".join(dice.choices("abcdefghijkmnpqrstuvwxyz23456789", k=9))
+        argument_sets = _ARGUMENTS + _NESTED * able.nested_arguments + ({},) * able.empty_arguments
+        arguments = dice.choice(argument_sets)
+        function = {"name": name, "arguments": arguments}
+        calls.append({"id": identity, "function": function})
+    message["tool_calls"] = calls
+    yield message
+    for call in calls:
+        yield {
+            "role": "tool",
+            "content": dice.choice(_RESULTS),
+            "tool_name": call["function"]["name"],
+            "tool_call_id": call["id"],
+        }
+
+
+def _draw_result(dice: random.Random) -> Message:
+    """Return the result of a call that is part of an answer's text."""
+    names = {"tool_name": dice.choice(TOOLS)["function"]["name"], "tool_call_id": ""}
+    return {"role": "tool", "content": dice.choice(_RESULTS), **names}
+
+
+def _with_thinking(dice: random.Random, able: TemplateAbilities, content: str) -> Message:
+    message: Message = {"role": "assistant", "content": content}
+    if TemplateFeature.THOUGHTS in able.features and dice.random() < 0.6:
+        message["thinking"] = dice.choice(_THOUGHTS)
+    return message

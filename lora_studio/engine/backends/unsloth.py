@@ -104,7 +104,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
         precision=stored or ("4bit" if is_4bit else _PRECISIONS[dtype]),
         dtype=dtype,
     )
-    loading.announce(loaded, spec, time.monotonic() - started, job)
+    loading.emit_model_loaded(loaded, spec, time.monotonic() - started, job)
     return loaded
 
 

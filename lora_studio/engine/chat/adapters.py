@@ -27,7 +27,7 @@ from lora_studio.engine.lora.adapter_weights import (
 )
 from lora_studio.engine.merging import library
 from lora_studio.engine.merging.plan import new_tokens_error
-from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors

@@ -23,7 +23,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import plan
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
-from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
 from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder

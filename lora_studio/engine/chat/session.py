@@ -46,8 +46,8 @@ from lora_studio.engine.chat.streams import (
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
-from lora_studio.engine.model import loading
-from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.model import loading, sources
+from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama_cpp import Llama
@@ -383,7 +383,7 @@ def _load_tokenizer(base: _Base, speaker: AnySpeaker, job: JobContext) -> PreTra
     """Return the tokenizer of a speaker without its model, which a job may leave no memory for."""
     spec, dataset = _choose_model(base, speaker, job)
     tokenizer = loading.load_tokenizer(
-        loading.resolve(spec, job), dataset, trust=spec.trust_remote_code
+        sources.resolve(spec, job), dataset, trust=spec.trust_remote_code
     )
     for adapter in _mix(speaker).adapters:
         require_fit(Path(adapter.folder), base.spec, job)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
-from lora_studio.engine.model.inference_loading import release_gpu
+from lora_studio.engine.model.loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import (
     CancelledError,

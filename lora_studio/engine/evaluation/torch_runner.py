@@ -28,9 +28,9 @@ from lora_studio.engine.evaluation.runners import AnswerRequest, template_proble
 from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.generation.continuations import Continuation, ContinuationScore
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.folder import require_same_base
-from lora_studio.engine.model.inference_loading import load_for_inference, release_gpu
+from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers.replies import Reply
 from lora_studio.engine.tokens import encoder
@@ -187,7 +187,7 @@ def create_adapter_runner(
 ) -> TorchRunner:
     """Return the runner of the run's base model with adapters, or without any; raises ProblemError."""
     job = models.job
-    folder = loading.resolve(project.model, job)
+    folder = sources.resolve(project.model, job)
     if speaker.adapters:
         require_same_base(run, folder)
     for adapter in speaker.adapters:

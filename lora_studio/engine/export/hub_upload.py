@@ -21,8 +21,7 @@ from lora_studio.core.runs import checksums, model_card, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.engine.hub.client import contact_hub
-from lora_studio.engine.hub.errors import get_network_errors
+from lora_studio.engine.hub.client import contact_hub, get_network_errors
 from lora_studio.engine.model.folder import read_license, require_inside
 from lora_studio.engine.runtime.channel import JobContext
 

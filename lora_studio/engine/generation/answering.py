@@ -28,7 +28,7 @@ from lora_studio.engine.lora.adapter_files import foreign_adapter_error
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens, grow_for_adapter
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
-from lora_studio.engine.model.inference_loading import load_for_inference
+from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors

@@ -26,7 +26,7 @@ from lora_studio.engine.generation.turn_boundaries import (
     TurnEndCriteria,
     create_turn_end_criteria,
 )
-from lora_studio.engine.model.inference_loading import release_gpu
+from lora_studio.engine.model.loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from lora_studio.engine.devices.devices import copy_to_device, get_widest_float
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, get_start_token, pad_left
-from lora_studio.engine.model.inference_loading import release_gpu
+from lora_studio.engine.model.loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, is_out_of_memory
 

@@ -21,8 +21,8 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
-from lora_studio.engine.hub.client import contact_hub
-from lora_studio.engine.hub.errors import (
+from lora_studio.engine.hub.client import (
+    contact_hub,
     describe_network_error,
     get_network_errors,
     get_unreachable_errors,

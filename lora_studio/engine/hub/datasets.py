@@ -18,8 +18,13 @@ from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.hub.client import check_file_name, create_job_bar, download_snapshot
-from lora_studio.engine.hub.errors import get_unreachable_errors, translate_hub_errors
+from lora_studio.engine.hub.client import (
+    check_file_name,
+    create_job_bar,
+    download_snapshot,
+    get_unreachable_errors,
+    translate_hub_errors,
+)
 from lora_studio.engine.runtime.channel import JobContext
 
 _DATA = re.compile(

@@ -28,8 +28,6 @@ from lora_studio.engine.hub.client import (
     create_every_bytes_bar,
     create_job_bar,
     download_snapshot,
-)
-from lora_studio.engine.hub.errors import (
     get_unreachable_errors,
     no_safetensors_error,
     translate_hub_errors,

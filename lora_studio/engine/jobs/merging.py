@@ -70,7 +70,11 @@ def list_adapters(command: commands.ListAdapters, job: JobContext) -> None:
     from lora_studio.engine.merging import library
 
     adapters = library.find_adapters([Path(folder) for folder in command.folders], job)
-    fits = library.fit_all(adapters, command.model, job) if command.model is not None else {}
+    fits = (
+        library.check_compatibility(adapters, command.model, job)
+        if command.model is not None
+        else {}
+    )
     job.emit(events.AdaptersFound(adapters=tuple(adapters), fits=fits))
 
 

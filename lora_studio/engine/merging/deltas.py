@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -29,27 +29,27 @@ BLOCK = 1 << 17
 _FEWEST_ROWS = 64
 
 
-class WeightDelta(Protocol):
+class WeightDelta(ABC):
     """A change of one weight."""
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the weights that it fits."""
-        ...
 
     @property
     def rank(self) -> int:
         """Return the rank of B·A, 0 without one."""
-        ...
+        return 0
 
     @property
     def whole(self) -> bool:
         """Return whether it needs the weight in one piece."""
-        ...
+        return False
 
+    @abstractmethod
     def load(self) -> Apply:
         """Read the factors; return a function that several threads may call at once."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _to_32_bits(stored: StoredTensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class LowRankDelta:
+class LowRankDelta(WeightDelta):
     """W' = W + scale · B·A; A is [rank, in], B is [out, rank].
 
     `transposed`: the weight is stored [in, out] and gets (B·A)ᵀ. `rounded`: the update is brought
@@ -118,11 +118,6 @@ class LowRankDelta:
     def rank(self) -> int:
         """Return the number of rows of A."""
         return self.a.shape[0]
-
-    @property
-    def whole(self) -> bool:
-        """Return False: each row is independent."""
-        return False
 
     def load(self) -> Apply:
         """Read both factors into memory."""
@@ -157,7 +152,7 @@ class LowRankDelta:
 
 
 @dataclass(frozen=True)
-class DoraDelta:
+class DoraDelta(WeightDelta):
     """W' = m / ‖W + ΔW‖ · (W + ΔW), norms over each output's inputs (Liu et al. 2024, DoRA).
 
     ΔW is that of `low_rank`, `magnitude` is m [out].
@@ -205,7 +200,7 @@ class DoraDelta:
 
 
 @dataclass(frozen=True)
-class StackedDelta:
+class StackedDelta(WeightDelta):
     """Updates of all experts of a layer whose weights are one tensor [experts, …]."""
 
     parts: tuple[LowRankDelta, ...]
@@ -219,11 +214,6 @@ class StackedDelta:
     def rank(self) -> int:
         """Return the rank of one expert."""
         return self.parts[0].rank
-
-    @property
-    def whole(self) -> bool:
-        """Return False: each expert is independent."""
-        return False
 
     def load(self) -> Apply:
         """Return a function that reads each expert's factors when they are needed."""
@@ -240,7 +230,7 @@ class StackedDelta:
 
 
 @dataclass(frozen=True)
-class BiasDelta:
+class BiasDelta(WeightDelta):
     """b' = b + scale · the bias of the adapter's B (`lora_bias`)."""
 
     bias: StoredTensor
@@ -250,16 +240,6 @@ class BiasDelta:
     def shape(self) -> tuple[int, ...]:
         """Return [out]."""
         return self.bias.shape
-
-    @property
-    def rank(self) -> int:
-        """Return 0: there is no B·A."""
-        return 0
-
-    @property
-    def whole(self) -> bool:
-        """Return False: each value is independent."""
-        return False
 
     def load(self) -> Apply:
         """Read the adapter's bias."""
@@ -273,7 +253,7 @@ class BiasDelta:
 
 
 @dataclass(frozen=True)
-class RowsDelta:
+class RowsDelta(WeightDelta):
     """Rows of new tokens that replace those of a weight [length, width]."""
 
     indices: tuple[int, ...]
@@ -284,16 +264,6 @@ class RowsDelta:
     def shape(self) -> tuple[int, ...]:
         """Return [length, width]."""
         return (self.length, self.stored.shape[1])
-
-    @property
-    def rank(self) -> int:
-        """Return 0: there is no B·A."""
-        return 0
-
-    @property
-    def whole(self) -> bool:
-        """Return False: each row is independent."""
-        return False
 
     def load(self) -> Apply:
         """Read the rows into memory."""

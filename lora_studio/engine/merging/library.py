@@ -148,7 +148,7 @@ def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     )
 
 
-def fit_all(
+def check_compatibility(
     adapters: Sequence[AdapterFacts], spec: ModelSpec, job: JobContext
 ) -> dict[str, AdapterFit]:
     """Return for each usable adapter whether it fits a model; {} when there is no such model."""

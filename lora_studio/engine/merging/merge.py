@@ -333,8 +333,13 @@ def make_plan(
         outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
         if merging_plan.is_classifier(merged):
-            folder = merged[0].folder
-            raise merging_plan.not_planned_error(folder, error.reason) from error
+            raise fail(
+                "merging.classifier_in_memory",
+                "The adapter of this classifier can't be merged: {reason}.",
+                "Load it with PEFT as a sequence classification model.",
+                where=Where(step="merging", file=str(merged[0].folder)),
+                reason=error.reason,
+            ) from error
         size = sum(
             max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
             for t in tensors.values()

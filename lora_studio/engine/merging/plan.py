@@ -474,9 +474,6 @@ def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(str(length) for length in shape)
 
 
-_HEAD = "lm_head.weight"
-
-
 def require_one_vocabulary(merged: Sequence[Adapter]) -> None:
     """Raise ProblemError where the merged model can't have the new tokens of all adapters."""
     with_tokens = [adapter for adapter in merged if adapter.rows]
@@ -517,10 +514,10 @@ def plan_rows(
     if not rows:
         return {}
     rows = dict(rows)
-    if _HEAD in sources and _HEAD not in rows:
+    if HEAD in sources and HEAD not in rows:
         shared = next(iter(rows.values()))
         is_tied = settings.get("tie_word_embeddings", False)
-        rows[_HEAD] = shared if is_tied else replace(shared, indices=())
+        rows[HEAD] = shared if is_tied else replace(shared, indices=())
     length = max(1 + max(each.indices, default=-1) for each in rows.values())
     updates = {}
     for name, each in rows.items():
@@ -601,14 +598,3 @@ def read_settings(merged: Sequence[Adapter]) -> dict[str, Any]:
         "label2id": {label: number for number, label in enumerate(labels)},
         "pad_token_id": padding if isinstance(padding, int) else None,
     }
-
-
-def not_planned_error(folder: Path, reason: Template | Text) -> ProblemError:
-    """Return the error for a classifier that can't be merged tensor by tensor."""
-    return fail(
-        "merging.classifier_in_memory",
-        "The adapter of this classifier can't be merged: {reason}.",
-        "Load it with PEFT as a sequence classification model.",
-        where=Where(step="merging", file=str(folder)),
-        reason=reason,
-    )

@@ -30,7 +30,7 @@ def has_capped_scores(config: PreTrainedConfig) -> bool:
     return bool(getattr(config.get_text_config(), "attn_logit_softcapping", None))
 
 
-def cap_scores(model: PreTrainedModel) -> None:
+def enable_attention_softcapping(model: PreTrainedModel) -> None:
     """Let a model cap its attention scores if its configuration asks for it."""
     if has_capped_scores(model.config):
         model.set_attn_implementation(NAME)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.util
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -37,29 +38,14 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import cpu_products, devices, grouped_attention, lock, memory_limit
 from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
-from lora_studio.engine.model import capped_attention, sources
+from lora_studio.engine.model import capped_attention, safetensors_files, sources
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.folder import unreadable_model_error
-from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.model.tokenizer import load_tokenizer as load_tokenizer
 from lora_studio.engine.runtime import model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory, translate_library_errors
-
-__all__ = [
-    "LoadedModel",
-    "announce",
-    "check_prequantized",
-    "count_parameters",
-    "count_weight_bytes",
-    "get_quantization_method",
-    "has_chat_template",
-    "is_head",
-    "keep_special_tokens_only",
-    "load",
-    "load_on_meta", "load_tokenizer", "prepare_quantized_layers",
-    "read_config", "read_trainable_config", "resolve",
-]  # fmt: skip
 
 transformers_logging.disable_progress_bar()
 
@@ -83,11 +69,6 @@ class LoadedModel:
     precision: str
     dtype: torch.dtype
     new_tokens: dict[int, list[int]] = field(default_factory=dict)
-
-
-def resolve(spec: ModelSpec, job: JobContext) -> Path:
-    """Return the local Hugging Face folder of the model; download or convert it if necessary."""
-    return sources.resolve(spec, job)
 
 
 def load(
@@ -126,7 +107,7 @@ def load(
         precision=precision or _get_precision(spec, dtype),
         new_tokens=tokenizer_module.extend(model, tokenizer, new_tokens),
     )  # fmt: skip
-    announce(loaded, spec, time.monotonic() - began, job)
+    emit_model_loaded(loaded, spec, time.monotonic() - began, job)
     return loaded
 
 
@@ -156,7 +137,7 @@ def _prepare_model(model: PreTrainedModel, dtype: torch.dtype, *, training: bool
     (require_on_gpus if training else cpu_products.widen_products)(model)
     prepare_quantized_layers(model, dtype)
     keep_special_tokens_only(model)
-    capped_attention.cap_scores(model)
+    capped_attention.enable_attention_softcapping(model)
     if not training:
         grouped_attention.group_queries(model)
     model.config.use_cache = not training
@@ -220,7 +201,9 @@ def prepare_quantized_layers(model: torch.nn.Module, dtype: torch.dtype) -> None
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
+def emit_model_loaded(
+    loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext
+) -> None:
     """Emit ModelLoaded."""
     job.emit(
         events.ModelLoaded(
@@ -570,3 +553,98 @@ def describe_choice(spec: ModelSpec, device: torch.device, *, spread: bool) -> T
         title=torch.cuda.get_device_properties(device).name,
         names=",".join(f"cuda:{index}" for index in gpus),
     )
+
+
+# Load a model to read or answer with: on the CPU where a GPU has no room for it.
+#
+# A 4-bit training needs a quarter of the memory of the 16-bit model that it was made for, so the GPU that
+# trained a model may be too small for the model itself.
+
+T = TypeVar("T")
+
+#: Share of a GPU's free memory that weights may use; activations and answers need the rest.
+_MAX_SHARE = 0.9
+
+
+def load_for_inference(
+    spec: ModelSpec, job: JobContext, chat_template: DatasetSpec | None = None
+) -> LoadedModel:
+    """Load model and tokenizer, on the CPU if the GPU is too small; raises ProblemError."""
+    return run_where_it_fits(spec, job, lambda placed: load(placed, job, chat_template))
+
+
+def run_where_it_fits(
+    spec: ModelSpec,
+    job: JobContext,
+    action: Callable[[ModelSpec], T],
+    *,
+    on_gpu: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> T:
+    """Return the result of `action`, which loads and uses the model of a spec.
+
+    It gets the spec with the CPU as device if the weights don't fit on the GPU, or once its memory has
+    run out. What this process doesn't need anymore is freed first. `on_gpu` returns a context manager
+    that is active while the GPU's free memory is read and `action` uses the GPU, but not on the CPU.
+    """
+    release_gpu()
+    if devices.choose_device(spec.device).type == "cpu":
+        return action(widen_on_cpu(spec, job))
+    with on_gpu():
+        shortage = _describe_memory_shortage(spec, job)
+        if shortage is None:
+            try:
+                return action(spec)
+            except Exception as error:  # its traceback keeps tensors until the block ends
+                if not is_out_of_memory(error):
+                    raise
+            release_gpu()
+            shortage = text("The GPU ran out of memory. The CPU is used, which takes longer.")
+    job.emit(events.Log(text=shortage))
+    on_cpu = widen_on_cpu(spec.model_copy(update={"device": "cpu"}), job)
+    if on_cpu.precision == "auto":  # 32 bits may need more memory than there is
+        on_cpu = on_cpu.model_copy(update={"precision": "bf16"})
+    return action(on_cpu)
+
+
+def release_gpu() -> None:
+    """Free memory before the next model is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _describe_memory_shortage(spec: ModelSpec, job: JobContext) -> Text | None:
+    """Return why 16-bit weights don't fit on the GPUs that may hold them, None if they fit."""
+    if devices.choose_device(spec.device).type != "cuda" or "bit" in spec.precision:
+        return None
+    gpus = list_gpus(spec)
+    known = [each for each in map(devices.read_free_bytes, gpus) if each is not None]
+    if len(known) < len(gpus):
+        return None
+    size = 4 if spec.precision == "fp32" else 2
+    weights = size * safetensors_files.count_parameters(sources.resolve(spec, job), job.check)
+    if weights <= _MAX_SHARE * sum(known):
+        return None
+    return text(
+        "The model needs {needed:memory} of GPU memory, but only {free:memory} of {total:memory} is free. The "
+        "CPU is used, which takes longer.",
+        needed=int(weights / _MAX_SHARE),
+        free=sum(known),
+        total=sum(torch.cuda.get_device_properties(index).total_memory for index in gpus),
+    )
+
+
+def widen_on_cpu(spec: ModelSpec, job: JobContext) -> ModelSpec:
+    """Return the model spec in 32 bits for a CPU with enough memory, where 16 bits aren't faster.
+
+    Every 16-bit weight has its exact value in 32 bits.
+    """
+    if (
+        spec.precision not in ("auto", "bf16", "fp16")
+        or devices.choose_device(spec.device).type != "cpu"
+    ):
+        return spec
+    needed = 4 * safetensors_files.count_parameters(sources.resolve(spec, job), job.check)
+    if needed > psutil.virtual_memory().available // 2:
+        return spec
+    return spec.model_copy(update={"precision": "fp32"})

@@ -49,7 +49,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.merging import merge as merging
 from lora_studio.engine.model import capped_attention, loading, safetensors_files, sources
-from lora_studio.engine.model.inference_loading import release_gpu, run_where_it_fits
+from lora_studio.engine.model.loading import release_gpu, run_where_it_fits
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -652,7 +652,7 @@ def predict_labels(
         network: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, **safely
         )
-        capped_attention.cap_scores(network)
+        capped_attention.enable_attention_softcapping(network)
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     network.eval()

@@ -176,7 +176,7 @@ def _load_network(folder: Path, adapter: Path | None, *, trust: bool) -> Any:
             trust_remote_code=is_allowed,
             local_files_only=True,
         )
-        capped_attention.cap_scores(network)
+        capped_attention.enable_attention_softcapping(network)
         if adapter is not None:
             network = PeftModel.from_pretrained(network, str(adapter), torch_device="cpu")
     return network.eval()

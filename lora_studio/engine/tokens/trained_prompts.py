@@ -11,9 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 from lora_studio.core.messages import Text
-from lora_studio.core.templates.server.answer_parsing import AnswerPart
-from lora_studio.core.templates.server.probes import PromptProbe, list_probes
-from lora_studio.core.templates.server.prompt_proof import ProbeDifference
+from lora_studio.core.templates.server.prompt_path import AnswerPart
+from lora_studio.core.templates.server.prompt_proof import ProbeDifference, PromptProbe, list_probes
 from lora_studio.engine.tokens.chat_format import (
     ChatFormat,
     count_common_prefix,

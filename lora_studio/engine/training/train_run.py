@@ -57,8 +57,8 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.recipe import embedding_setup, score_head
-from lora_studio.engine.training.reproduction import script, script_files
-from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.reproduction import script
+from lora_studio.engine.training.reproduction.statements import ReproductionFacts
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
 from lora_studio.engine.training.trainer import Trainer
 
@@ -150,7 +150,7 @@ def _train_rank(
     if resume:
         trainer.load_checkpoint()
     _synchronize(ranks, tuned, data)
-    writes = ranks.is_first and not (resume and script_files.is_complete(trainer.run))
+    writes = ranks.is_first and not (resume and script.is_complete(trainer.run))
     return _fit(project, tuned, trainer, job, ranks, lower=lower, writes_script=writes)
 
 

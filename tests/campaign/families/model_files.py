@@ -58,7 +58,7 @@ def generate_config(rng: random.Random) -> bytes:
 def run_config(content: bytes, sandbox: Path) -> str:
     """List the model, check it, and read its template and its code as pages do."""
     from lora_studio.core.model import remote_code
-    from lora_studio.core.templates import source
+    from lora_studio.core.templates import chat_template
     from lora_studio.engine.model import folder as model_folder
     from lora_studio.engine.model import scan
 
@@ -75,8 +75,8 @@ def run_config(content: bytes, sandbox: Path) -> str:
     outcome = "listed" if entry else "not a model"
     for read in (
         lambda: model_folder.check_folder(folder),
-        lambda: source.read_source(folder),
-        lambda: source.read_source(file),
+        lambda: chat_template.read_source(folder),
+        lambda: chat_template.read_source(file),
         lambda: remote_code.find_code(folder),
     ):
         try:

@@ -8,12 +8,11 @@ import pytest
 
 from lora_studio.core.messages import Text
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
-from lora_studio.core.templates.proof_cases import ProofCase
+from lora_studio.core.templates.proof import ProofCase
 from lora_studio.core.templates.server.rendering import render_as_server
-from lora_studio.core.templates.server.terms import RenderRequest
+from lora_studio.core.templates.server.terms import RenderRequest, TemplateFeature
 
 CHATML = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}<assistant>"
 #: Calls are a part of the answer's text; results have marks around them.

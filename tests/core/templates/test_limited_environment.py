@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.rendering_budget import TemplateLimitError
+from lora_studio.core.templates.limited_environment import TemplateLimitError
 
 TALK = [{"role": "user", "content": "Hi"}]
 

@@ -20,12 +20,7 @@ import trl
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.features import (
-    CONTENT_BESIDE_CALLS,
-    SEVERAL_CALLS,
-    ServerNeed,
-    TemplateFeature,
-)
+from lora_studio.core.templates.emitter import SYSTEM_REFUSED, quote_literal
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.modelfile import build_modelfile
@@ -36,17 +31,21 @@ from lora_studio.core.templates.ollama_template import (
     probe_template,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import (
+from lora_studio.core.templates.proof import (
     DAYS,
     ProofCase,
     TemplateAbilities,
+    TemplateProof,
     generate_cases,
     generate_conversations,
 )
-from lora_studio.core.templates.server.data import Message, build_template_data, merge_messages
-from lora_studio.core.templates.writing.emitter import SYSTEM_REFUSED
-from lora_studio.core.templates.writing.pieces import quote_literal
+from lora_studio.core.templates.server.rendering import Message, build_template_data, merge_messages
+from lora_studio.core.templates.server.terms import (
+    CONTENT_BESIDE_CALLS,
+    SEVERAL_CALLS,
+    ServerNeed,
+    TemplateFeature,
+)
 from tests.helpers.models.real_go import Job, RealGo
 from tests.helpers.servers import real_ollama
 
@@ -89,14 +88,7 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
 def able(derivation: DerivedTemplate) -> TemplateAbilities:
     """Return what a TEMPLATE supports."""
     return TemplateAbilities(
-        **{
-            name.lower(): TemplateFeature[name] in derivation.covers
-            for name in TemplateFeature.__members__
-        },
-        several_calls=True,
-        content_beside_calls=True,
-        nested_arguments=True,
-        system=derivation.system != "refused",
+        features=frozenset(derivation.covers), system=derivation.system != "refused"
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.output_location import find_line
+from lora_studio.core.templates.chat_template import ChatTemplate, find_line
 
 LINES = """\
 {{- 'start' }}

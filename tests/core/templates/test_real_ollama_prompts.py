@@ -12,18 +12,18 @@ import ollama
 import pytest
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, probe_template
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import TemplateProof
-from lora_studio.core.templates.proof_cases import (
+from lora_studio.core.templates.proof import (
     TERSE_TOOLS,
     TOOLS,
     ProofCase,
     TemplateAbilities,
+    TemplateProof,
     generate_cases,
 )
-from lora_studio.core.templates.server.data import merge_messages
+from lora_studio.core.templates.server.rendering import merge_messages
+from lora_studio.core.templates.server.terms import TemplateFeature
 from tests.helpers.models import tiny_gguf
 from tests.helpers.servers.real_ollama import Server, install, running_server
 
@@ -97,13 +97,12 @@ def test_real_server_prompt_equals_the_chat_template(
     template, derivation = created(client, name)
     named = "ToolName" in derivation.template or ".ID" in derivation.template
     able = TemplateAbilities(
-        **{
-            key.lower(): TemplateFeature[key] in derivation.covers
-            for key in TemplateFeature.__members__
-        },
+        features=frozenset(derivation.covers) - ({TemplateFeature.CALLS} if named else set()),
+        several_calls=False,
+        content_beside_calls=False,
+        nested_arguments=False,
         system=derivation.system != "refused",
     )
-    able = replace(able, calls=able.calls and not named)
     original = TemplateProof(prober_of(template), derivation.template)
     compared = 0
     for case in islice(filter(understood, generate_cases(able)), ASKED):

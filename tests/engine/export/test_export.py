@@ -17,7 +17,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
-from lora_studio.core.templates.server.data import build_template_data
+from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
 from tests.helpers.runs.recorded_job import Recorder, recorded_job

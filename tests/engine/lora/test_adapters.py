@@ -120,9 +120,9 @@ def test_adapter_fits_only_its_own_model(base: Path, pair: list[Path], tmp_path:
     assert "pissa" in str(by_peft.warning)
     assert not library.fit(begun, ModelSpec(source=str(other)), job).fits
     result = library.find_adapters([pair[0], pair[1]], job)
-    fits = library.fit_all(result, ModelSpec(source=str(other)), job)
+    fits = library.check_compatibility(result, ModelSpec(source=str(other)), job)
     assert [each.fits for each in fits.values()] == [False, False]
-    assert library.fit_all(result, ModelSpec(source=str(tmp_path / "none")), job) == {}
+    assert library.check_compatibility(result, ModelSpec(source=str(tmp_path / "none")), job) == {}
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits

@@ -15,8 +15,8 @@ import torch
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices, nvml
-from lora_studio.engine.model import inference_loading, safetensors_files
-from lora_studio.engine.model.inference_loading import run_where_it_fits
+from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.model.loading import run_where_it_fits
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, make_job
 
@@ -134,7 +134,7 @@ def test_cpu_with_little_memory_gets_16_bit_weights(
     tiny: TinyModel, gpu: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu["free"] = 0
-    monkeypatch.setattr(inference_loading, "widen_on_cpu", lambda spec, _: spec)
+    monkeypatch.setattr(loading, "widen_on_cpu", lambda spec, _: spec)
     spec = ModelSpec(source=str(tiny("llama3")))
     assert run_where_it_fits(spec, make_job(), lambda placed: placed).precision == "bf16"
 

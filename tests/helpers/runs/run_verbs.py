@@ -219,7 +219,7 @@ Snapshot = dict[str, str]
 #: Files that a verb may write, as prefixes; everything else must stay as it was.
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "resume": (
-        "adapter/", "checkpoints/", "best/", "data/", "train.py", "model.py", "samples.json",
+        "adapter/", "checkpoints/", "best/", "data/", "train.py", "rewards.py", "samples.json",
         "heldout.jsonl", "requirements.lock.txt", "start-adapter/", "initial-adapter/",
         "trackers/",
     ),

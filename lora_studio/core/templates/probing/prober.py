@@ -43,7 +43,7 @@ from lora_studio.core.templates.probing.value_finder import (
     ValueMatch,
     find_values,
 )
-from lora_studio.core.templates.server.data import Message, Tool
+from lora_studio.core.templates.server.rendering import Message, Tool
 
 THINK_END = "</think>"
 #: Variables of chat templates that switch thinking.

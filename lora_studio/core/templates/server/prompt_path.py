@@ -9,12 +9,12 @@ asks a server: a prediction becomes a proof only when the server's own prompt is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
-from lora_studio.core.templates.go.tree import (
+from lora_studio.core.templates.go.parsing import (
     ActionNode,
     BranchNode,
     CallNode,
@@ -24,6 +24,7 @@ from lora_studio.core.templates.go.tree import (
     RangeNode,
     TextNode,
 )
+from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.server.prompt_proof import PromptPath as PromptPath
 from lora_studio.core.templates.server.rendering import iter_names
 
@@ -314,3 +315,62 @@ def suggest_gemma4_name(name: str, parameters: int) -> str:
         return name
     right = next(size for size, least in _GEMMA4_SIZES if parameters >= least)
     return _GEMMA4_SIZE.sub(right, name)
+
+
+# Predict which parts of answers an Ollama server separates: reasoning and tool calls.
+#
+# A part that it doesn't recognize arrives as text in `content`. The rules are those of its source at
+# 0.33.0-rc2 of 2026-08-21 (server/routes.go, ChatHandler; thinking/template.go; tools/tools.go;
+# llm/llama_server.go); the first version with each rule is from the tags of its repository.
+
+#: Servers return reasoning in `thinking`.
+_THINKING_SINCE: Version = (0, 9)
+
+
+class AnswerPart(StrEnum):
+    """A part of an answer that clients expect in a field of its own."""
+
+    THINKING = "thinking"
+    TOOLS = "tools"
+
+    @property
+    def description(self) -> Text:
+        """Return the part as a phrase."""
+        return _PARTS[self]
+
+
+_PARTS = {
+    AnswerPart.THINKING: text("reasoning (`thinking`)"),
+    AnswerPart.TOOLS: text("tool calls (`tool_calls`)"),
+}
+
+
+def list_unparsed_parts(
+    version: Version, model: ServedModel, path: PromptPath, parts: Mapping[AnswerPart, str]
+) -> tuple[AnswerPart, ...]:
+    """Return the parts that a server leaves in the text of answers.
+
+    `parts` are those that the model was trained to write, each with an answer that has it.
+    """
+    match path:
+        case PromptPath.RENDERER:  # `create` sets a parser with each renderer
+            return ()
+        case PromptPath.CHAT_TEMPLATE:
+            # llama.cpp separates both; requests with tools are refused without this capability.
+            parsed = {AnswerPart.THINKING, *list_chat_template_abilities(model.chat_template)}
+        case PromptPath.TEMPLATE if not model.parser:
+            parsed = {*list_template_abilities(model.template)}
+            if version < _THINKING_SINCE:
+                parsed.discard(AnswerPart.THINKING)
+            if not _has_json_call(parts.get(AnswerPart.TOOLS, "")):
+                parsed.discard(AnswerPart.TOOLS)
+        case PromptPath.TEMPLATE:
+            return ()
+        case _:
+            parsed = set()
+    return tuple(part for part in parts if part not in parsed)
+
+
+def _has_json_call(answer: str) -> bool:
+    """Return whether arguments are written as a JSON object, the only form that is recognized."""
+    return bool(re.search(r'\{\s*"[^"]*"\s*:', answer))

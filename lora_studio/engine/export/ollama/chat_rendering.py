@@ -10,9 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.server.probes import PromptProbe, list_probes
-from lora_studio.core.templates.source import TemplateSource
+from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSource
+from lora_studio.core.templates.server.prompt_proof import PromptProbe, list_probes
 from lora_studio.engine.export.ollama.intact_source import read_intact_source
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.chat_format import ChatFormat

@@ -21,9 +21,9 @@ from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.probing.probe_conversations import put_thoughts_in_content
-from lora_studio.core.templates.proof_cases import ProofCase, generate_conversations
-from lora_studio.core.templates.server.data import build_template_data
+from lora_studio.core.templates.proof import ProofCase, generate_conversations
 from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
+from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext

@@ -19,21 +19,20 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.server.answer_parsing import list_unparsed_parts
-from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     CreationPlan,
     ServedModel,
     correct_path,
     list_chat_template_abilities,
+    list_unparsed_parts,
     parse_version,
     plan_creation,
     predict_prompt_path,
 )
-from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
+from lora_studio.core.templates.server.terms import ServerNeed
 from lora_studio.engine.export.gguf.architecture_support import outdated_ollama_error
 from lora_studio.engine.export.ollama import (
     checks,
@@ -250,7 +249,7 @@ def _report(proof: PromptProof, name: str, job: JobContext) -> None:
     details = proof.differences[0].details
     if proof.path is PromptPath.RENDERER:
         job.emit(events.Warned(problem=_forced_prompt_warning(proof, name)))
-    elif any(kind.is_plain for kind in proof.different_kinds):
+    elif any(kind.is_text_only for kind in proof.different_kinds):
         raise fail(
             "ollama.other_prompt",
             "Ollama {version} builds another prompt than the one {model} was trained on: {details}.",

@@ -14,9 +14,9 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.templates.chat_template import TemplateSource
 from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.ollama import checks, jinja_check, template_sandbox
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import loading

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.core.runs import checksums
-from lora_studio.core.templates.source import TemplateSource, read_source
+from lora_studio.core.templates.chat_template import TemplateSource, read_source
 
 
 def read_intact_source(

@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.templates.server.probes import PromptProbe
 from lora_studio.core.templates.server.prompt_path import (
     NATIVE_SINCE,
     RENDERS_SINCE,
@@ -26,6 +25,7 @@ from lora_studio.core.templates.server.prompt_path import (
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
     PromptPath,
+    PromptProbe,
     PromptProof,
 )
 from lora_studio.engine.export.ollama import server as ollama_server
@@ -122,7 +122,7 @@ def judge_prompts(model: JudgedModel, job: JobContext) -> PromptProof:
         path=model.prediction.path,
         reason=model.prediction.reason,
     )
-    plain = [one for one in trained if one.probe.kind.is_plain]
+    plain = [one for one in trained if one.probe.kind.is_text_only]
     client = create_client(model.host)
     with client.create_http_client(PATIENT) as http:
         chat = _Chat(model, client, http, job)
@@ -173,7 +173,7 @@ def _compare_prompts(
             raise
         except ProblemError as error:
             problem = error.problems[0]
-            if problem.code != "ollama.refused" or one.probe.kind.is_plain:
+            if problem.code != "ollama.refused" or one.probe.kind.is_text_only:
                 return proof.model_copy(update={"unasked": problem.what}), []
             refused.append(describe_refusal(one, problem.what))
             continue

@@ -22,7 +22,6 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.templates.server.probes import ProbeKind
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     PathPrediction,
@@ -33,7 +32,7 @@ from lora_studio.core.templates.server.prompt_path import (
     parse_version,
     predict_prompt_path,
 )
-from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client
@@ -184,7 +183,7 @@ def _compare_template(
     An older server doesn't show its prompts, but renders the TEMPLATE as this program does.
     """
     prompts = list_trained_prompts(model.tokenizer, model.system)
-    plain = [one for one in prompts if one.probe.kind.is_plain]
+    plain = [one for one in prompts if one.probe.kind.is_text_only]
     system = [{"role": "system", "content": model.system}] if model.system else []
     requests: list[RenderRequest] = []
     for one in plain:

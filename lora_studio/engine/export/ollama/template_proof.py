@@ -17,14 +17,14 @@ from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
-from lora_studio.core.templates import output_location
+from lora_studio.core.templates import chat_template
+from lora_studio.core.templates.chat_template import TemplateSource
 from lora_studio.core.templates.server.prompt_path import list_template_abilities
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
     TemplateDifference,
 )
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
-from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.gguf.vocabulary_gguf import write_vocabulary
 from lora_studio.engine.export.ollama import template_sandbox
@@ -209,7 +209,7 @@ class _Locator:
         if difference.position >= 0:
             tools = list(one.probe.tools) or None
             with contextlib.suppress(Exception):  # foreign code may raise anything
-                line = output_location.find_line(
+                line = chat_template.find_line(
                     self._template,
                     difference.position,
                     one.messages,

@@ -24,12 +24,11 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import events
-from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSource
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import find_program_disk_problem

@@ -24,12 +24,11 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_bytes
-from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
-from lora_studio.core.templates.server.data import build_template_data
-from lora_studio.core.templates.server.probes import ProbeKind, PromptProbe
 from lora_studio.core.templates.server.prompt_path import NO_TEMPLATE
-from lora_studio.core.templates.server.terms import DerivedTemplate
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptProbe
+from lora_studio.core.templates.server.rendering import build_template_data
+from lora_studio.core.templates.server.terms import DerivedTemplate, TemplateFeature
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.selftest.value_differences import MISSING, describe_difference

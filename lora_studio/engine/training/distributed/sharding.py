@@ -27,7 +27,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, ProblemError, Where, fail
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, sources
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup, Sharding
 
@@ -53,7 +53,7 @@ def decide_sharding(
 
 
 def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
-    folder = loading.resolve(spec, job)
+    folder = sources.resolve(spec, job)
     stored = loading.get_quantization_method(loading.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
         raise fail(

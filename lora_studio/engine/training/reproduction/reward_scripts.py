@@ -21,8 +21,11 @@ from lora_studio.engine.generation.turn_boundaries import (
 )
 from lora_studio.engine.rewards import judge
 from lora_studio.engine.tokens.encoder import EncodedPrompt
-from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import format_call, format_literal
+from lora_studio.engine.training.reproduction.statements import (
+    ReproductionFacts,
+    format_call,
+    format_literal,
+)
 
 #: The version of TRL whose GRPOTrainer the script uses; training itself doesn't need TRL.
 TRL_VERSION = "1.15.0"

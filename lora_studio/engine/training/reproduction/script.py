@@ -7,8 +7,8 @@ training uses TRL's GRPOTrainer there, and has its rewards in a module of their 
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import dataclasses
 import functools
 import io
 import json
@@ -37,9 +37,10 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import (
     create_folder_atomic,
     describe_os_error,
+    write_atomic,
     write_file,
 )
-from lora_studio.core.system.foreign_files import NamingFile
+from lora_studio.core.system.foreign_files import NamingFile, raise_unless_damaged, read_text
 from lora_studio.core.system.programs import resolve_closure
 from lora_studio.core.training.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
@@ -58,17 +59,16 @@ from lora_studio.engine.training.problems import (
     script_not_written_warning,
 )
 from lora_studio.engine.training.recipe import schedules, score_head
-from lora_studio.engine.training.reproduction import reward_scripts, script_files, statements
-from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import (
-    WIDTH,
+from lora_studio.engine.training.reproduction import reward_scripts, statements
+from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
+from lora_studio.engine.training.reproduction.statements import (
+    ReproductionFacts,
     format_call,
     format_literal,
 )
-from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
 
-#: Maximum lines of a script. A longer one moves the adapter's settings to a file, then the model.
-_MAX_LINES = 199
+#: Maximum lines of the adapter's settings in a script; longer ones are in a file beside its rows.
+_MAX_SETTINGS_LINES = 40
 
 _OBJECTIVES = {
     "sft": "It trains on the answers of each row (supervised fine-tuning).",
@@ -94,17 +94,6 @@ _UNITS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class ReproductionScripts:
-    """The source of train.py, and of what it imports: model.py where one file would be too long, and
-    rewards.py for reward training.
-    """
-
-    train: str
-    model: str | None = None
-    rewards: str | None = None
-
-
 def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
     """Write `train.py`, its rows and its requirements into the run folder.
 
@@ -114,13 +103,14 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
     try:
         with create_folder_atomic(run.data) as folder:
             write_rows(facts, folder, job)
-            scripts = render_scripts(run, facts, folder)
+            source = render_script(run, facts, folder)
+            rewards = None
+            if facts.task == "grpo":
+                rewards = render_rewards(facts.project.training.rewards, folder)
         checksums.record_checksums(run, run.data)
-        files = (run.lock_list, *run.script_modules, run.train_script)
         needed = list_locked_requirements(*_list_packages(facts))
-        sources = (needed, scripts.model, scripts.rewards, scripts.train)
-        edited = script_files.write_files(run, dict(zip(files, sources, strict=True)))
-        for file in edited:
+        sources = {run.lock_list: needed, run.rewards_script: rewards, run.train_script: source}
+        for file in write_files(run, sources):
             job.emit(events.Warned(problem=script_changed_warning(file)))
     except ProblemError as error:
         _warn(run, error.problems[0].what, job)
@@ -149,28 +139,17 @@ def _list_packages(facts: ReproductionFacts) -> tuple[set[str], dict[str, str]]:
     return modules, {"trl": reward_scripts.TRL_VERSION}
 
 
-def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:
-    """Return the scripts of a run; settings that are too long for them are written into `folder`."""
-    environment, values = _get_environment(), _get_values(run, facts, folder)
-    is_rewarded = facts.task == "grpo"
-    template = environment.get_template("grpo.py.jinja" if is_rewarded else "train.py.jinja")
-    rewards = render_rewards(facts.project.training.rewards, folder) if is_rewarded else None
+def render_script(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str:
+    """Return the source of train.py; adapter settings that are too long for it are written into `folder`."""
+    values = _get_values(run, facts, folder)
     settings = statements.get_lora_settings(facts.tuned)
     written = [f"{name}={format_literal(value, indent=4)}" for name, value in settings.items()]
-    single = template.render(
-        values, lora=format_call(f"config = peft.{values['config_class']}", written), split=False
-    )
-    if single.count("\n") <= _MAX_LINES:
-        return ReproductionScripts(single, rewards=rewards)
-    write_file(folder / "lora_config.json", json.dumps(settings, indent=2))
-    single = template.render(values, lora=None, split=False)
-    if single.count("\n") <= _MAX_LINES:
-        return ReproductionScripts(single, rewards=rewards)
-    return ReproductionScripts(
-        template.render(values, lora=None, split=True, model_imports=_format_model_imports(values)),
-        environment.get_template("model.py.jinja").render(values, lora=None),
-        rewards,
-    )
+    lora = format_call(f"config = peft.{values['config_class']}", written)
+    if lora.count("\n") >= _MAX_SETTINGS_LINES:
+        write_file(folder / "lora_config.json", json.dumps(settings, indent=2))
+        lora = ""
+    name = "grpo.py.jinja" if facts.task == "grpo" else "train.py.jinja"
+    return _get_environment().get_template(name).render(values, lora=lora)
 
 
 def render_rewards(specs: Iterable[RewardSpec], folder: Path) -> str:
@@ -192,21 +171,6 @@ def _get_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-
-
-def _format_model_imports(values: dict[str, Any]) -> str:
-    """Return the statement that imports from model.py what train.py uses, constants first."""
-    used = {
-        "DEVICE": True, "DTYPE": values["is_16_bit"], "LABELS": values["task"] == "classification",
-        "LEARNING_RATE": values["plateau"],
-        "SEED": True, "model": True, "optimizer": True, "reference_model": values["reference"],
-        "row_lengths": values["neftune"], "teacher": values["teacher"],
-    }  # fmt: skip
-    names = [name for name, is_used in used.items() if is_used]
-    line = f"from model import {', '.join(names)}"
-    if len(line) <= WIDTH:
-        return line
-    return "from model import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
@@ -484,3 +448,63 @@ def _write_order(facts: ReproductionFacts, folder: Path) -> None:
         for index, rows in enumerate(facts.plan.get_step(step)):
             order[step, index, : len(rows)] = rows
     _save(folder / "order.npy", order)
+
+
+def is_complete(run: RunFolder) -> bool:
+    """Return whether a run folder has the script, its rows and its requirements, all as they were written.
+
+    Raises OSError if a file can't be read at the moment.
+    """
+    scripts = [run.train_script, *([run.rewards_script] if run.rewards_script.exists() else ())]
+    if not all(_read_whole(file) for file in (*scripts, run.lock_list)):
+        return False
+    names = [file.name for file in (run.train_script, run.rewards_script, run.lock_list)]
+    is_intact = checksums.find_damage(run, run.path, names=names) is None
+    is_intact = is_intact and checksums.find_damage(run, run.data) is None
+    return is_intact and (run.data / "order.npy").is_file()
+
+
+def write_files(run: RunFolder, sources: Mapping[Path, str | None]) -> list[Path]:
+    """Write the files of a run, and delete those that are None; return those that the user has edited.
+
+    These stay as they are, and so does a file that the run didn't write and doesn't need. Raises OSError.
+    """
+    edited = [file for file, source in sources.items() if _is_edited(run, file, source or "")]
+    ours = checksums.read_recorded(run).get(".", {})
+    replaced = {file: source for file, source in sources.items() if file not in edited}
+    if not replaced:
+        return edited
+    checksums.forget_checksums(run, run.path, [file.name for file in replaced])
+    for file, source in replaced.items():
+        if source is not None:
+            write_atomic(file, source)
+        elif file.name in ours:
+            file.unlink(missing_ok=True)
+    written = [file.name for file, source in replaced.items() if source is not None]
+    if written:
+        checksums.record_checksums(run, run.path, written)
+    return edited
+
+
+def _is_edited(run: RunFolder, file: Path, source: str) -> bool:
+    """Return whether a file has been changed since the run wrote it, and isn't only cut off or unreadable."""
+    if checksums.find_damage(run, run.path, names=[file.name]) is None:
+        return False
+    content = _read_whole(file)
+    return bool(content) and not source.startswith(content)
+
+
+def _read_whole(file: Path) -> str:
+    """Return the content of a script or of a list of requirements, "" if it is missing or damaged."""
+    try:
+        content = read_text(file)
+        if file.suffix == ".py":
+            return content if ast.parse(content).body else ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise_unless_damaged(error)
+        return ""
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return ""
+    return content if content.endswith("\n") else ""

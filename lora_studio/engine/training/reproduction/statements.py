@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import TaskType
 
+from lora_studio.core.dataset.spec import Task
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import InvalidContentError
+from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import feature_extraction
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.capped_attention import has_capped_scores
 from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import schedules, score_head
-from lora_studio.engine.training.reproduction.facts import ReproductionFacts
-from lora_studio.engine.training.reproduction.python_source import (
-    format_assignment,
-    format_call,
-    format_literal,
-)
+from lora_studio.engine.training.step_batches import TrainingRows
 
 #: Entries of a LoraConfig that say where an adapter came from, not what it is.
 _PROVENANCE = {
@@ -262,3 +263,102 @@ def build_scheduler(spec: TrainingSpec, steps: int) -> str:
     if settings:
         arguments.append(format_literal(settings, indent=4))
     return format_call("scheduler = transformers.get_scheduler", arguments)
+
+
+@dataclass(frozen=True)
+class ReproductionFacts:
+    """A training as its live objects describe it, rather than as it was configured.
+
+    `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
+    round number of tokens (`Scorer.fills`), `uses_tf32` whether products in 32-bit use TF32, and `step` how
+    many steps are done already. `label_counts` are the training rows of each label of a classifier.
+    """
+
+    project: Project
+    tuned: AdaptedModel
+    task: Task
+    rows: TrainingRows
+    plan: BatchPlan
+    steps: int
+    optimizer: torch.optim.Optimizer
+    is_packed: bool
+    is_filled: bool
+    uses_tf32: bool
+    has_validation: bool
+    world_size: int
+    step: int
+    label_counts: dict[str, int]
+
+
+#: Maximum columns of a line, the default of formatters.
+WIDTH = 88
+
+#: Maximum columns of a list within a line; a longer one gets a line for each item.
+_INLINE = 48
+
+
+def format_literal(value: Any, indent: int = 0) -> str:
+    """Return the Python literal of a value; items on lines of their own are indented from `indent`.
+
+    Raises ValueError for values that have no literal.
+    """
+    match value:
+        case None | bool() | int() | float():
+            return repr(value)
+        case str():
+            return _format_text(value)
+        case list() | tuple():
+            ends = "[]" if isinstance(value, list) else "()"
+            return _format_bracketed(
+                ends, [format_literal(item, indent + 4) for item in value], indent
+            )
+        case dict():
+            items = [
+                f"{format_literal(k)}: {format_literal(v, indent + 4)}" for k, v in value.items()
+            ]
+            return _format_bracketed("{}", items, indent)
+    raise ValueError(f"{type(value).__name__} has no Python literal")
+
+
+def format_call(head: str, arguments: Iterable[str], indent: int = 0, end: int = 0) -> str:
+    """Return a call on one line, with all arguments on the next, or with a line for each of them.
+
+    `head` is everything before the opening parenthesis. Further lines are indented from `indent`; the
+    first one has room for `end` columns after it.
+    """
+    items, pad = list(arguments), " " * indent
+    joined = ", ".join(items)
+    if "\n" not in joined:
+        if len(inline := f"{head}({joined})") + end <= WIDTH:
+            return inline
+        if indent + 4 + len(joined) <= WIDTH:
+            return f"{head}(\n{pad}    {joined}\n{pad})"
+    return f"{head}(\n" + "".join(f"{pad}    {item},\n" for item in items) + f"{pad})"
+
+
+def _format_text(value: str) -> str:
+    """Return the literal of a text, in the quotes that need fewer backslashes."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    if value.count('"') <= value.count("'"):
+        return quoted
+    inner = quoted[1:-1].replace('\\"', '"').replace("'", "\\'")
+    return f"'{inner}'"
+
+
+def format_assignment(name: str, value: Any) -> str:
+    """Return the right-hand side of `name = value`, in parentheses if it doesn't fit without them."""
+    text = format_literal(value)
+    if len(name) + 3 + len(text) > WIDTH >= 4 + len(text):
+        return f"(\n    {text}\n)"
+    return text
+
+
+def _format_bracketed(ends: str, items: list[str], indent: int) -> str:
+    inline = ", ".join(items)
+    if len(items) == 1 and ends == "()":
+        inline += ","
+    if len(inline) <= _INLINE and "\n" not in inline:
+        return f"{ends[0]}{inline}{ends[1]}"
+    pad = " " * indent
+    lines = "".join(f"{pad}    {item},\n" for item in items)
+    return f"{ends[0]}\n{lines}{pad}{ends[1]}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.templates.server.answer_parsing import AnswerPart, list_unparsed_parts
 from lora_studio.core.templates.server.prompt_path import (
+    AnswerPart,
     ServedModel,
+    list_unparsed_parts,
     parse_version,
     predict_prompt_path,
 )

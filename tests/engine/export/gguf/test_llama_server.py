@@ -15,7 +15,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import paths
-from lora_studio.core.templates.server.probes import ProbeKind
+from lora_studio.core.templates.server.prompt_proof import ProbeKind
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.ollama import jinja_check, template_proof

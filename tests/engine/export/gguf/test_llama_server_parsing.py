@@ -15,8 +15,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_studio.core.templates.server.answer_parsing import AnswerPart, list_unparsed_parts
-from lora_studio.core.templates.server.prompt_path import PromptPath, ServedModel
+from lora_studio.core.templates.server.prompt_path import (
+    AnswerPart,
+    PromptPath,
+    ServedModel,
+    list_unparsed_parts,
+)
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.tokens.chat_format import ChatFormat

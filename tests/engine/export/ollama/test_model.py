@@ -12,7 +12,7 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.templates.features import ServerNeed
+from lora_studio.core.templates.server.terms import ServerNeed
 from lora_studio.engine import jobs
 from lora_studio.engine.export.ollama import (
     server as ollama_server,

@@ -16,8 +16,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.server import prompt_path
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptPath, PromptProof
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.ollama import creation, derivation, read_back
@@ -110,7 +109,7 @@ def test_prediction_equals_the_rules_of_every_version(
     assert proof.by == ("server" if fake.rules.shows_prompts else "counts")
     # One conversation of each kind, tools and neighbors only where the server shows the right prompt.
     assert proof.counted >= 7
-    plain = [kind for kind in proof.different_kinds if kind.is_plain]
+    plain = [kind for kind in proof.different_kinds if kind.is_text_only]
     assert plain == []
     assert proof.is_proven is (proof.by == "server" and not proof.differences)
     assert version in str(proof.verdict)
@@ -270,7 +269,7 @@ def test_reasoning_and_tools_of_a_native_server_are_judged(
     proof = get_proof(create(caller, fake))
     assert proof.by == "server"
     assert proof.compared > 20
-    assert not any(kind.is_plain for kind in proof.different_kinds)
+    assert not any(kind.is_text_only for kind in proof.different_kinds)
     # Ollama writes the fields of a tool in an order of its own.
     assert ProbeKind.TOOLS in proof.different_kinds
 
@@ -278,4 +277,4 @@ def test_reasoning_and_tools_of_a_native_server_are_judged(
 def test_every_kind_is_probed(llama: Exported) -> None:
     tokenizer = AutoTokenizer.from_pretrained(llama.run.tokenizer)
     kinds = {one.probe.kind for one in trained_prompts.list_trained_prompts(tokenizer)}
-    assert kinds >= {kind for kind in ProbeKind if kind.is_plain} | {ProbeKind.NEIGHBORS}
+    assert kinds >= {kind for kind in ProbeKind if kind.is_text_only} | {ProbeKind.NEIGHBORS}

@@ -20,8 +20,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import derive_from
-from lora_studio.core.templates.server.probes import ProbeKind
-from lora_studio.core.templates.server.prompt_proof import PromptPath
+from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import server_proof
 from lora_studio.engine.export.ollama.derivation import list_parameters
@@ -195,7 +194,7 @@ def test_other_prompt_is_never_proven(
     proven = prove(fake, source)
     assert proven.outcome == "different"
     assert not proven.proof.is_proven
-    assert any(kind.is_plain for kind in proven.proof.different_kinds) is plain
+    assert any(kind.is_text_only for kind in proven.proof.different_kinds) is plain
 
 
 @pytest.mark.parametrize(

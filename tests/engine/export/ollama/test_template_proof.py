@@ -8,7 +8,7 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands
-from lora_studio.core.templates.server.probes import ProbeKind
+from lora_studio.core.templates.server.prompt_proof import ProbeKind
 from lora_studio.engine.export.ollama import chat_rendering, template_proof
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.recorded_job import recorded_job

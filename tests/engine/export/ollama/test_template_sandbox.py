@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.templates.chat_template import TemplateSource
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.ollama import template_sandbox
 from tests.helpers.runs.recorded_job import recorded_job
 

@@ -69,7 +69,7 @@ def wrapped(tiny: TinyModel) -> Wrapped:
 
     def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
-        capped_attention.cap_scores(base)
+        capped_attention.enable_attention_softcapping(base)
         torch.manual_seed(seed)
         model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
         for name, value in model.named_parameters():

@@ -146,7 +146,7 @@ def test_reward_run_has_a_script_and_its_prompts(tmp_path: Path, tiny: TinyModel
     codes = {event.problem.code for event in channel.of(events.Warned)}
     assert codes <= {"training.answers_cut"}
     check_code(run.train_script)
-    check_code(run.script_modules[1])
+    check_code(run.rewards_script)
     lines = (run.data / "prompts.jsonl").read_text("utf-8").splitlines()
     prompts = [json.loads(line) for line in lines]
     assert [row["reference"] for row in prompts] == ["0", "2", "4", "6", "8"]

@@ -214,7 +214,7 @@ CASES = {
         },
     ),
     "labeled answers from OLoRA": Case("qwen3", LABELS, settings={"lora": {"init": "olora"}}),
-    "labeled answers, four bits, noise, two scripts": Case(
+    "labeled answers, four bits, noise": Case(
         "qwen3",
         LABELS,
         within=1e-2,
@@ -224,7 +224,7 @@ CASES = {
             "training": {"neftune_alpha": 5.0},
         },
     ),
-    "labeled answers, two scripts": Case(
+    "labeled answers": Case(
         "qwen3",
         LABELS,
         starts_from_adapter=True,
@@ -233,7 +233,7 @@ CASES = {
             "training": {"neftune_alpha": 5.0, "lora_plus_ratio": 4.0, "learning_rate": 1e-3},
         },
     ),
-    "pairs from PiSSA, two scripts": Case(
+    "pairs from PiSSA": Case(
         "qwen3",
         PAIRS,
         within=1e-2,
@@ -279,8 +279,8 @@ _COMBINED = {
     "DPO from PiSSA, with DoRA",
     "norms, DoRA and LoRA+",
     "labeled answers from OLoRA",
-    "labeled answers, four bits, noise, two scripts",
-    "pairs from PiSSA, two scripts",
+    "labeled answers, four bits, noise",
+    "pairs from PiSSA",
     "noise in bfloat16",
     "fully trained module in bfloat16",
     "MiSS on four bits",
@@ -322,11 +322,10 @@ def repeated(
     names = dict.fromkeys(item.callspec.params["name"] for item in marked)
     runs = {name: make_run(tmp_path_factory.mktemp("case"), tiny, CASES[name]) for name in names}
     each = (
-        "import os, runpy, sys, torch; torch.set_num_threads(1)\n"
+        "import runpy, sys, torch; torch.set_num_threads(1)\n"
         "files, sys.argv[1:] = sys.argv[1:], []\n"
         "for file in files:\n"
-        "    sys.path.insert(0, os.path.dirname(file)); sys.modules.pop('model', None)\n"
-        "    runpy.run_path(file, run_name='__main__'); sys.path.pop(0)"
+        "    runpy.run_path(file, run_name='__main__')"
     )
     scripts = [str(run.train_script) for run, _ in runs.values()]
     done = subprocess.run(
@@ -367,20 +366,14 @@ def test_script_writes_the_same_adapter_in_peft_layout(repeated: Any, name: str)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_script_is_short_formatted_code(repeated: Any, name: str) -> None:
+def test_script_is_formatted_code(repeated: Any, name: str) -> None:
     run, _ = repeated[name]
     check_code(run.train_script)
-    model_script, _ = run.script_modules
-    assert model_script.is_file() == name.endswith("two scripts")
-    if model_script.is_file():
-        check_code(model_script)
 
 
-def check_code(script: Path, most: int = 199) -> None:
-    text = script.read_text("utf-8")
-    assert len(text.splitlines()) <= most
-    assert "lora_studio" not in text
-    # The model script next to it is first-party, so it is imported after installed packages.
+def check_code(script: Path) -> None:
+    assert "lora_studio" not in script.read_text("utf-8")
+    # The rewards next to it are first-party, so they are imported after installed packages.
     own = ["--config", f"src = ['{script.parent}']"]
     check = ["--isolated", "--target-version", "py311", *own, str(script)]
     for command in (["format", "--check"], ["check", "--select", "F,E7,E9,I"]):
@@ -432,7 +425,7 @@ def test_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel
 def test_script_of_a_gpu_chooses_the_kernels_of_the_run(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    render = script.render_scripts
+    render = script.render_script
 
     def render_for_gpu(run: RunFolder, facts: Any, folder: Path) -> Any:
         facts.tuned.base.device = torch.device("cuda:0")
@@ -441,7 +434,7 @@ def test_script_of_a_gpu_chooses_the_kernels_of_the_run(
     run, _ = make_run(tmp_path, tiny, ONE_STEP)
     assert "torch.set_float32" not in (source := run.train_script.read_text("utf-8"))
     assert "torch.backends" not in source
-    monkeypatch.setattr(script, "render_scripts", render_for_gpu)
+    monkeypatch.setattr(script, "render_script", render_for_gpu)
     monkeypatch.setattr(kernel_choice, "has_tf32", lambda _: True)
     try:
         run, _ = make_run(tmp_path, tiny, ONE_STEP)

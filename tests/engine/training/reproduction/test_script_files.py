@@ -10,7 +10,7 @@ import pytest
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder, create_run
-from lora_studio.engine.training.reproduction import script_files
+from lora_studio.engine.training.reproduction import script
 
 SOURCE = "# Training\nprint('first')\nprint('second')\n"
 LOCKED = "# Python 3.11\ntorch==2.9.0\n"
@@ -24,32 +24,31 @@ def run(tmp_path: Path) -> RunFolder:
     (run.data / "order.npy").write_bytes(b"order")
     checksums.record_checksums(run, run.data)
     assert write(run) == []
-    assert script_files.is_complete(run)
+    assert script.is_complete(run)
     return run
 
 
 def write(run: RunFolder) -> list[Path]:
-    model, rewards = run.script_modules
-    return script_files.write_files(
-        run, {run.lock_list: LOCKED, model: None, rewards: "x = 1\n", run.train_script: SOURCE}
+    return script.write_files(
+        run, {run.lock_list: LOCKED, run.rewards_script: "x = 1\n", run.train_script: SOURCE}
     )
 
 
 @pytest.mark.parametrize("content", ["", "\x00", "print(", SOURCE[: len(SOURCE) // 2], SOURCE[:26]])
 def test_damaged_script_is_written_again(run: RunFolder, content: str) -> None:
     run.train_script.write_text(content)
-    assert not script_files.is_complete(run)
+    assert not script.is_complete(run)
     assert write(run) == []
     assert run.train_script.read_text() == SOURCE
-    assert script_files.is_complete(run)
+    assert script.is_complete(run)
 
 
 @pytest.mark.parametrize("name", ["train.py", "rewards.py", "requirements.lock.txt"])
 def test_missing_file_of_a_script_is_written_again(run: RunFolder, name: str) -> None:
     (run.path / name).unlink()
-    assert not script_files.is_complete(run)
+    assert not script.is_complete(run)
     assert write(run) == []
-    assert script_files.is_complete(run)
+    assert script.is_complete(run)
 
 
 @pytest.mark.parametrize("name", ["train.py", "rewards.py", "requirements.lock.txt"])
@@ -59,7 +58,7 @@ def test_edited_file_stays_and_is_named(run: RunFolder, name: str) -> None:
     content = edited.read_text()
     (run.data / "order.npy").write_bytes(b"damaged")
     for _ in range(2):
-        assert not script_files.is_complete(run)
+        assert not script.is_complete(run)
         assert write(run) == [edited]
         assert edited.read_text() == content
 
@@ -67,22 +66,21 @@ def test_edited_file_stays_and_is_named(run: RunFolder, name: str) -> None:
 def test_checksums_stay_if_every_file_is_edited(run: RunFolder) -> None:
     recorded = checksums.read_recorded(run)
     run.train_script.write_text("mine = True\n")
-    assert script_files.write_files(run, {run.train_script: SOURCE}) == [run.train_script]
+    assert script.write_files(run, {run.train_script: SOURCE}) == [run.train_script]
     assert checksums.read_recorded(run) == recorded
 
 
 def test_module_of_the_user_is_not_deleted(run: RunFolder) -> None:
-    module = run.script_modules[0]
-    module.write_text("mine = True\n")
-    write(run)
-    assert module.read_text() == "mine = True\n"
+    script.write_files(run, {run.rewards_script: None})
+    run.rewards_script.write_text("mine = True\n")
+    script.write_files(run, {run.rewards_script: None})
+    assert run.rewards_script.read_text() == "mine = True\n"
 
 
 def test_module_that_is_no_longer_needed_is_deleted(run: RunFolder) -> None:
-    rewards = run.script_modules[1]
-    script_files.write_files(run, {rewards: None})
-    assert not rewards.exists()
-    assert script_files.is_complete(run)
+    script.write_files(run, {run.rewards_script: None})
+    assert not run.rewards_script.exists()
+    assert script.is_complete(run)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
@@ -93,4 +91,4 @@ def test_file_on_a_failing_disk_is_not_written_again(name: str, tmp_path: Path) 
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).symlink_to("/proc/self/mem")
     with pytest.raises(OSError, match="Input/output error"):
-        script_files.is_complete(run)
+        script.is_complete(run)

@@ -16,8 +16,8 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, TemplateAlternative
+from lora_studio.core.templates.server.terms import TemplateFeature
 from lora_studio.gui.pages.export.ollama_server import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.project.state import ProjectState

@@ -1,1 +1,0 @@
-"""Write a TEMPLATE from decision trees: pieces, markers, JSON, dates, and trimming."""
