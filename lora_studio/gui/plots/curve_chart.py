@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark
-from lora_studio.gui.plots import tags
+from lora_studio.gui.plots import curve_labels
 from lora_studio.gui.plots.chart import Chart
 from lora_studio.gui.plots.trace import Trace, TraceMarkers
 from lora_studio.gui.theme import ColorPalette
@@ -62,9 +62,9 @@ class CurveChart(Chart):
         self._box.disableAutoRange()
         self.marks = TraceMarkers(self.get_palette)
         self._plot.addItem(self.marks, ignoreBounds=True)
-        self.tags = tags.Tags(self.get_palette, lambda: self._traces)
-        self.tags.setZValue(_ABOVE)
-        self._plot.addItem(self.tags, ignoreBounds=True)
+        self.labels = curve_labels.CurveLabels(self.get_palette, lambda: self._traces)
+        self.labels.setZValue(_ABOVE)
+        self._plot.addItem(self.labels, ignoreBounds=True)
         self._plot.getAxis("left").setWidth(measure_axis_width())
         for name in ("left", "bottom"):
             self._plot.getAxis(name).setStyle(maxTickLevel=0)
@@ -135,7 +135,7 @@ class CurveChart(Chart):
         for trace in self._traces:
             trace.refresh()
         self.set_silent(self.get_step_range() is None)
-        self.tags.update()
+        self.labels.update()
         if self._leader is None and self.following:
             self._show_whole_width()
         self._fit_height()
@@ -186,7 +186,7 @@ class CurveChart(Chart):
 
     def _get_right_margin(self, span: float) -> float:
         """Return the number of steps to keep free after the last one, for marks and letters."""
-        room = tags.measure_margin() if self.has_letters else _LAST
+        room = curve_labels.measure_margin() if self.has_letters else _LAST
         return span * room / (max(self._box.width(), 2.0 * room) - room)
 
     def _fit_height(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
 
 from lora_studio.gui import theme
-from lora_studio.gui.plots import tags
+from lora_studio.gui.plots import curve_labels
 from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
 from lora_studio.gui.theme import Spacing
 
@@ -90,5 +90,5 @@ class Readout(QFrame):
 
     def _get_left_edge(self) -> int:
         """Return the left edge for a card on the right, next to the letters of runs."""
-        letters = tags.measure_margin() if self._chart.has_letters else 0
+        letters = curve_labels.measure_margin() if self._chart.has_letters else 0
         return self._chart.width() - self.width() - Spacing.M - letters

@@ -470,7 +470,7 @@ def test_partial_checkpoint_of_killed_worker_is_deleted(start: Start) -> None:
 def test_resume_without_checkpoint_starts_from_the_beginning(start: Start) -> None:
     channel = train(start(training={"max_steps": 1}), resume=True)
     assert channel.last(events.TrainingStarted).step == 0
-    assert any("from the beginning" in str(log.text) for log in channel.of(events.Log))
+    assert any("from the beginning" in str(log.text) for log in channel.of(events.LogLine))
 
 
 def test_resuming_a_finished_training_changes_nothing(start: Start) -> None:

@@ -25,7 +25,7 @@ def measure_margin() -> int:
     return theme.Size.scaled(_SIDE) + _GAP
 
 
-class Tags(PixelItem):
+class CurveLabels(PixelItem):
     """Letters that overlap neither lines nor each other, if there is space."""
 
     def __init__(
