@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
-from lora_studio.core.runs import checksums, seals
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs import manifest as manifest_module
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import kernel_choice
@@ -498,9 +499,11 @@ def test_resuming_an_adapter_without_a_weight_is_a_problem(start: Start) -> None
     lost = weights.popitem()[0]
     save_file(weights, file, {"format": "pt"})
     about = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
-    assert seals.remove_seal(about)
+    assert manifest_module.remove_seal(about)
     about["files"][file.name] = checksums.compute_checksum(file)
-    (checkpoint / "checkpoint.json").write_text(json.dumps(seals.add_seal(about)), "utf-8")
+    (checkpoint / "checkpoint.json").write_text(
+        json.dumps(manifest_module.add_seal(about)), "utf-8"
+    )
     problem = problem_of(train(run, resume=True))
     assert problem.code == "training.checkpoint_foreign"
     assert lost.removesuffix(".weight") in str(problem.what).replace(".default", "")

@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.plots import curve_labels
-from lora_studio.gui.plots.chart import AxisScale
+from lora_studio.gui.plots.curve_chart import AxisScale
 from lora_studio.gui.plots.length_histogram import LengthData, LengthHistogram
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
