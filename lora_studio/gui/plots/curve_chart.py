@@ -16,8 +16,7 @@ from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout
 from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.plots import curve_labels
-from lora_studio.gui.plots.trace import Trace, TraceMarkers
+from lora_studio.gui.plots.trace import CurveLabels, Trace, TraceMarkers, measure_margin
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette
 from lora_studio.gui.widgets.basics import WheelNeedsFocus
@@ -327,7 +326,7 @@ class CurveChart(Chart):
         self._box.disableAutoRange()
         self.marks = TraceMarkers(self.get_palette)
         self._plot.addItem(self.marks, ignoreBounds=True)
-        self.labels = curve_labels.CurveLabels(self.get_palette, lambda: self._traces)
+        self.labels = CurveLabels(self.get_palette, lambda: self._traces)
         self.labels.setZValue(_ABOVE)
         self._plot.addItem(self.labels, ignoreBounds=True)
         self._plot.getAxis("left").setWidth(measure_axis_width())
@@ -451,7 +450,7 @@ class CurveChart(Chart):
 
     def _get_right_margin(self, span: float) -> float:
         """Return the number of steps to keep free after the last one, for marks and letters."""
-        room = curve_labels.measure_margin() if self.has_letters else _LAST
+        room = measure_margin() if self.has_letters else _LAST
         return span * room / (max(self._box.width(), 2.0 * room) - room)
 
     def _fit_height(self, *_: object) -> None:

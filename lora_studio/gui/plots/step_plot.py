@@ -12,9 +12,9 @@ from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.gui import theme
-from lora_studio.gui.plots import curve_labels
 from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
 from lora_studio.gui.plots.history import Values
+from lora_studio.gui.plots.trace import measure_margin
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame
 
@@ -162,7 +162,7 @@ class Readout(QFrame):
 
     def _get_left_edge(self) -> int:
         """Return the left edge for a card on the right, next to the letters of runs."""
-        letters = curve_labels.measure_margin() if self._chart.has_letters else 0
+        letters = measure_margin() if self._chart.has_letters else 0
         return self._chart.width() - self.width() - Spacing.M - letters
 
 
