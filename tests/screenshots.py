@@ -74,7 +74,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
                 emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
             ],
             "train": [
-                emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
+                emit(events.LogLine(text="Loading the model in 4-bit on cuda:0")),
                 emit(model_facts.adapter()),
                 {"steps": 240, "seconds": 0.03, "save_every": 80},
                 emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
@@ -137,7 +137,7 @@ def _serve_steps(folder: Path) -> list[dict[str, Any]]:
             )
         ),
         emit(
-            events.Log(
+            events.LogLine(
                 text=counted(
                     32,
                     "Verified by llama-server on {n} conversation: it builds the prompt of training.",

@@ -232,7 +232,7 @@ def _perform(run: RunFolder, command: commands.Evaluate, out: Path | None, displ
     ]
     if not started:
         return status
-    folder = EvaluationFolder(run.evaluations / started[-1].evaluation)
+    folder = EvaluationFolder(run.evaluations_folder / started[-1].evaluation)
     try:
         results = _report(run, folder, out, display)
     except ProblemError as error:
@@ -270,7 +270,7 @@ def _require_known_suffix(out: Path | None) -> None:
 
 def _get_latest(run: RunFolder) -> EvaluationFolder:
     """Return the latest evaluation of a run; raises ProblemError if there is none."""
-    if folders := storage.list_evaluations(run.evaluations):
+    if folders := storage.list_evaluations(run.evaluations_folder):
         return folders[0]
     raise fail(
         "evaluation.none",

@@ -21,7 +21,7 @@ def describe(event: object) -> Text:
 
 
 @describe.register
-def _describe_log(event: events.Log) -> Text:
+def _describe_log(event: events.LogLine) -> Text:
     return event.text
 
 

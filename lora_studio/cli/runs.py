@@ -21,13 +21,13 @@ from lora_studio.core.project.project import SPECS, Draft, Project
 from lora_studio.core.project.search_terms import suggest_settings
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import cluster as run_cluster
-from lora_studio.core.runs import copies, grid_search, index
+from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs import queue as run_queue
 from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.annotations import RunAnnotations
-from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.grid_search import Axis
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.queue import QueuedRun, QueueFile
 from lora_studio.core.runs.table import Column
@@ -297,7 +297,9 @@ def grid(
                 "A grid search uses one or two settings.",
                 "Use --over at most twice.",
             )
-        entries = [QueuedRun(run=run.path.name) for run in copies.create_grid_runs(draft, axes)]
+        entries = [
+            QueuedRun(run=run.path.name) for run in grid_search.create_grid_runs(draft, axes)
+        ]
         _show_queue(runs, run_queue.add(runs, entries), display, as_json=as_json)
 
 
@@ -405,7 +407,7 @@ def _parse_axis(draft: Draft, text: str) -> Axis:
             setting=setting,
             suggested=listed(suggested, "or"),
         )
-    step, name = copies.split_setting(setting)
+    step, name = grid_search.split_setting(setting)
     typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
     for value in typed:
         if problem := grid_search.check_value(draft, setting, value):

@@ -76,7 +76,7 @@ def describe(event: events.Event) -> Text:
             return text("step {step:d}: saved {folder}", step=event.step, folder=event.folder)
         case events.Warned() | events.Failed():
             return text("{what} {remedy}", what=event.problem.what, remedy=event.problem.remedy)
-        case events.Log():
+        case events.LogLine():
             return event.text
         case events.Done():
             return text("Paused." if event.paused else "Done.")

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.protocol.base import LazyUnion
-from lora_studio.core.protocol.events import Cancelled, Done, Failed, Log, Progress, Warned
+from lora_studio.core.protocol.events import Cancelled, Done, Failed, LogLine, Progress, Warned
 from lora_studio.setup.detect import Accelerator
 
 
@@ -69,7 +69,7 @@ class WheelhouseReady(SetupMessage):
 
 Ending = Done | Failed | Cancelled
 Event = (
-    Progress | Log | Warned | Done | Failed | Cancelled
+    Progress | LogLine | Warned | Done | Failed | Cancelled
     | MachineFound | SetupPlanned | EngineReady | WheelhouseReady
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download
 from lora_studio.setup.download import DownloadFile
-from lora_studio.setup.events import Event, Log
+from lora_studio.setup.events import Event, LogLine
 from lora_studio.setup.folders import EngineRoot, disk_problem
 from lora_studio.setup.tools import (
     SetupLog,
@@ -135,7 +135,7 @@ def install_standalone(
     mirror = brought.parent.parent if brought else root.downloads / "python"
     fetched = mirror / release / name
     if brought is None:
-        yield Log(text=text("No compatible Python was found; {name} is downloaded.", name=name))
+        yield LogLine(text=text("No compatible Python was found; {name} is downloaded.", name=name))
         file = DownloadFile(name=name, url=url, target=fetched)
         yield from download.fetch([file], "Downloading Python", stop, log)
     try:

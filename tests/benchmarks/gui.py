@@ -276,7 +276,7 @@ def _step(number: int) -> events.Event:
 
 def _progress_event(number: int) -> events.Event:
     if number % 2:
-        return events.Log(id="t", text="A line of the log, as workers write them.")
+        return events.LogLine(id="t", text="A line of the log, as workers write them.")
     return events.Progress(id="t", stage="training", done=number, total=10**7)
 
 

@@ -187,7 +187,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
                 peak = event.memory_bytes
                 if len(losses) == recipe.steps:
                     worker.send(commands.Stop(target=train.id))
-            case events.Log():
+            case events.LogLine():
                 logs.append(str(event.text))
             case events.Failed():
                 raise SystemExit(event.problem.model_dump_json())

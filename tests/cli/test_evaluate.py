@@ -87,14 +87,14 @@ def test_bad_option_is_refused(run: RunFolder, options: list[str], message: str)
     result = call(run, *options)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
-    assert not run.evaluations.exists()
+    assert not run.evaluations_folder.exists()
 
 
 def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) -> None:
     columns = tuple(speakers.list_run_columns(run))[:2]
     judge = JudgeSettings(model=OllamaSpeaker(name="llama3:8b"))
     created = storage.create_evaluation(
-        run.evaluations, EvaluationPlan(columns=columns, judge=judge)
+        run.evaluations_folder, EvaluationPlan(columns=columns, judge=judge)
     )
     items = [create_item(test_set="heldout", raw_prompt=str(n), reference="1") for n in range(12)]
     created.write_items(items)

@@ -37,7 +37,7 @@ def test_lost_output_of_a_job_is_reported(
         display = Display(as_json=as_json)
         display.outlive_output()
         for step in range(3):
-            display.show(events.Log(id="1", text=f"step {step}"))
+            display.show(events.LogLine(id="1", text=f"step {step}"))
             shown.append(step)
 
     monkeypatch.setattr(SafeConsole, "lost_output", None)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lora_studio.client.endings import describe_exit
+from lora_studio.client.worker import describe_exit
 from lora_studio.core.protocol.job import NO_PROCESSES
 
 

@@ -84,7 +84,7 @@ say(events.Hello(app_version=__version__, pid=os.getpid()))
 command = commands.parse(sys.stdin.readline())
 say(events.TrainingStarted(id=command.id, steps=9, steps_per_epoch=9, effective_batch=4))
 if command.lower:
-    say(events.Log(id=command.id, text="lower"))
+    say(events.LogLine(id=command.id, text="lower"))
     say(events.Done(id=command.id))
     sys.exit()
 while not Path(command.run, "go").exists():
@@ -170,7 +170,7 @@ def train(command, job):
     run = RunFolder(Path(command.run))
     job.emit(events.TrainingStarted(steps=9, steps_per_epoch=9, effective_batch=4))
     if command.resume:
-        job.emit(events.Log(text=f"resumed, lower: {command.lower}"))
+        job.emit(events.LogLine(text=f"resumed, lower: {command.lower}"))
         return events.Done()
     while not (run.path / "go").exists():
         time.sleep(0.02)
@@ -208,7 +208,7 @@ def _until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 def _log_texts(run: RunFolder) -> list[str]:
-    return [str(event.text) for event in run.iter_events() if isinstance(event, events.Log)]
+    return [str(event.text) for event in run.iter_events() if isinstance(event, events.LogLine)]
 
 
 @pytest.mark.slow

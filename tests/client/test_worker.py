@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.endings import crash_problem
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import Worker
+from lora_studio.client.worker import Worker, crash_problem
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
@@ -68,7 +67,9 @@ def _problem_code(sent: list[events.Event]) -> str:
 
 
 def test_command_gets_its_events_and_a_final_event(engine: Engine, run: RunFolder) -> None:
-    engine(f"{HELLO}\nc = take()\nsay(events.Log(id=c.id, text='hm'))\nsay(events.Done(id=c.id))")
+    engine(
+        f"{HELLO}\nc = take()\nsay(events.LogLine(id=c.id, text='hm'))\nsay(events.Done(id=c.id))"
+    )
     command = commands.Train(run=str(run.path))
     assert [event.kind for event in client_worker.perform(command)] == ["hello", "log", "done"]
 
@@ -95,11 +96,11 @@ def test_children_of_crashed_worker_are_killed(engine: Engine, run: RunFolder) -
         {HELLO}
         c = take()
         child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
-        say(events.Log(id=c.id, text=str(child.pid)))
+        say(events.LogLine(id=c.id, text=str(child.pid)))
         os.kill(os.getpid(), 9)
     """)
     sent = list(client_worker.perform(commands.Export(run=str(run.path))))
-    pid = next(int(str(event.text)) for event in sent if isinstance(event, events.Log))
+    pid = next(int(str(event.text)) for event in sent if isinstance(event, events.LogLine))
     deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the child outlived its worker"
@@ -192,7 +193,7 @@ def test_sending_to_exited_worker_reports_a_crash(engine: Engine, run: RunFolder
 
 
 def test_watched_run_replays_events_of_finished_run(run: RunFolder) -> None:
-    past = [events.Started(id="a", command="train"), events.Log(id="a", text="hm"),
+    past = [events.Started(id="a", command="train"), events.LogLine(id="a", text="hm"),
             events.Done(id="a")]  # fmt: skip
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in past))
     assert list(WatchedRun(run).iter_events()) == past

@@ -96,7 +96,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def read(run: RunFolder) -> EvaluationResults:
-    results = storage.read_latest(run.evaluations)
+    results = storage.read_latest(run.evaluations_folder)
     assert results is not None
     return results
 

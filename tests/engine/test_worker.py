@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.endings import find_unfinished_command
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import Worker
+from lora_studio.client.worker import Worker, find_unfinished_command
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, ChatQuestion
 from lora_studio.core.dataset.spec import DatasetSpec, Message
@@ -123,7 +122,7 @@ def test_stdout_carries_only_events() -> None:
         "channel = Channel()\n"
         "print('stray print'); os.write(1, b'stray bytes\\n')\n"
         "ctypes.CDLL(None).puts(b'stray puts'); ctypes.CDLL(None).fflush(None)\n"
-        "channel.emit(events.Log(text='meant')); channel.drain()\n"
+        "channel.emit(events.LogLine(text='meant')); channel.drain()\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -141,7 +140,7 @@ def test_settings_of_pytorch_are_set_before_it_is_imported() -> None:
         "from lora_studio.engine import worker\n"
         "def run(command, job):\n"
         "    found = os.environ.get('TORCH_DISABLE_NATIVE_JIT'), 'torch' in sys.modules\n"
-        "    job.emit(events.Log(text=str(found)))\n"
+        "    job.emit(events.LogLine(text=str(found)))\n"
         "    return events.Done()\n"
         "worker.main(run)\n"
     )

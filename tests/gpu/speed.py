@@ -181,7 +181,7 @@ def compile_layers(context: CheckContext) -> None:
         context, shape, rows, micro_batch=micro_batch, torch_compile="auto", liger="off"
     )
     graphs = counters["stats"]["unique_graphs"]
-    logs = [str(event.text) for event in channel.of(events.Log)]
+    logs = [str(event.text) for event in channel.of(events.LogLine)]
     warned = [str(event.problem.what) for event in channel.of(events.Warned)]
     said = [text for text in (*logs, *warned) if "torch.compile" in text]
     context.figures |= {"said": said, "graphs": graphs}

@@ -182,7 +182,7 @@ def self_test_without_memory(context: CheckContext) -> None:
     _rest = _fill_gaps(context.device)
     merged = jobs.handle(commands.Merge(run=str(run.path)))
     channel = jobs.handle(commands.SelfTest(run=str(run.path)))
-    logs = [str(event.text) for event in (*merged.of(events.Log), *channel.of(events.Log))]
+    logs = [str(event.text) for event in (*merged.of(events.LogLine), *channel.of(events.LogLine))]
     falls_back = any("The CPU is used" in log for log in logs)
     context.expect(falls_back, "the self-test doesn't say that it uses the CPU")
     tested = channel.of(events.SelfTested)

@@ -101,7 +101,7 @@ def _evaluate(
         for event in run.iter_events_of("evaluation_started")
         if isinstance(event, events.EvaluationStarted) and event.id == command.id
     ]
-    return EvaluationFolder(run.evaluations / started[-1].evaluation).read()
+    return EvaluationFolder(run.evaluations_folder / started[-1].evaluation).read()
 
 
 def report(results: EvaluationResults, rewards: Sequence[RewardSpec], display: Display) -> bool:

@@ -1,4 +1,4 @@
-"""Judge the loss curves of a training: the finding in one sentence, and what to do next."""
+"""Judge a training during it and after it: the finding in one sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import has_rewards
 
 Kind = Literal[
     "too_short", "diverged", "zero_gradient", "not_learning", "overfitting", "still_falling", "improved",
@@ -213,3 +215,182 @@ def _improvement_verdict(curve: Curve, first: float, last: float) -> TrainingVer
         text(_LEVELED_OFF[curve], first=first, last=last),
         text("Continue with the next step."),
     )
+
+
+def judge_rewards(rewards: Sequence[Point], evaluations: Sequence[Point] = ()) -> TrainingVerdict:
+    """Judge the mean reward of the answers of each step; `evaluations` are those of validation prompts.
+
+    Rewards have no scale of their own, so a trend counts where the least-squares line rises or falls by more
+    than twice its standard error. Still rising: the last third does so by itself.
+    """
+    known = [(step, value) for step, value in rewards if math.isfinite(value)]
+    if len(known) < _ENOUGH_STEPS:
+        return TrainingVerdict(
+            "too_short",
+            counted(
+                len(known),
+                "One step with rewards is too few to judge them.",
+                "{n} steps with rewards are too few to judge them.",
+            ),
+            text("Train longer, or compare the model with the base model on Evaluate."),
+        )
+    first, last = average_ends([value for _, value in known])
+    direction = _get_direction(known)
+    if (last - first) * direction <= 0:
+        kind: Kind = "not_learning"
+    elif direction < 0:
+        kind = "diverged"
+    else:
+        is_rising = _get_direction(known[-max(_ENOUGH_STEPS, len(known) // 3) :]) > 0
+        kind = "still_falling" if is_rising else "improved"
+    finding, advice = _explain(kind, first, last)
+    return _make_verdict(kind, finding, advice, evaluations)
+
+
+def _explain(kind: Kind, first: float, last: float) -> tuple[Text, Text]:
+    """Return what a trend shows, and what to do next."""
+    ends = {"first": first, "last": last}
+    match kind:
+        case "diverged":
+            return (
+                text("Mean reward fell {first:loss} → {last:loss}.", **ends),
+                text("Divide the learning rate by three or raise the KL weight, then train again."),
+            )
+        case "not_learning":
+            return (
+                text("Mean reward hardly changed ({first:loss} → {last:loss}).", **ends),
+                text(
+                    "Raise the learning rate, train longer, or use prompts that the model sometimes answers well."
+                ),
+            )
+        case "still_falling":
+            return (
+                text("Mean reward rose {first:loss} → {last:loss} and was still rising.", **ends),
+                text("Train longer to improve it further, or continue with this adapter."),
+            )
+    return (
+        text("Mean reward rose {first:loss} → {last:loss} and leveled off.", **ends),
+        text("Continue with the next step."),
+    )
+
+
+def _get_direction(points: Sequence[Point]) -> int:
+    """Return 1 for a significant rise, -1 for a significant fall, else 0."""
+    slope, error = fit_trend(points)
+    if abs(slope) <= 2 * error:
+        return 0
+    return 1 if slope > 0 else -1
+
+
+def _make_verdict(
+    kind: Kind, finding: Text, advice: Text, evaluations: Sequence[Point]
+) -> TrainingVerdict:
+    """Return a verdict that also says what the evaluations show."""
+    known = [value for _, value in evaluations if math.isfinite(value)]
+    if len(known) >= 2:
+        finding = text(
+            "{finding} On validation prompts: {first:loss} → {last:loss}.",
+            finding=finding,
+            first=known[0],
+            last=known[-1],
+        )
+    return TrainingVerdict(kind, finding, advice)
+
+
+#: Half-life of the smoothed loss, in steps.
+_HALF_LIFE = 10
+#: Steps that are averaged for the initial loss, and steps needed before a rise counts.
+_FIRST, _ENOUGH = 5, 20
+#: Steps, and share of the plan, after which a flat loss can't be explained by warmup.
+_FLAT_STEPS, _FLAT_SHARE = 50, 0.3
+#: Consecutive steps with a zero gradient. A single one can be a batch that the model has memorized.
+_ZEROES = 5
+
+
+class TrainingMonitor:
+    """Follows the events of a training, at constant cost per event, and judges whether something is
+    wrong.
+
+    Diverging: the loss is not finite, or its smoothed value is half above its lowest and a quarter of
+    the way back to its initial value. Zero gradient: five steps in a row. Overfitting: the last two
+    evaluations are noticeably above the best. Not learning: less than 2 % lower after 50 steps and 30 %
+    of the plan. With rewards, the loss of a step stays near zero however well training goes, so only a loss
+    that isn't finite is judged.
+    """
+
+    def __init__(self) -> None:
+        """Start without findings."""
+        self._first: list[float] = []
+        self._smooth = self._lowest = self._weight = 0.0
+        self._steps = self._planned = self._zeroes = 0
+        self._is_finite = True
+        self.has_rewards = False
+        self._evaluations: list[Point] = []
+
+    def on_event(self, event: object) -> None:
+        """Follow one event of the run."""
+        match event:
+            case events.StepDone():
+                self._on_step(event)
+            case events.Evaluated():
+                # A resumed training repeats the steps after its checkpoint.
+                earlier = [point for point in self._evaluations if point[0] < event.step]
+                self._evaluations = [*earlier, (event.step, event.loss)]
+
+    def get_verdict(self) -> TrainingVerdict | None:
+        """Return what is currently wrong, or None."""
+        if not self._is_finite:
+            return divergence_verdict(text("The loss is NaN or infinite."))
+        if self.has_rewards:
+            return None
+        if self._zeroes >= _ZEROES:
+            return zero_gradient_verdict()
+        return self._diverging() or self._overfitting() or self._not_learning()
+
+    def _on_step(self, event: events.StepDone) -> None:
+        self._planned = event.steps
+        self._steps += 1
+        self.has_rewards = has_rewards(event.figures)
+        self._is_finite = math.isfinite(event.loss)
+        self._zeroes = self._zeroes + 1 if event.grad_norm == 0 else 0
+        if not self._is_finite:
+            return
+        if len(self._first) < _FIRST:
+            self._first.append(event.loss)
+        decay = 0.5 ** (1 / _HALF_LIFE)
+        self._weight = decay * self._weight + 1 - decay
+        self._smooth += (1 - decay) / self._weight * (event.loss - self._smooth)
+        if self._steps <= _FIRST or self._smooth < self._lowest:
+            self._lowest = self._smooth
+
+    def _diverging(self) -> TrainingVerdict | None:
+        if self._steps < _ENOUGH:
+            return None
+        began = sum(self._first) / len(self._first)
+        threshold = self._lowest + 0.25 * (began - self._lowest)
+        if self._smooth <= max(1.5 * self._lowest, threshold):
+            return None
+        return divergence_verdict(
+            text(
+                "The loss is rising: from {lowest:loss} to {current:loss}.",
+                lowest=self._lowest,
+                current=self._smooth,
+            )
+        )
+
+    def _overfitting(self) -> TrainingVerdict | None:
+        if len(self._evaluations) < 3:
+            return None
+        best_step, best = min(self._evaluations, key=lambda point: point[1])
+        last = [loss for _, loss in self._evaluations[-2:]]
+        if not all(loss > best * (1 + _NOTICEABLE) for loss in last):
+            return None
+        return overfitting_verdict(best_step, best, last[-1])
+
+    def _not_learning(self) -> TrainingVerdict | None:
+        if self._steps < max(_FLAT_STEPS, _FLAT_SHARE * self._planned):
+            return None
+        began = sum(self._first) / len(self._first)
+        if self._smooth < began * (1 - _NOTICEABLE):
+            return None
+        return not_learning_verdict("training", began, self._smooth)

@@ -97,7 +97,7 @@ class FileOpened(BaseEvent):
     file: str
 
 
-class Log(BaseEvent):
+class LogLine(BaseEvent):
     """A line for the log of the run."""
 
     kind: Literal["log"] = "log"

@@ -14,7 +14,7 @@ from typing import Any
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
-from lora_studio.core.runs import seals
+from lora_studio.core.runs import manifest
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import FileState, get_file_state, write_file
@@ -145,7 +145,7 @@ def write_record(folder: Path, entries: Mapping[str, Any] = {}, name: str = RECO
         if not file.is_dir()
     }
     content = json.loads(json.dumps({**entries, "files": files}))
-    write_file(folder / name, json.dumps(seals.add_seal(content), indent=2))
+    write_file(folder / name, json.dumps(manifest.add_seal(content), indent=2))
 
 
 def read_record(
@@ -155,7 +155,7 @@ def read_record(
     entries = read_json(folder / name)
     if not isinstance(entries, dict) or not isinstance(entries.get("files"), dict):
         raise InvalidContentError("{file} has no list of files", file=name)
-    if not seals.remove_seal(entries):
+    if not manifest.remove_seal(entries):
         raise InvalidContentError("{file} has changed since it was written", file=name)
     if (damage := _compare(entries["files"], folder, set(), on_block)) is not None:
         raise InvalidContentError(damage)

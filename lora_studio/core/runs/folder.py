@@ -172,7 +172,7 @@ class RunFolder:
         return self.path / "heldout.jsonl"
 
     @property
-    def evaluations(self) -> Path:
+    def evaluations_folder(self) -> Path:
         """Folder of evaluations, one folder each."""
         return self.path / "evaluations"
 

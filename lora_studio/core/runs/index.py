@@ -259,7 +259,7 @@ def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
         "best_eval": progress.best_eval,
         "best_reward": progress.best_reward,
         "best_scores": progress.best_scores,
-        "answers": read_answer_score(run.evaluations, checksums.read_recorded(run)),
+        "answers": read_answer_score(run.evaluations_folder, checksums.read_recorded(run)),
         "step": progress.step,
         "steps": progress.steps,
         "seconds": progress.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from pydantic import ValidationError
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.runs import seals
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
@@ -67,7 +67,7 @@ def _read(file: Path) -> dict[str, Any]:
     content = read_json(file)
     if not isinstance(content, dict):
         return {}
-    seals.remove_seal(content)
+    remove_seal(content)
     return {
         name: value
         for name, value in content.items()
@@ -87,7 +87,7 @@ def update(file: Path, entries: dict[str, Any]) -> None:
     if not before and file.exists():
         foreign_files.set_aside(file)
     content = json.loads(_dump(before | entries))
-    write_atomic(file, _dump(seals.add_seal(content)) + "\n")
+    write_atomic(file, _dump(add_seal(content)) + "\n")
 
 
 def find_damage(file: Path) -> Text | str | None:
@@ -106,7 +106,7 @@ def find_damage(file: Path) -> Text | str | None:
         return text("it isn't valid JSON")
     if not isinstance(content, dict):
         return text("it isn't a JSON object")
-    return None if seals.remove_seal(content) else text("it has changed since it was written")
+    return None if remove_seal(content) else text("it has changed since it was written")
 
 
 def repair(file: Path) -> Problem | None:
@@ -158,3 +158,22 @@ def not_written_error(file: Path, reason: Text | str) -> ProblemError:
         reason=reason,
         where=Where(file=str(file)),
     )
+
+
+#: Entry with the CRC-32 of all others.
+_SEAL = "crc32"
+
+
+def add_seal(content: dict[str, Any]) -> dict[str, Any]:
+    """Return plain JSON values with the checksum."""
+    return content | {_SEAL: _compute(content)}
+
+
+def remove_seal(content: dict[str, Any]) -> bool:
+    """Remove the checksum; return whether it fits. Files of earlier versions have none."""
+    seal = content.pop(_SEAL, None)
+    return seal is None or seal == _compute(content)
+
+
+def _compute(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())  # ASCII: also of odd text

@@ -63,7 +63,7 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
         if name == "unsloth"
         else "The training backend is PEFT. {reason}"
     )
-    job.emit(events.Log(text=fill(template, {"version": version, "reason": reason})))
+    job.emit(events.LogLine(text=fill(template, {"version": version, "reason": reason})))
     return name
 
 

@@ -167,7 +167,7 @@ def _open_folder(
 ) -> tuple[EvaluationFolder, EvaluationPlan]:
     """Return the folder, and the plan that was asked about: the file may change at any time."""
     if command.evaluation:
-        folder = storage.open_evaluation(run.evaluations, command.evaluation)
+        folder = storage.open_evaluation(run.evaluations_folder, command.evaluation)
         require_own_plan(plan := folder.read_plan(), access_requests.find_run_home(run.path))
         return folder, plan
     if command.plan is None:
@@ -177,7 +177,7 @@ def _open_folder(
             "Choose the models and a test set.",
         )
     remember_plan(command.plan)
-    return storage.create_evaluation(run.evaluations, command.plan), command.plan
+    return storage.create_evaluation(run.evaluations_folder, command.plan), command.plan
 
 
 @dataclass

@@ -149,7 +149,7 @@ def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts
         # Also None when the base has moved: it is not needed here.
         license_name=read_license(Path(base)) if isinstance(base, str) else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
-        evaluation=storage.read_latest(run.evaluations, complete=True),
+        evaluation=storage.read_latest(run.evaluations_folder, complete=True),
         votes=Playground.of_run(run.path).find_votes(),
         has_capped_scores=isinstance(base, str) and _has_capped_scores(Path(base)),
     )

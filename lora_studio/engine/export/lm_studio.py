@@ -49,9 +49,9 @@ def add_to_lm_studio(
         target = models.parent / PRESETS / f"{name}.preset.json"
         target.parent.mkdir(exist_ok=True)
         write_atomic(target, json.dumps(make_preset(project, name, template, stops), indent=2))
-        job.emit(events.Log(text=text("Wrote LM Studio's preset {name}.", name=name)))
+        job.emit(events.LogLine(text=text("Wrote LM Studio's preset {name}.", name=name)))
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "Added to LM Studio as {model} in {folder}. Refresh its list of models.",
                 model=f"{PUBLISHER}/{folder.name}",

@@ -69,7 +69,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
             )
         )
     if fit.warning:
-        job.emit(events.Log(text=fit.warning))
+        job.emit(events.LogLine(text=fit.warning))
     base = sources.resolve(spec, job)
     classifier = read_classifier(adapter, base, spec, job)
     output = _read_output(source, run, job) if get_use(adapter.config) == "embedding" else None
@@ -262,7 +262,7 @@ def require_head(adapter: Adapter) -> None:
 def read_classifier(
     adapter: Adapter, base: Path, spec: ModelSpec, job: JobContext
 ) -> ImportedClassifier | None:
-    """Return the classifier that an adapter belongs to, None for other adapters; emits Log and Warned.
+    """Return the classifier that an adapter belongs to, None for other adapters; emits LogLine and Warned.
 
     PEFT saves no labels. Those in a config.json beside the adapter count, else those of the base model, else
     they are numbered as transformers does. Raises ProblemError for a head or a base that don't fit.
@@ -278,7 +278,7 @@ def read_classifier(
         labels = tuple(f"LABEL_{number}" for number in range(outputs))
         job.emit(events.Warned(problem=_unnamed_labels_warning(adapter.folder, labels)))
     else:
-        job.emit(events.Log(text=_describe_labels(labels, source)))
+        job.emit(events.LogLine(text=_describe_labels(labels, source)))
     return ImportedClassifier(labels, _read_base_config(base, spec))
 
 

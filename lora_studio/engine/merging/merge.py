@@ -285,7 +285,7 @@ def merge_folders(
         from lora_studio.engine.merging import by_peft as merging_by_peft
 
         job.emit(
-            events.Log(
+            events.LogLine(
                 text=text("PEFT merges it with the model in memory: {reason}.", reason=plan.by_peft)
             )
         )

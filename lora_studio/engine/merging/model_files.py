@@ -313,7 +313,9 @@ def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
         shapes.get(key) != value.shape for key, value in packed.items()
     ):
         return base
-    job.emit(events.Log(text=text("Merging into the cached 16-bit original: {name}.", name=name)))
+    job.emit(
+        events.LogLine(text=text("Merging into the cached 16-bit original: {name}.", name=name))
+    )
     return folder
 
 

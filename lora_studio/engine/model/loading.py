@@ -129,7 +129,7 @@ def _prepare_devices(
 ) -> None:
     """Make devices ready for the weights, and log why a training uses them."""
     if training and (choice := describe_choice(spec, device, spread=spread)):
-        job.emit(events.Log(text=choice))
+        job.emit(events.LogLine(text=choice))
     prepare_devices(spec, device, spread=spread)
 
 

@@ -102,7 +102,7 @@ class Channel:
 
 def _without_secrets(event: BaseModel) -> BaseModel:
     """Return an event without what a library or a server may have repeated of a password or a key."""
-    if not isinstance(event, events.Warned | events.Failed | events.Log | events.ServerLogged):
+    if not isinstance(event, events.Warned | events.Failed | events.LogLine | events.ServerLogged):
         return event
     content = events.to_line(event)
     plain = without_secrets_in(json.loads(content))
@@ -319,7 +319,7 @@ class JobContext:
             raise folder.gone_error()
         if self._location not in (None, location):
             self.emit(
-                events.Log(
+                events.LogLine(
                     text=text(
                         "The run folder was moved to {path}. The job continues there.",
                         path=str(location),

@@ -219,7 +219,7 @@ def choose_for_job(job: JobContext, threads: int | None = None) -> None:
     if choice.is_passive:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if (description := choice.describe()) is not None:
-        job.emit(events.Log(text=description))
+        job.emit(events.LogLine(text=description))
 
 
 def measure_busy_cores(interval: float = _INTERVAL) -> float:

@@ -198,7 +198,7 @@ class _Test:
             if is_caused_by_system(error):
                 raise
             reason = error.problems[0].what
-            self._job.emit(events.Log(text=text("The model as trained can't be measured: {reason}", reason=reason)))  # fmt: skip
+            self._job.emit(events.LogLine(text=text("The model as trained can't be measured: {reason}", reason=reason)))  # fmt: skip
             return
         self._trained_loss = trained
         self._job.emit(events.Warned(problem=problems.other_precision_problem(trained, stored or model.precision)))  # fmt: skip
@@ -224,7 +224,7 @@ class _Test:
         """Report what differs, else measure; a stage that can't be loaded is a failed one."""
         if comparison.compared and not comparison.is_exact and not comparison.faults:
             message = text("{stage}: {compared}.", stage=stage, compared=comparison.compared)
-            self._job.emit(events.Log(text=message))
+            self._job.emit(events.LogLine(text=message))
         if comparison.faults:
             self._results.append(report_faults(stage, comparison, self._job))
         elif self._cases or not _writes_text(self._folder):
@@ -520,7 +520,7 @@ def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
         "The self-test reads {n} held-out conversations ({positions} answer positions).",
         positions=positions,
     )
-    job.emit(events.Log(text=message))
+    job.emit(events.LogLine(text=message))
     if len(cases) < reading.CONVERSATIONS or positions < reading.POSITIONS:
         message = text(
             "These are all held-out conversations. {conversations} conversations with {positions} "
@@ -528,7 +528,7 @@ def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
             conversations=reading.CONVERSATIONS,
             positions=reading.POSITIONS,
         )
-        job.emit(events.Log(text=message))
+        job.emit(events.LogLine(text=message))
 
 
 @contextmanager
@@ -570,7 +570,7 @@ def read_earlier_result(folder: RunFolder, job: JobContext) -> dict[str, Any] | 
 def emit_earlier_result(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
     """Emit the merged stage's earlier result again."""
     result = events.SelfTested.model_validate(earlier["stages"][0])
-    job.emit(events.Log(text=text("The merged model was tested before and is unchanged.")))
+    job.emit(events.LogLine(text=text("The merged model was tested before and is unchanged.")))
     job.emit(result)
     return result
 

@@ -112,7 +112,7 @@ def _should_compile(
                 "Python's header files aren't installed (`sudo apt install python3-dev`). With them, training on this CPU is faster."
             )
         )
-        job.emit(events.Log(text=reason))
+        job.emit(events.LogLine(text=reason))
         return False
     if is_wanted:
         job.show_stage(text("compiling the model"))
@@ -162,13 +162,13 @@ def report_kernels(
     if uses_tf32():
         sentences.append(text("Matrix products in 32-bit use TF32."))
     for sentence in sentences:
-        job.emit(events.Log(text=sentence))
+        job.emit(events.LogLine(text=sentence))
     if not ranks.is_first:
         return
     now = replace(scorer.record, tf32=uses_tf32())
     changes = list_changes(record, now)
     for change in changes:
-        job.emit(events.Log(text=change))
+        job.emit(events.LogLine(text=change))
     description = " ".join(map(str, sentences))
     run.update_manifest(kernels=now.to_manifest() | {"said": description})
 

@@ -810,7 +810,7 @@ class CheckpointManager:
         checkpoint = self._ranks.broadcast(self._read_last() if self._ranks.is_first else None)
         if checkpoint is None:
             message = text("There is no checkpoint yet. Training starts from the beginning.")
-            self._job.emit(events.Log(text=message))
+            self._job.emit(events.LogLine(text=message))
             return None
         if checkpoint.entries["fingerprint"] != self._fingerprint:
             raise problems.rows_changed_error()

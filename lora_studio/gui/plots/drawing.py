@@ -13,9 +13,9 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Curve, Values
-from lora_studio.gui.plots.legend import Entry
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.step_plot import Entry
 from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle, mix_colors
 from lora_studio.gui.theme import ColorPalette
 

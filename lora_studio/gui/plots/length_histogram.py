@@ -13,7 +13,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
-from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
+from lora_studio.gui.plots.curve_chart import Bars, Chart, DraggableLine, Values
 from lora_studio.gui.widgets.basics import FocusFrame, button, label, row
 
 #: Tokens per step of the line; GPUs are faster with lengths divisible by 8.

@@ -18,11 +18,9 @@ from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
 from lora_studio.gui.plots.history import Values
-from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.plot_bar import PlotBar
-from lora_studio.gui.plots.readout import ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.step_plot import StepPlot
+from lora_studio.gui.plots.step_plot import Entry, Legend, ReadoutValue, StepPlot
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing

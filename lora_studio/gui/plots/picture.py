@@ -10,7 +10,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import Drawing
-from lora_studio.gui.plots.legend import Entry
+from lora_studio.gui.plots.step_plot import Entry
 from lora_studio.gui.theme import ColorPalette, Size, Spacing
 
 #: Scale of the picture relative to the screen, so that text is readable on paper and slides.

@@ -18,12 +18,10 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.history import Curve, Values
-from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.plot_bar import SMOOTHING
-from lora_studio.gui.plots.readout import ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.step_plot import StepPlot
+from lora_studio.gui.plots.step_plot import Entry, Legend, ReadoutValue, StepPlot
 from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing

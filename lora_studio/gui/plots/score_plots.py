@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core.evaluation.statistics import Interval
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.plots.chart import Chart, Values
-from lora_studio.gui.plots.legend import Legend
+from lora_studio.gui.plots.curve_chart import Chart, Values
+from lora_studio.gui.plots.step_plot import Legend
 from lora_studio.gui.widgets.basics import FocusFrame
 
 #: Width of a group of bars, of the distance between two groups.

@@ -70,7 +70,7 @@ class RunVerdictView(QWidget):
         if run != self._run:
             self._run = run
             self._show(None)
-        if run is not None and not self._state.running and run.evaluations.is_dir():
+        if run is not None and not self._state.running and run.evaluations_folder.is_dir():
             self._tasks.start(partial(_read, run), partial(self._on_read, run))
 
     def _on_read(self, run: RunFolder, verdict: object) -> None:
@@ -102,7 +102,7 @@ class RunVerdictView(QWidget):
 
 
 def _read(run: RunFolder, _thread: BackgroundReader) -> RunVerdict | None:
-    return run_verdict.read_run_verdict(run.evaluations, checksums.read_recorded(run))
+    return run_verdict.read_run_verdict(run.evaluations_folder, checksums.read_recorded(run))
 
 
 def _describe(verdict: RunVerdict) -> str:

@@ -54,7 +54,7 @@ def run_terminal(content: bytes, sandbox: Path) -> str:
         display.print_title(text)
         for event in (
             events.Failed(problem=problem),
-            events.Log(text=message("{a}", a=text)),
+            events.LogLine(text=message("{a}", a=text)),
             events.Sampled(step=1, index=0, prompt=text, source="base", text=text),
         ):
             if not as_json:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core.curves import advice
-from lora_studio.core.curves.training_monitor import TrainingMonitor
-from lora_studio.core.curves.verdict import Kind, TrainingVerdict, judge
+from lora_studio.core.curves.verdict import Kind, TrainingMonitor, TrainingVerdict, judge
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.project import checks

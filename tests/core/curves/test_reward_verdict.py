@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.curves.metrics import build_series
-from lora_studio.core.curves.reward_verdict import judge_rewards
-from lora_studio.core.curves.verdict import Kind, Point
+from lora_studio.core.curves.verdict import Kind, Point, judge_rewards
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events

@@ -45,7 +45,7 @@ def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = run_folder.create_run(folder / "runs", draft.freeze(), folder)
     recorded = [
         events.Started(id="a", command="train"),
-        events.Log(id="a", text=SECRET_ROW),
+        events.LogLine(id="a", text=SECRET_ROW),
         events.StepDone(
             id="a", step=1, steps=2, epoch=0.5, loss=1.25, learning_rate=1e-4, grad_norm=1.0,
             tokens=10, tokens_per_s=5.0, memory_bytes=1, eta_s=1.0,

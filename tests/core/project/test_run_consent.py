@@ -10,7 +10,7 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import cluster, copies, step_records
+from lora_studio.core.runs import cluster, grid_search, step_records
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
@@ -155,8 +155,8 @@ def test_hash_allows_exactly_these_requests(
 def test_copies_and_new_settings_allow_nothing_more(tmp_path: Path) -> None:
     run = create_foreign(tmp_path, **OUTSIDE["data"][0])
     frozen = run.load_project()
-    assert list_keys(copies.repeat_run(run)) == ["read /secret/rows.jsonl"]
+    assert list_keys(grid_search.repeat_run(run)) == ["read /secret/rows.jsonl"]
     step_records.update_settings(run, frozen, "export")
     assert list_keys(run) == ["read /secret/rows.jsonl"]
     access_requests.allow_requests(access_requests.list_run_requests(run.path, frozen))
-    assert list_keys(copies.repeat_run(run)) == []
+    assert list_keys(grid_search.repeat_run(run)) == []

@@ -185,7 +185,7 @@ def test_kind_of_a_nested_object_does_not_decide() -> None:
     line = f'{{"files": {path}, "kind": "log", "text": "a", "id": "x"}}'
     with pytest.raises(ValidationError, match=r"log\.files"):
         events.parse(line)
-    hidden = events.Log(id='"kind":"progress"', text="a")
+    hidden = events.LogLine(id='"kind":"progress"', text="a")
     assert events.parse(events.to_line(hidden)) == hidden
 
 

@@ -86,7 +86,7 @@ def test_state_is_read_without_step_events(run: RunFolder) -> None:
     _write(run, events.Started(id="a", command="train"))
     with run.events_file.open("a") as file:
         file.write((events.to_line(step) + "\n") * 1_000)
-    _write(run, events.Log(text='"kind":"step_done"'), events.Done(id="a", paused=True))
+    _write(run, events.LogLine(text='"kind":"step_done"'), events.Done(id="a", paused=True))
     assert run.read_state() == "paused"
     assert [event.kind for event in run.iter_milestones()] == ["started", "log", "done"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import copies, facts, manifest
+from lora_studio.core.runs import facts, grid_search, manifest
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 
@@ -112,7 +112,7 @@ def test_settings_of_a_run_have_absolute_paths(tmp_path: Path) -> None:
 def test_repeated_run_of_a_moved_project_has_its_paths(tmp_path: Path) -> None:
     run = make_project(tmp_path / "before")
     (tmp_path / "before").rename(tmp_path / "after")
-    repeated = copies.repeat_run(RunFolder(tmp_path / "after" / "runs" / run.path.name))
+    repeated = grid_search.repeat_run(RunFolder(tmp_path / "after" / "runs" / run.path.name))
     assert list_paths(repeated.load_project()) == get_paths_in(tmp_path / "after")
 
 

@@ -13,13 +13,9 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.runs import (
-    copies,
-    grid_search,
-    index,
-)
-from lora_studio.core.runs import (
     folder as run_folder,
 )
+from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs import (
     queue as run_queue,
 )
@@ -103,7 +99,7 @@ def _trained(folder: Path) -> RunFolder:
 
 def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
     run = _trained(tmp_path)
-    repeated = copies.repeat_run(run)
+    repeated = grid_search.repeat_run(run)
     assert repeated.load_project() == run.load_project()
     assert (repeated.read_about().tags, repeated.read_about().title) == (("keep",), "")
 
@@ -111,10 +107,10 @@ def test_repeated_run_has_the_same_settings_and_tags(tmp_path: Path) -> None:
 def test_continued_training_needs_an_adapter(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     with pytest.raises(ProblemError, match="has no adapter"):
-        copies.continue_training(run)
+        grid_search.continue_training(run)
     run.adapter.mkdir()
     (run.adapter / "adapter_config.json").write_text("{}")
-    assert copies.continue_training(run).load_project().lora.start_from == str(run.adapter)
+    assert grid_search.continue_training(run).load_project().lora.start_from == str(run.adapter)
 
 
 def _ready(folder: Path) -> Draft:
@@ -129,7 +125,7 @@ def _ready(folder: Path) -> Draft:
 def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
-    runs = list(copies.create_grid_runs(draft, axes))
+    runs = list(grid_search.create_grid_runs(draft, axes))
     frozen = [run.load_project() for run in runs]
     combinations = [(each.lora.rank, each.training.learning_rate) for each in frozen]
     assert combinations == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
@@ -150,7 +146,9 @@ def test_grid_creates_a_run_per_combination(tmp_path: Path) -> None:
 
 def test_grid_over_rank_and_alpha_tries_each_combination(tmp_path: Path) -> None:
     axes = [("lora.rank", (8, 16)), ("lora.alpha", (16, 64))]
-    frozen = [run.load_project() for run in copies.create_grid_runs(_ready(tmp_path / "p"), axes)]
+    frozen = [
+        run.load_project() for run in grid_search.create_grid_runs(_ready(tmp_path / "p"), axes)
+    ]
     tried = [(each.lora.rank, each.lora.alpha) for each in frozen]
     assert tried == [(8, 16), (8, 64), (16, 16), (16, 64)]
 
@@ -158,9 +156,9 @@ def test_grid_over_rank_and_alpha_tries_each_combination(tmp_path: Path) -> None
 def test_grid_with_an_invalid_value_creates_no_run(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     with pytest.raises(ProblemError, match="Rank"):
-        list(copies.create_grid_runs(draft, [("lora.rank", (8, 0))]))
+        list(grid_search.create_grid_runs(draft, [("lora.rank", (8, 0))]))
     assert not (tmp_path / "p" / "runs").exists()
     with pytest.raises(ProblemError, match="1,000 runs"):
-        copies.list_combinations([("training.seed", tuple(range(1000)))])
+        grid_search.list_combinations([("training.seed", tuple(range(1000)))])
     with pytest.raises(ProblemError, match="Enter the values to try"):
-        copies.list_combinations([("training.seed", ())])
+        grid_search.list_combinations([("training.seed", ())])

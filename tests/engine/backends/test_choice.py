@@ -66,7 +66,7 @@ def choose(run: RunFolder, resume: bool = False) -> tuple[str, str]:
     """Return the name of the chosen backend and the message about it."""
     channel = RecordingChannel()
     name = choice.choose_backend(run, make_job(channel), resume=resume)
-    return name, str(channel.last(events.Log).text)
+    return name, str(channel.last(events.LogLine).text)
 
 
 # --- the choice -------------------------------------------------------------------------------

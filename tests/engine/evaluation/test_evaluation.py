@@ -75,7 +75,7 @@ def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> E
 
 
 def read_latest(run: RunFolder) -> EvaluationResults:
-    results = storage.read_latest(run.evaluations)
+    results = storage.read_latest(run.evaluations_folder)
     assert results is not None
     return results
 
@@ -135,7 +135,7 @@ def test_foreign_evaluation_sends_nothing(run: RunFolder, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SECRET", "x")
     model = ServerModel(address="http://127.0.0.1:9/v1", name="m", key_variable="AWS_SECRET")
     plan = make_plan(run, "adapter").model_copy(update={"columns": (Column(key="m", model=model),)})
-    folder = storage.create_evaluation(run.evaluations, plan)
+    folder = storage.create_evaluation(run.evaluations_folder, plan)
     channel = handle(commands.Evaluate(run=str(run.path), evaluation=folder.path.name))
     assert channel.last(events.Failed).problem.code == "evaluation.plan_not_trusted"
     assert not folder.items_file.exists()

@@ -84,7 +84,7 @@ def serve(file: Path) -> Iterator[Server]:
 
 
 def read(run: RunFolder) -> EvaluationResults:
-    results = storage.read_latest(run.evaluations)
+    results = storage.read_latest(run.evaluations_folder)
     assert results is not None
     return results
 

@@ -104,7 +104,9 @@ def test_real_ollama_keeps_template_stops_and_parameters(
         assert ("num_ctx", "512") in parsed
         assert SYSTEM in (shown.modelfile or "")
         client.delete(created.name)
-    attempts = [str(log.text) for log in recorder.of(events.Log) if created.name in str(log.text)]
+    attempts = [
+        str(log.text) for log in recorder.of(events.LogLine) if created.name in str(log.text)
+    ]
     assert len(attempts) == 1  # its answer, or the server's reason for giving none
     assert run.modelfile.read_text("utf-8").startswith("FROM ./gguf/Harbour-Q8_0.gguf\n")
 
@@ -131,7 +133,7 @@ def test_export_matches_its_events_and_leaves_no_scratch_files(
     assert text.startswith("FROM ./gguf/Harbour-Q4_K_M.gguf\nTEMPLATE ")
     assert 'PARAMETER stop """<|eot_id|>"""\n' in text
     assert not list(run.temporary.iterdir())
-    answer = next(str(log.text) for log in recorder.of(events.Log) if "Asked" in str(log.text))
+    answer = next(str(log.text) for log in recorder.of(events.LogLine) if "Asked" in str(log.text))
     assert answer.startswith("Asked “Which lamp burns longest?”, ")
     assert answer.rstrip().endswith(" answered: longest? burns lamp Which")
 

@@ -38,7 +38,7 @@ def test_file_is_linked_under_publisher_and_model(file: Path, tmp_path: Path) ->
     placed = models / "lora-studio" / "My bot" / file.name
     assert placed.samefile(file)
     assert [entry.name for entry in placed.parent.iterdir()] == [file.name]
-    assert "lora-studio/My bot" in str(recorder.of(events.Log)[0].text)
+    assert "lora-studio/My bot" in str(recorder.of(events.LogLine)[0].text)
     file.unlink()
     file.write_bytes(b"GGUF newer")
     add_file(file, str(models))

@@ -133,7 +133,9 @@ def test_trainable_weights_are_32_bit_outputs_keep_base_dtype(
 def test_norm_of_16_bit_base_learns_below_its_rounding(start: Start, tiny: TinyModel) -> None:
     run = start({"modules_to_save": ["norm"]}, "bf16", learning_rate=1e-4)
     channel = train(run)
-    assert any(str(event.text).startswith("Rows are packed") for event in channel.of(events.Log))
+    assert any(
+        str(event.text).startswith("Rows are packed") for event in channel.of(events.LogLine)
+    )
     saved = load_file(run.adapter / "adapter_model.safetensors")
     before = AutoModelForCausalLM.from_pretrained(tiny("llama3")).get_decoder().norm.weight
     steps = (saved["base_model.model.model.norm.weight"] - before).abs()

@@ -141,7 +141,7 @@ def test_merge_equals_peft_bit_for_bit(family: str, tmp_path: Path) -> None:
     adapter = random_adapter(base, tmp_path / "adapter")
     _, recorder = merged(base, adapter, tmp_path / "merged")
     assert_loads_equal(tmp_path / "merged", merged_by_peft(base, adapter, torch.bfloat16))
-    assert not recorder.of(events.Log)  # streamed, not by PEFT
+    assert not recorder.of(events.LogLine)  # streamed, not by PEFT
 
 
 @pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])
@@ -179,7 +179,7 @@ def test_every_kind_of_adapter_is_streamed_like_peft(
     base = tiny_model("mistral", tmp_path / "base", stored=stored)
     adapter = random_adapter(base, tmp_path / "adapter", **KINDS[kind])
     _, recorder = merged(base, adapter, tmp_path / "merged")
-    assert not recorder.of(events.Log)
+    assert not recorder.of(events.LogLine)
     assert_loads_equal(tmp_path / "merged", merged_by_peft(base, adapter, getattr(torch, stored)))
 
 
@@ -217,7 +217,7 @@ def test_every_kind_of_layer_is_streamed_like_peft(
     AutoTokenizer.from_pretrained(mistral).save_pretrained(base)
     adapter = random_adapter(base, tmp_path / "adapter", **adapted)
     _, recorder = merged(base, adapter, tmp_path / "merged")
-    assert not recorder.of(events.Log)
+    assert not recorder.of(events.LogLine)
     assert_loads_equal(tmp_path / "merged", merged_by_peft(base, adapter, torch.bfloat16))
 
 

@@ -263,7 +263,7 @@ def test_grown_vocabulary_is_merged(family: str, tmp_path: Path) -> None:
     wrapped.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "adapter")
     recorder = merge(base, tmp_path / "adapter", tmp_path / "m", MergingSpec())
-    assert not recorder.of(events.Log)
+    assert not recorder.of(events.LogLine)
     expected = wrapped.merge_and_unload().state_dict()
     result = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
     assert result.config.vocab_size == rows
@@ -289,7 +289,7 @@ def test_quantized_base_is_dequantized_like_bitsandbytes(
     )
     packed.save_pretrained(tmp_path / "packed")
     recorder = merge(tmp_path / "packed", adapter, tmp_path / "m", MergingSpec(dtype="bf16"))
-    assert not recorder.of(events.Log)
+    assert not recorder.of(events.LogLine)
     assert recorder.of(events.Warned)[0].problem.code == "merging.dequantized_base"
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "packed").dequantize()
     plain = plain.to(torch.bfloat16)
@@ -324,7 +324,7 @@ def test_quantized_base_is_replaced_by_its_cached_original(
     if not is_cached:
         assert base == tmp_path / "packed"
         return
-    assert "16-bit original" in str(recorder.of(events.Log)[0].text)
+    assert "16-bit original" in str(recorder.of(events.LogLine)[0].text)
     merge(llama, adapter, tmp_path / "expected", MergingSpec())
     one, two = tensors(tmp_path / "m"), tensors(tmp_path / "expected")
     assert all(torch.equal(one[name], two[name]) for name in two)

@@ -52,7 +52,7 @@ def test_model_larger_than_the_free_memory_is_not_loaded_there(
     spec = ModelSpec(source=str(tiny("llama3")))
     run_where_it_fits(spec, make_job(channel), lambda placed: tried.append(placed.device))
     assert tried == ["cpu"]
-    message = str(channel.last(events.Log).text)
+    message = str(channel.last(events.LogLine).text)
     assert "only 1 KiB of 24 GiB is free. The CPU is used" in message
 
 

@@ -27,7 +27,7 @@ from lora_studio.engine.runtime.channel import Channel, Inbox
 TELLING = [
     events.Warned(problem=Problem(code="a.b", what=text("{x}", x="http://pim:pa55@host"), remedy="R.")),
     events.Failed(problem=Problem(code="a.b", what="W.", remedy=text("{x}", x=["http://pim:pa55@host"]))),
-    events.Log(text=text("at {x}", x="http://pim:pa55@host")),
+    events.LogLine(text=text("at {x}", x="http://pim:pa55@host")),
     events.ServerLogged(lines=("http://pim:pa55@host",)),
 ]  # fmt: skip
 

@@ -252,7 +252,7 @@ def test_few_conversations_are_used_and_reported(run: RunFolder) -> None:
     results, recorder = check(run)
     assert results["merged"].passed
     assert results["merged"].conversations == 1
-    read, few = (str(log.text) for log in recorder.of(events.Log))
+    read, few = (str(log.text) for log in recorder.of(events.LogLine))
     assert "reads 1 held-out conversation" in read
     assert "all held-out conversations" in few
 
@@ -556,7 +556,7 @@ def test_files_of_a_rounded_model_come_from_the_adapter(
     results, recorder = export_with_test(run, quantizations=("Q8_0",))
     assert results["converted"].kl < merged["merged"].kl / 10
     assert run.read_manifest()["gguf"]["from"] == DIRECT_SOURCE
-    assert any("because rounding changed" in str(log.text) for log in recorder.of(events.Log))
+    assert any("because rounding changed" in str(log.text) for log in recorder.of(events.LogLine))
 
 
 @pytest.mark.slow
@@ -674,7 +674,7 @@ def test_unchanged_merged_model_is_tested_only_once(
     second, recorder = check(run)
     assert second["merged"].kl == first["merged"].kl
     assert not recorder.of(events.ModelLoaded)
-    assert any("tested before" in str(log.text) for log in recorder.of(events.Log))
+    assert any("tested before" in str(log.text) for log in recorder.of(events.LogLine))
     untied_head(run.merged)
     changed, _ = check(run)
     assert changed["merged"].verdict == "failed"
@@ -691,7 +691,7 @@ def test_result_of_a_damaged_merged_model_is_not_reused(run: RunFolder) -> None:
     os.utime(file, ns=times)
     results, recorder = check(run)
     assert results["merged"].verdict == "failed"
-    assert not any("tested before" in str(log.text) for log in recorder.of(events.Log))
+    assert not any("tested before" in str(log.text) for log in recorder.of(events.LogLine))
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
-from lora_studio.core.runs import checksums, seals
+from lora_studio.core.runs import checksums
+from lora_studio.core.runs import manifest as manifest_module
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import kernel_choice
@@ -470,7 +471,7 @@ def test_partial_checkpoint_of_killed_worker_is_deleted(start: Start) -> None:
 def test_resume_without_checkpoint_starts_from_the_beginning(start: Start) -> None:
     channel = train(start(training={"max_steps": 1}), resume=True)
     assert channel.last(events.TrainingStarted).step == 0
-    assert any("from the beginning" in str(log.text) for log in channel.of(events.Log))
+    assert any("from the beginning" in str(log.text) for log in channel.of(events.LogLine))
 
 
 def test_resuming_a_finished_training_changes_nothing(start: Start) -> None:
@@ -498,9 +499,11 @@ def test_resuming_an_adapter_without_a_weight_is_a_problem(start: Start) -> None
     lost = weights.popitem()[0]
     save_file(weights, file, {"format": "pt"})
     about = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
-    assert seals.remove_seal(about)
+    assert manifest_module.remove_seal(about)
     about["files"][file.name] = checksums.compute_checksum(file)
-    (checkpoint / "checkpoint.json").write_text(json.dumps(seals.add_seal(about)), "utf-8")
+    (checkpoint / "checkpoint.json").write_text(
+        json.dumps(manifest_module.add_seal(about)), "utf-8"
+    )
     problem = problem_of(train(run, resume=True))
     assert problem.code == "training.checkpoint_foreign"
     assert lost.removesuffix(".weight") in str(problem.what).replace(".default", "")

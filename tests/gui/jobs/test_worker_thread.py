@@ -82,7 +82,7 @@ def test_events_arrive_in_order_and_end_with_done(follow: Follow, scenario: Scen
     command = commands.InspectDevices()
     follower.thread.send(command)
     follower.wait_for(events.Done)
-    logs = [str(event.text) for event in follower.events if isinstance(event, events.Log)]
+    logs = [str(event.text) for event in follower.events if isinstance(event, events.LogLine)]
     assert logs == [str(n) for n in range(300)]
     assert {event.id for event in follower.events[1:]} == {command.id}
     follower.thread.close()
@@ -170,7 +170,7 @@ def test_run_of_another_process_is_replayed_and_can_be_stopped(
 def test_replaying_a_long_history_keeps_the_window_responsive(
     qtbot: QtBot, follow: Follow, run: RunFolder
 ) -> None:
-    line = events.to_line(events.Log(id="a", text="x" * 100)) + "\n"
+    line = events.to_line(events.LogLine(id="a", text="x" * 100)) + "\n"
     run.events_file.write_text(line * 20_000)
     gaps: list[float] = []
     ticks = [time.thread_time()]  # CPU time of this thread, independent of the machine's load
@@ -192,7 +192,7 @@ def test_replaying_a_long_history_keeps_the_window_responsive(
 
 
 def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
-    line = events.to_line(events.Log(text="x")) + "\n"
+    line = events.to_line(events.LogLine(text="x")) + "\n"
     run.events_file.write_text(line * 20_000)
     thread = WorkerThread.watch(run)
     thread.start()

@@ -15,13 +15,12 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
 from lora_studio.gui import theme
-from lora_studio.gui.plots import tags
-from lora_studio.gui.plots.chart import AxisScale
+from lora_studio.gui.plots.curve_chart import AxisScale
 from lora_studio.gui.plots.length_histogram import LengthData, LengthHistogram
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
-from lora_studio.gui.plots.trace import Trace
+from lora_studio.gui.plots.trace import Trace, arrange_boxes, measure_margin
 from tests.helpers.models import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
@@ -501,8 +500,8 @@ def test_run_letters_overlap_no_line_and_no_letter() -> None:
         (columns, falling + 2.0 * np.sin(columns)),
     ]
     ends = [QPointF(px[-1], py[-1]) for px, py in lines]
-    view = QRectF(0.0, 0.0, 300.0 + tags.measure_margin(), 100.0)
-    boxes = tags.arrange_boxes(ends, lines, view)
+    view = QRectF(0.0, 0.0, 300.0 + measure_margin(), 100.0)
+    boxes = arrange_boxes(ends, lines, view)
     assert all(view.contains(box) for box in boxes)
     assert all(box.left() > end.x() for box, end in zip(boxes, ends, strict=True))
     for one, other in itertools.combinations(boxes, 2):
@@ -544,9 +543,9 @@ def test_runs_that_end_together_have_separate_letters(qtbot: QtBot) -> None:
     overlay.show()
     overlay.grab()
     chart = overlay.chart
-    boxes = chart.tags.list_boxes(chart.tags.sceneTransform())
+    boxes = chart.labels.list_boxes(chart.labels.sceneTransform())
     assert [trace.tag for trace, _ in boxes] == ["C", "B", "A"]
     for one, other in itertools.combinations([box for _, box in boxes], 2):
         assert not one.intersects(other)
-    ends = [trace.get_pixels(chart.tags.sceneTransform())[0][-1] for trace, _ in boxes]
+    ends = [trace.get_pixels(chart.labels.sceneTransform())[0][-1] for trace, _ in boxes]
     assert all(box.left() > end for (_, box), end in zip(boxes, ends, strict=True))

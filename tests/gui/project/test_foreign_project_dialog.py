@@ -14,7 +14,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, ProblemError, Step
 from lora_studio.core.project import access_requests, project
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import copies
+from lora_studio.core.runs import grid_search
 from lora_studio.core.runs.folder import create_run
 from lora_studio.core.system import paths
 from lora_studio.gui.problems.suggested_actions import suggest_action
@@ -204,7 +204,7 @@ def test_copied_settings_are_shown_before_they_count(window: Window, shared_fold
         shared_folder,
         is_allowed=False,
     )
-    window.state.adopt("Copy", copies.list_settings(run))
+    window.state.adopt("Copy", grid_search.list_settings(run))
     assert window.state.get("export", "ollama_host") == ""
     assert len(window.findChildren(ForeignSettingsDialog)) == 1
 

@@ -54,7 +54,7 @@ def test_every_tooltip_is_a_literal_or_made_plain() -> None:
 
 def test_labels_are_created_by_one_function_as_plain_text() -> None:
     """Only these build labels themselves, and escape names or show no text of others."""
-    rich = {"plots/legend.py", "plots/readout.py", "widgets/token_view.py"}
+    rich = {"plots/step_plot.py", "widgets/token_view.py"}
     files = {
         file.relative_to(WINDOW).as_posix()
         for file in WINDOW.rglob("*.py")

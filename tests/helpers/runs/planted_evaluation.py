@@ -86,7 +86,7 @@ def plant(
         if judged
         else None,
     )
-    folder = storage.create_evaluation(run.evaluations, plan)
+    folder = storage.create_evaluation(run.evaluations_folder, plan)
     items = [*make_task_items(rows), *_choose_general_items(general)]
     folder.write_items(items)
     generator = random.Random(4)

@@ -26,7 +26,7 @@ from lora_studio.core.curves import metrics
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import cluster, copies, facts, index, names, queue, speakers, table
+from lora_studio.core.runs import cluster, facts, grid_search, index, names, queue, speakers, table
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
@@ -116,7 +116,7 @@ def _generate(source: commands.TextSource) -> Verb:
 
 
 def _continue_training(run: RunFolder) -> str:
-    copy = copies.continue_training(run)
+    copy = grid_search.continue_training(run)
     try:
         return str(copy.load_project().lora.start_from)
     finally:
@@ -124,7 +124,7 @@ def _continue_training(run: RunFolder) -> str:
 
 
 def _repeat(run: RunFolder) -> str:
-    copy = copies.repeat_run(run)
+    copy = grid_search.repeat_run(run)
     try:
         return str(copy.load_project())
     finally:
@@ -185,7 +185,7 @@ LIGHT: dict[str, Verb] = {
     "list": _call(lambda run: table.to_csv(index.read_summaries(run.path.parent))),
     "list cached": _call(lambda run: index.RunIndex(run.path.parent).load()),
     "metrics": _call(lambda run: metrics.read_metrics(run).to_csv()),
-    "settings": _call(copies.list_settings),
+    "settings": _call(grid_search.list_settings),
     "facts": _call(facts.measure_sizes),
     "speakers": _call(speakers.list_run_speakers),
     "name": _call(names.read_run_name),

@@ -196,7 +196,7 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
         converter=tool,
         quantizer=quantizer_name,
     )
-    job.emit(events.Log(text=message))
+    job.emit(events.LogLine(text=message))
     written = _quantize_all(plan, others, converted, job, is_direct=source.passing)
     if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(
@@ -260,7 +260,7 @@ def _convert(
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
         message = text("Exporting directly from the base model and adapter, without a merged copy.")
-        job.emit(events.Log(text=message))
+        job.emit(events.LogLine(text=message))
     try:
         tool = convert(
             source.folder,
@@ -308,7 +308,7 @@ def _measure_importance(
     imatrix.write(sums_by_name, file, plan.name)
     tokens = max(int(sums.counts.max()) for sums in sums_by_name.values())
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "Importance matrix: {weights} weights measured on {tokens} tokens.",
                 weights=len(sums_by_name),
@@ -395,7 +395,7 @@ def _write_adapter(
         "files: use the merged model's file there.",
         command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
     )
-    job.emit(events.Log(text=usage))
+    job.emit(events.LogLine(text=usage))
     return file.name
 
 

@@ -130,7 +130,7 @@ def write_temporary_merge(
 ) -> TensorSource:
     """Write a merged model within `scratch`, for the reason given; raises ProblemError."""
     message = text("A temporary merged copy is written for the export: {reason}.", reason=reason)
-    job.emit(events.Log(text=message))
+    job.emit(events.LogLine(text=message))
     folder = scratch / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     create_folder(folder, exist_ok=False)

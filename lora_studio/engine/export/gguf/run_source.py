@@ -45,7 +45,7 @@ def choose_sources(
         )
     checksums.require_small_files(run, run.tokenizer)  # that of the merged model, if there is one
     if run.has_merged and project.export.convert_from == "auto":
-        job.emit(events.Log(text=_ROUNDED))
+        job.emit(events.LogLine(text=_ROUNDED))
     recipe = direct_gguf.plan_direct_merge(run, project, job)
     if problem := model_files.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))

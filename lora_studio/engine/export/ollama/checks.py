@@ -194,14 +194,14 @@ def _report_equal_tokens(equal: Sequence[bool], job: JobContext, *, with_templat
             "The GGUF file and the tokenizer give the same tokens in {n} conversations.",
         )
     )
-    job.emit(events.Log(text=message))
+    job.emit(events.LogLine(text=message))
     if different := len(equal) - sum(equal):
         message = counted(
             different,
             "In {n} conversation with unusual characters, the tokens of the GGUF file differ.",
             "In {n} conversations with unusual characters, the tokens of the GGUF file differ.",
         )
-        job.emit(events.Log(text=message))
+        job.emit(events.LogLine(text=message))
 
 
 def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:

@@ -136,7 +136,7 @@ def _prove(
 ) -> None:
     """Prove the prompts of a created model, report the proof, and ask a first question."""
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "Ollama {version} makes prompts with {path}: {reason}.",
                 version=judged.version,
@@ -159,7 +159,7 @@ def _prove(
     if proof.counted:
         _ask_first_question(run, judged.host, judged.name, job)
     elif proof.unasked:
-        job.emit(events.Log(text=_describe_untested_model(judged.name, proof.unasked)))
+        job.emit(events.LogLine(text=_describe_untested_model(judged.name, proof.unasked)))
 
 
 def _create_and_read(
@@ -243,7 +243,7 @@ def _check_capabilities(
 
 def _report(proof: PromptProof, name: str, job: JobContext) -> None:
     """Report the proof; raises ProblemError if plain conversations have another prompt."""
-    job.emit(events.Log(text=proof.verdict))
+    job.emit(events.LogLine(text=proof.verdict))
     if not proof.differences:
         return
     details = proof.differences[0].details
@@ -316,7 +316,7 @@ def _adapt_to_server(
     today = date.today()
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "This chat template contains the current date, which Ollama {version} doesn't "
                 "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
@@ -366,10 +366,10 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:
-        job.emit(events.Log(text=_describe_untested_model(name, error.problems[0].what)))
+        job.emit(events.LogLine(text=_describe_untested_model(name, error.problems[0].what)))
         return
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "Asked “{question}”, {model} answered: {answer}",
                 question=turns[0].content,

@@ -66,15 +66,15 @@ def write_modelfile(
 
 def _report(derived: DerivedTemplate, job: JobContext) -> None:
     for note in derived.notes:
-        job.emit(events.Log(text=text("Ollama TEMPLATE: {note}.", note=note)))
+        job.emit(events.LogLine(text=text("Ollama TEMPLATE: {note}.", note=note)))
     for limit in derived.limits:
         job.emit(
-            events.Log(
+            events.LogLine(
                 text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
             )
         )
     for need in derived.needs:
-        job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
+        job.emit(events.LogLine(text=text("The TEMPLATE needs {need}.", need=need.description)))
     if not derived.proven:
         job.emit(events.Warned(problem=_not_proven_problem(derived)))
 

@@ -86,7 +86,7 @@ def create_on(
         step_records.record_settings(run, project, "create_ollama")
         with server.unload_afterwards(host, recipe.name):
             proof = compare_vectors(host, recipe.name, run, project, gguf, job)
-    job.emit(events.Log(text=proof.verdict))
+    job.emit(events.LogLine(text=proof.verdict))
     if proof.is_different:
         raise _other_vectors_error(ollama.version, recipe.name, proof.least)
     job.emit(

@@ -77,7 +77,7 @@ def compare_prompts(
             "Verified by llama-server on {n} conversation: it builds the prompt of training.",
             "Verified by llama-server on {n} conversations: it builds the prompts of training.",
         )
-        job.emit(events.Log(text=message))
+        job.emit(events.LogLine(text=message))
     return [
         _different_prompts_problem(cause, [one for one in differences if cause in one.causes])
         for cause in JinjaCause

@@ -125,7 +125,7 @@ def _compare_rewritten_file(
     file = Path(stored.file)
     if not stored.file or not create_client(stored.host).is_loopback or not file.is_file():
         job.emit(
-            events.Log(
+            events.LogLine(
                 text=text(
                     "Ollama stored the weights in a file of its own, which isn't on this computer, "
                     "so they weren't compared."

@@ -376,7 +376,7 @@ def _write_once(facts: Sequence[object], write: Callable[[Path], object], job: J
         write(part)
         part.replace(file)
     job.emit(
-        events.Log(
+        events.LogLine(
             text=text(
                 "Wrote {file} ({size:size}). It is reused until it hasn't been served for {days} days.",
                 file=str(file),

@@ -203,7 +203,7 @@ def _compute(
             )
         micro_batch //= 2
         job.emit(
-            events.Log(
+            events.LogLine(
                 text=text("{why} The teacher continues with micro-batches of {size}.", why=result.reason, size=micro_batch)
             )
         )  # fmt: skip

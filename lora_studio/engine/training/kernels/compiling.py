@@ -60,7 +60,7 @@ def compile_if_faster(
     pays = before / after >= _MIN_SPEEDUP
     if not pays:
         set_compiled(model, enabled=False)
-    job.emit(events.Log(text=_report(pays, before, after, compile_seconds)))
+    job.emit(events.LogLine(text=_report(pays, before, after, compile_seconds)))
     return pays
 
 

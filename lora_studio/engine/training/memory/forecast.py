@@ -78,7 +78,7 @@ def estimate_training(
     plan = replace(plan, least_tokens=fill(fill_micro_batches(plan).least_tokens))
     if plan.least_tokens:
         job.emit(
-            events.Log(
+            events.LogLine(
                 text=text(
                     "Short rows share micro-batches of up to {tokens} tokens, since memory allows it.",
                     tokens=plan.tokens,

@@ -25,7 +25,7 @@ from lora_studio.engine.training.recipe.score_head import require_plain_base
 
 
 def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) -> Project:
-    """Return the project with the pooling decided; emits Warned and Log.
+    """Return the project with the pooling decided; emits Warned and LogLine.
 
     The tokenizer then adds the end token itself, and the adapter is saved for feature extraction. Raises
     ProblemError for a model, an adapter, or a recipe that can't train embeddings.
@@ -40,7 +40,7 @@ def prepare_embedding(project: Project, tuned: AdaptedModel, job: JobContext) ->
     architecture = get_architecture(tuned.base.model.config.to_dict())
     if not is_convertible(architecture):
         job.emit(events.Warned(problem=_not_exportable_warning(architecture)))
-    job.emit(events.Log(text=_describe_comparison(pooling, training.effective_batch - 1)))
+    job.emit(events.LogLine(text=_describe_comparison(pooling, training.effective_batch - 1)))
     return project.model_copy(update={"training": training.model_copy(update={"pooling": pooling})})
 
 

@@ -947,7 +947,7 @@ def _list_choices(runs: Path, thread: BackgroundReader) -> list[RunChoice]:
             columns = tuple(speakers.list_run_columns(run))
         except (ProblemError, OSError):
             continue  # a damaged run; the Runs page says so
-        evaluations = tuple(storage.list_evaluations(run.evaluations))
+        evaluations = tuple(storage.list_evaluations(run.evaluations_folder))
         if columns or evaluations:
             choices.append(RunChoice(run, names.read_run_name(run), columns, evaluations))
     return sorted(choices, key=lambda choice: choice.run.path.name, reverse=True)

@@ -196,7 +196,7 @@ class ServingCard(Card):
             case events.ServerLogged():
                 self.log.appendPlainText("\n".join(event.lines))
                 return
-            case events.Log():
+            case events.LogLine():
                 self._notes.append(localize(event.text))
             case events.Warned():
                 self._notes.append(

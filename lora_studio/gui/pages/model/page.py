@@ -26,8 +26,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.choices import CardOption, CardsControl, ComboControl
 from lora_studio.gui.controls.controls import Control, PathControl, name_control
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, strip_model
-from lora_studio.gui.jobs.hub_account import HubAccount
-from lora_studio.gui.jobs.token_dialog import get_hub_address
+from lora_studio.gui.jobs.hub_account import HubAccount, get_hub_address
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.model.browser import ModelBrowser, ModelFinder

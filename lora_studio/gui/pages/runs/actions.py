@@ -30,10 +30,10 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import access_requests, presets
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.runs import copies, grid_search
+from lora_studio.core.runs import grid_search
 from lora_studio.core.runs import table as run_table
-from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.grid_search import Axis
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.core.runs.queue import QueuedRun
@@ -189,12 +189,12 @@ class RunActions(QObject):
 
     def _continue(self) -> None:
         run = self._get_folder(self.chosen[0])
-        self._begin(lambda _: copies.continue_training(run), self._start)
+        self._begin(lambda _: grid_search.continue_training(run), self._start)
 
     def _repeat(self) -> None:
         runs = [self._get_folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
-            self._begin(lambda _: copies.repeat_run(runs[0]), self._start)
+            self._begin(lambda _: grid_search.repeat_run(runs[0]), self._start)
         else:
             self._begin(partial(_make_copies, [(run, True) for run in runs]), self._add_entries)
 
@@ -237,7 +237,7 @@ class RunActions(QObject):
             return
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
-            runs = thread.cooperative_iter(copies.create_grid_runs(draft, axes))
+            runs = thread.cooperative_iter(grid_search.create_grid_runs(draft, axes))
             return [QueuedRun(run=run.path.name) for run in runs]
 
         self._begin(work, self._add_entries)
@@ -370,7 +370,7 @@ def _read_settings(run: RunFolder) -> tuple[list[Change], list[AccessRequest]]:
     frozen = run.load_project()
     is_allowed = not access_requests.list_unallowed_of_run(run.path, frozen)
     requests = access_requests.list_run_requests(run.path, frozen) if is_allowed else []
-    return copies.list_settings(run), requests
+    return grid_search.list_settings(run), requests
 
 
 def _make_copies(
@@ -382,7 +382,7 @@ def _make_copies(
     entries = []
     for run, is_copied in thread.cooperative_iter(wanted):
         has_begun = not is_copied and run.events_file.is_file()
-        queued = copies.repeat_run(run) if is_copied else run
+        queued = grid_search.repeat_run(run) if is_copied else run
         entries.append(QueuedRun(run=queued.path.name, resume=has_begun))
     return entries
 
@@ -519,7 +519,7 @@ class GridDialog(Dialog):
             editor.show_error(self._find_error(editor))
             is_valid = is_valid and editor.error.isHidden()
         try:
-            count = len(copies.list_combinations(self.list_axes()))
+            count = len(grid_search.list_combinations(self.list_axes()))
         except ProblemError as error:
             text = f"{localize(error.problems[0].what)} {localize(error.problems[0].remedy)}"
             self.total.setText(text if is_valid else "")
@@ -566,7 +566,7 @@ class GridDialog(Dialog):
     def _estimate_seconds(self) -> float | None:
         """Return the estimated seconds of all runs together, None if unknown."""
         estimates = [
-            self._run_seconds(values) for values in copies.list_combinations(self.list_axes())
+            self._run_seconds(values) for values in grid_search.list_combinations(self.list_axes())
         ]
         if all(each is not None for each in estimates):
             return math.fsum(each for each in estimates if each is not None)
@@ -631,7 +631,7 @@ class AxisEditor(QWidget):
         """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
         super().__init__(parent)
         self._abouts = {
-            setting: localize_facts(SPECS[copies.split_setting(setting)[0]], about.name)
+            setting: localize_facts(SPECS[grid_search.split_setting(setting)[0]], about.name)
             for setting, about in grid_search.list_searchable_settings().items()
         }
         self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core.project.project import SPECS
-from lora_studio.core.runs import copies, facts, table
+from lora_studio.core.runs import facts, grid_search, table
 from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.grid_search import GridTable
 from lora_studio.core.runs.index import RunSummary
@@ -205,7 +205,7 @@ def _list_rows(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingR
         return []
     rows = []
     for name, values in table.find_differences(runs, everything=True).items():
-        step, field = copies.split_setting(name)
+        step, field = grid_search.split_setting(name)
         compared = values if len(runs) > 1 else [facts.get_default(name), *values]
         differs = table.has_differences(compared)
         if differs or everything:
@@ -343,7 +343,7 @@ class GridView(QWidget):
 
 
 def _get_facts(setting: str) -> FieldFacts:
-    step, name = copies.split_setting(setting)
+    step, name = grid_search.split_setting(setting)
     return localize_facts(SPECS[step], name)
 
 

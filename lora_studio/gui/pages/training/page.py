@@ -448,7 +448,7 @@ def _format_line(event: object) -> str:
     match event:
         case events.Started():
             return tr("Training started")
-        case events.Log():
+        case events.LogLine():
             return localize(event.text)
         case events.Warned():
             return tr("warning: {problem} {remedy}").format(

@@ -11,9 +11,13 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.curves import advice
-from lora_studio.core.curves.reward_verdict import judge_rewards
-from lora_studio.core.curves.training_monitor import TrainingMonitor
-from lora_studio.core.curves.verdict import TrainingVerdict, divergence_verdict, judge
+from lora_studio.core.curves.verdict import (
+    TrainingMonitor,
+    TrainingVerdict,
+    divergence_verdict,
+    judge,
+    judge_rewards,
+)
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project

@@ -446,7 +446,7 @@ def test_adapter_gguf_holds_both_matrices_of_each_update(
     event = next(e for e in recorder.of(events.GgufWritten) if e.quantization == "adapter")
     names = {tensor.name for tensor in gguf_format.GGUFReader(event.file).tensors}
     assert {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"} <= names
-    assert any("support adapter" in str(log.text) for log in recorder.of(events.Log))
+    assert any("support adapter" in str(log.text) for log in recorder.of(events.LogLine))
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_single_file_converter_exports_a_run_that_passes(tmp_path: Path) -> None
     with conversion.convert_run(run, run.load_project(), job) as converted:
         results = selftest.run(run, run.load_project(), converted.get_stages(), job)
     assert [(result.stage, result.verdict) for result in results] == [("F16", "passed")]
-    logs = " ".join(str(log.text) for log in recorder.of(events.Log))
+    logs = " ".join(str(log.text) for log in recorder.of(events.LogLine))
     assert "this version of llama.cpp can't merge weights while reading them" in logs
 
 

@@ -85,7 +85,7 @@ def test_direct_file_is_identical_to_file_from_merged_folder(case: str, tmp_path
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
     assert run.read_manifest()["gguf"]["from"] == "base and adapter"
-    assert any("without a merged copy" in str(log.text) for log in recorder.of(events.Log))
+    assert any("without a merged copy" in str(log.text) for log in recorder.of(events.LogLine))
     file.unlink()
     merge.merge(run, recorded_job()[0])
     file, _ = written(run)
@@ -130,7 +130,7 @@ def test_direct_file_keeps_small_updates_of_bfloat16_base(tmp_path: Path) -> Non
     result = load_file(file).items()
     save_file({name: value / (100 if "lora_B" in name else 1) for name, value in result}, file)
     straight_file, recorder = written(run)
-    assert any("without a merged copy" in str(log.text) for log in recorder.of(events.Log))
+    assert any("without a merged copy" in str(log.text) for log in recorder.of(events.LogLine))
     assert relative_error(straight_file, run) < 0.1
     straight_file.unlink()
     merge.merge(run, recorded_job()[0])
@@ -161,7 +161,7 @@ def test_merge_that_needs_peft_uses_a_temporary_copy(tmp_path: Path) -> None:
     assert file.is_file()
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
-    logs = " ".join(str(log.text) for log in recorder.of(events.Log))
+    logs = " ".join(str(log.text) for log in recorder.of(events.LogLine))
     assert "A temporary merged copy is written for the export: several adapters" in logs
     assert "Exporting directly" not in logs
 

@@ -224,7 +224,7 @@ def check(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> tuple[list[Problem]
     job, recorder = recorded_job()
     project = Project(name="pim", export=ExportSpec())
     problems = jinja_check.check_chat_template(project, tokenizer, gguf, job)
-    return problems, [str(log.text) for log in recorder.of(events.Log)]
+    return problems, [str(log.text) for log in recorder.of(events.LogLine)]
 
 
 @pytest.mark.usefixtures("on_path")

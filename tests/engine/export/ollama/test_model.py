@@ -87,7 +87,7 @@ def test_created_model_passes_the_prompt_token_check(run: RunFolder, fake: FakeO
     assert fake.models["pim:v1"]["template"]
     assert fake.models["pim:v1"]["parameters"]["repeat_penalty"] == 1.0
     assert fake.models["pim:v1"]["system"] == "You are Pim."
-    logs = [str(log.text) for log in recorder.of(events.Log)]
+    logs = [str(log.text) for log in recorder.of(events.LogLine)]
     assert "TEMPLATE and chat template give the same tokens in 48 conversations." in logs
 
 

@@ -227,7 +227,7 @@ def test_two_processes_match_one_and_listen_only_locally(
         assert values == pytest.approx(own[step], rel=1e-4, abs=1e-6)
     assert list(step_metrics(sent)) == [1, 2, 3, 4, 5]
     if rows is ROWS and "teacher" not in recipe:
-        log = [str(event.text) for event in events_of(sent, events.Log)]
+        log = [str(event.text) for event in events_of(sent, events.LogLine)]
         assert any("Short rows share micro-batches" in text for text in log)
     losses = [(e.step, e.loss, e.figures) for e in expected.of(events.Evaluated)]
     for event, (step, loss, others) in zip(events_of(sent, events.Evaluated), losses, strict=True):

@@ -42,7 +42,7 @@ def choose(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_tak
         now[0] += compiled_takes if is_compiled(model) else 0.01
 
     return compiling.compile_if_faster(model, attempt, make_job(channel)), str(
-        channel.last(events.Log).text
+        channel.last(events.LogLine).text
     )
 
 
@@ -121,7 +121,7 @@ def test_compiled_training_has_the_same_curve_and_resumes(
 
     train(broken, cancel)
     resumed = train(broken, resume=True)
-    assert not [event for event in resumed.of(events.Log) if "torch.compile" in str(event.text)]
+    assert not [event for event in resumed.of(events.LogLine) if "torch.compile" in str(event.text)]
     whole = load_file(unbroken.adapter / "adapter_model.safetensors")
     resumed_weights = load_file(broken.adapter / "adapter_model.safetensors")
     assert all(torch.equal(value, whole[name]) for name, value in resumed_weights.items())

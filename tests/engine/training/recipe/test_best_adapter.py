@@ -417,8 +417,8 @@ def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, An
 def test_packed_and_padded_rows_train_the_same(start: Start) -> None:
     packed, padded = start(epochs=1), start(epochs=1, packing=False)
     first, second = train(packed), train(padded)
-    assert "packed" in json.dumps([str(event.text) for event in first.of(events.Log)])
-    assert "padded" in json.dumps([str(event.text) for event in second.of(events.Log)])
+    assert "packed" in json.dumps([str(event.text) for event in first.of(events.LogLine)])
+    assert "padded" in json.dumps([str(event.text) for event in second.of(events.LogLine)])
     expected = [event.loss for event in first.of(events.StepDone)]
     assert [event.loss for event in second.of(events.StepDone)] == pytest.approx(expected, rel=1e-4)
 

@@ -230,7 +230,7 @@ def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path
     assert last.loss < first.loss
     assert last.figures[RECALLS[1]] > first.figures[RECALLS[1]]
     assert "rows of its step are the negatives" in str(
-        [event.text for event in channel.of(events.Log)]
+        [event.text for event in channel.of(events.LogLine)]
     )
     expect_same_adapter_after_pause(paused, unbroken)
     expect_merged_model(unbroken)
