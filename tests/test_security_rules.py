@@ -103,8 +103,8 @@ PLACES: dict[str, set[str]] = {
     "DigestRecord": {"core/evaluation/plan.py", "core/project/access_requests.py"},
     # what asks for consent
     "tomlkit.parse": {"core/project/project.py"},
-    "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
-    "train_run.train": {"engine/cluster.py", "engine/jobs/training.py"},
+    "run_command": {"engine/jobs.py", "engine/worker.py"},
+    "train_run.train": {"engine/cluster.py", "engine/jobs.py"},
     "openai_client.connect": {"engine/evaluation/server_runner.py", "engine/rewards/judge.py"},
     "EvaluationFolder": {"cli/demos/demo.py", "cli/evaluate.py", "core/evaluation/storage.py"},
     # hosts are contacted
@@ -140,7 +140,7 @@ IMPORTERS: dict[str, set[str]] = {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",
         "engine/export/ollama/store.py",
     },
-    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first, but for its own modules
+    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first
     "requests": set(),
     "aiohttp": set(),
     "urllib3": set(),
@@ -508,7 +508,7 @@ VIOLATIONS = [
     "from lora_studio.core.system.consent import DigestRecord\nDigestRecord('runs.json')",
     "from lora_studio.core.system.consent import trust\ntrust(code)",
     "from lora_studio.engine import jobs\njobs.run_command(command, job)",
-    "from lora_studio.engine.jobs.training import train\ntrain(command, job)",
+    "from lora_studio.engine.jobs import train\ntrain(command, job)",
     "from lora_studio.engine.training import train_run\ntrain_run.follow(run, ranks, job)",
     "from lora_studio.engine.training.train_run import train as start\nstart(run, job)",
     "from lora_studio.engine.rewards.judge import JudgeReward\nJudgeReward(name, spec, model, job)",
