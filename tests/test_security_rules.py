@@ -21,7 +21,7 @@ PLACES: dict[str, set[str]] = {
         "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
         "engine/runtime/child_process.py", "engine/runtime/line_process.py",
         "engine/training/distributed/launch.py",
-        "setup/selfcheck.py", "setup/tools.py",
+        "setup/install.py", "setup/tools.py",
     },
     "subprocess.run": {"setup/detect.py"},
     "subprocess.call": set(),
