@@ -21,78 +21,44 @@ PLACES: dict[str, set[str]] = {
         "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
         "engine/runtime/child_process.py", "engine/runtime/line_process.py",
         "engine/training/distributed/launch.py",
-        "setup/selfcheck.py", "setup/tools.py",
+        "setup/install.py", "setup/tools.py",
     },
     "subprocess.run": {"setup/detect.py"},
-    "subprocess.call": set(),
-    "subprocess.check_*": set(),
-    "subprocess.get*": set(),
-    "os.system": set(),
-    "os.popen": set(),
-    "os.exec*": set(),
-    "os.spawn*": set(),
-    "os.posix_spawn*": set(),
-    "os.startfile": set(),
-    "pty.*": set(),
-    "asyncio.create_subprocess*": set(),
     "QProcess.*": {"gui/desktop/integration.py"},
     "multiprocessing.*": {"engine/runtime/process_pool.py"},
     "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
-    "importlib.util.spec_from*": set(),
-    "SourceFileLoader": set(),
     "ctypes.CDLL": {
         "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
         "engine/runtime/torch_settings.py",  # the C library of the process itself
         "engine/worker_rank.py",
     },
-    "eval": set(),
     "exec": {"engine/rewards/function_program.py"},  # with consent, in a process with limits
-    "pickle.*": set(),
-    "marshal.*": set(),
-    "shelve.*": set(),
-    "numpy.load": set(),
-    "numpy.loadtxt": set(),
     "numpy.fromfile": {"engine/dataset/rows/store.py", "engine/export/gguf/tensor_comparison.py"},
     "numpy.memmap": {"engine/export/gguf/direct_gguf.py", "engine/export/gguf/tensor_comparison.py",
                      "engine/runtime/disk.py", "engine/selftest/oracle/gguf_tensors.py"},
-    "mmap.mmap": set(),
     "os.open": {"__main__.py", "cli/app.py", "core/system/locks.py", "core/system/foreign_files.py",
                 "core/system/programs.py", "engine/runtime/disk.py"},
-    "linecache.*": set(),
     "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
-    "jinja2.Template": set(),
-    "SandboxedEnvironment": set(),
     "apply_chat_template": {"engine/export/ollama/checks.py"},  # of this program's own tokenizer
     # what is parsed at once
     "read_blocks": {"engine/dataset/rows/scan.py"},
     "read_columnar_blocks": {"engine/dataset/rows/scan.py"},
     "AutoTokenizer.from_pretrained": {"engine/model/tokenizer.py"},
-    "Tokenizer.from_file": set(),
-    "Tokenizer.from_pretrained": set(),
     "Tokenizer.from_str": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
     "Tokenizer.from_buffer": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
-    "safetensors.safe_open": set(),
-    "pyarrow.parquet.read_table": set(),
-    "pyarrow.csv.read_csv": set(),
-    "pyarrow.json.read_json": set(),
-    "ImmutableSandboxedEnvironment": set(),
     "yaml.load": {"engine/hub/datasets.py"},
-    "yaml.safe_load": set(),
     "shutil.which": {"core/system/programs.py"},
     "tarfile.open": {"engine/dataset/files/byte_streams.py"},
     "gzip.*": {"engine/dataset/files/byte_streams.py"},
     "bz2.*": {"engine/dataset/files/byte_streams.py"},
     "lzma.*": {"engine/dataset/files/byte_streams.py"},
-    "unpack_archive": set(),
     "extractall": {"setup/install.py"},  # its own wheel
-    "webbrowser.*": set(),
     "QDesktopServices.openUrl": {"gui/widgets/external_open.py"},
     "zipfile.ZipFile": {
         "core/help/diagnostics.py",  # writes one
         "setup/install.py",  # its own wheel
     },
     "csv.writer": {"core/formatting.py"},
-    "csv.DictWriter": set(),
     # consent is given
     "access_requests.accept_requests": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
     "access_requests.allow_requests": {"cli/common.py", "core/runs/folder.py",
@@ -103,16 +69,15 @@ PLACES: dict[str, set[str]] = {
     "DigestRecord": {"core/evaluation/plan.py", "core/project/access_requests.py"},
     # what asks for consent
     "tomlkit.parse": {"core/project/project.py"},
-    "run_command": {"engine/jobs/chat.py", "engine/worker.py"},
-    "train_run.train": {"engine/cluster.py", "engine/jobs/training.py"},
+    "run_command": {"engine/jobs.py", "engine/worker.py"},
+    "train_run.train": {"engine/cluster.py", "engine/jobs.py"},
     "openai_client.connect": {"engine/evaluation/server_runner.py", "engine/rewards/judge.py"},
-    "EvaluationFolder": {"cli/demos/demo.py", "cli/evaluate.py", "core/evaluation/storage.py"},
+    "EvaluationFolder": {"cli/demo.py", "cli/evaluate.py", "core/evaluation/storage.py"},
     # hosts are contacted
     "httpx.Client": {
         "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
         "engine/export/ollama/client.py", "setup/download.py",
     },
-    "httpx.AsyncClient": set(),
     "ollama.Client": {"engine/export/ollama/client.py"},
     "default_client_factory": {"engine/hub/client.py"},
     "snapshot_download": {"engine/hub/client.py"},
@@ -121,13 +86,20 @@ PLACES: dict[str, set[str]] = {
               "engine/hub/models.py"},
     "init_process_group": {"engine/training/distributed/launch.py"},
     "socket.socket": {"engine/export/gguf/llama_server.py"},  # to find a free port
-    "socket.create_*": set(),
-    "asyncio.open_connection": set(),
-    "torch.hub.*": set(),
-    "urlopen": set(),
-    "HTTPConnection": set(),
-    "HTTPSConnection": set(),
 }  # fmt: skip
+
+#: Functions that no module may call.
+NOWHERE = (
+    "subprocess.call", "subprocess.check_*", "subprocess.get*", "os.system", "os.popen", "os.exec*", "os.spawn*",
+    "os.posix_spawn*", "os.startfile", "pty.*", "asyncio.create_subprocess*", "importlib.util.spec_from*",
+    "SourceFileLoader", "eval", "pickle.*", "marshal.*", "shelve.*", "numpy.load", "numpy.loadtxt", "mmap.mmap",
+    "linecache.*", "jinja2.Template", "SandboxedEnvironment", "Tokenizer.from_file", "Tokenizer.from_pretrained",
+    "safetensors.safe_open", "pyarrow.parquet.read_table", "pyarrow.csv.read_csv", "pyarrow.json.read_json",
+    "ImmutableSandboxedEnvironment", "yaml.safe_load", "unpack_archive", "webbrowser.*", "csv.DictWriter",
+    "httpx.AsyncClient", "socket.create_*", "asyncio.open_connection", "torch.hub.*", "urlopen", "HTTPConnection",
+    "HTTPSConnection",
+)  # fmt: skip
+PLACES |= {name: set() for name in NOWHERE}
 
 #: Library that contacts hosts, or package of this program -> the only modules that may import it.
 IMPORTERS: dict[str, set[str]] = {
@@ -140,26 +112,17 @@ IMPORTERS: dict[str, set[str]] = {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",
         "engine/export/ollama/store.py",
     },
-    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first, but for its own modules
-    "requests": set(),
-    "aiohttp": set(),
-    "urllib3": set(),
+    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first
     "urllib.request": {"client/network_report.py", "setup/download.py"},  # no contact
-    "websockets": set(),
-    "xmlrpc": set(),
-    "imaplib": set(),
-    "telnetlib": set(),
-    "cloudpickle": set(),
-    "dill": set(),
-    "joblib": set(),
-    "http": set(),
-    "ftplib": set(),
-    "smtplib": set(),
     "wandb": {"engine/training/trackers.py"},
     "mlflow": {"engine/training/trackers.py"},
-    "PySide6.QtNetwork": set(),
-    "PySide6.QtWebEngineWidgets": set(),
-    "PySide6.QtWebSockets": set(),
+}  # fmt: skip
+IMPORTERS |= {
+    name: set()
+    for name in (
+        "requests", "aiohttp", "urllib3", "websockets", "xmlrpc", "imaplib", "telnetlib", "cloudpickle", "dill", "joblib",
+        "http", "ftplib", "smtplib", "PySide6.QtNetwork", "PySide6.QtWebEngineWidgets", "PySide6.QtWebSockets",
+    )
 }  # fmt: skip
 
 #: The functions that declare why a host is contacted.
@@ -508,7 +471,7 @@ VIOLATIONS = [
     "from lora_studio.core.system.consent import DigestRecord\nDigestRecord('runs.json')",
     "from lora_studio.core.system.consent import trust\ntrust(code)",
     "from lora_studio.engine import jobs\njobs.run_command(command, job)",
-    "from lora_studio.engine.jobs.training import train\ntrain(command, job)",
+    "from lora_studio.engine.jobs import train\ntrain(command, job)",
     "from lora_studio.engine.training import train_run\ntrain_run.follow(run, ranks, job)",
     "from lora_studio.engine.training.train_run import train as start\nstart(run, job)",
     "from lora_studio.engine.rewards.judge import JudgeReward\nJudgeReward(name, spec, model, job)",

@@ -42,7 +42,7 @@ _LAZY = {
     "estimate": ("estimate", "estimate_"),
     "rewards": ("rewards", "rewards"),
     "chat": ("chat", "chat"),
-    "classify": ("classification.classify", "classify"),
+    "classify": ("classify", "classify"),
     "merge": ("adapters", "merge"),
     "export": ("export", "export"),
     "selftest": ("export", "selftest"),
@@ -61,7 +61,7 @@ _LAZY = {
     "adapters": ("adapters", "app"),
     "data": ("data", "app"),
     "queue": ("runs", "app"),
-    "demo": ("demos.demo", "demo"),
+    "demo": ("demo", "demo"),
     "model": ("model", "app"),
     "engine": ("engine", "app"),
 }

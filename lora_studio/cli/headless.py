@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from lora_studio.cli import common
-from lora_studio.cli.classification.label_table import print_report
+from lora_studio.cli.classify import print_report
 from lora_studio.cli.console import Display
 from lora_studio.client import (
     oom_supervisor,

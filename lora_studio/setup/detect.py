@@ -5,7 +5,6 @@ or none.
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import platform
 import re
@@ -109,7 +108,7 @@ def get_cpu(note: Text = NO_TEXT) -> Accelerator:
 
 
 def _detect_nvidia() -> Accelerator | None:
-    gpus = _query_nvml() or _query_nvidia_smi()
+    gpus = _query_nvml()
     if gpus is None:
         return None
     build = choose_cuda_build(gpus.cuda, gpus.capabilities)
@@ -189,32 +188,6 @@ def _query_nvml() -> Accelerator | None:
     if not (gpus and driver and version):
         return None
     return _summarize_nvidia(gpus, driver, (version // 1000, version % 1000 // 10))
-
-
-def _query_nvidia_smi() -> Accelerator | None:
-    """Query nvidia-smi, for when NVML can't be loaded."""
-    fields = "name,driver_version,memory.total,compute_cap"
-    table = _run_program("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
-    return parse_nvidia_smi(table, parse_cuda_version(_run_program("nvidia-smi", "-q")))
-
-
-def parse_cuda_version(output: str) -> tuple[int, int] | None:
-    """Return the CUDA version in nvidia-smi's output, which newer drivers call CUDA UMD Version."""
-    version = re.search(r"CUDA (?:UMD )?Version\s*:?\s*(\d+)\.(\d+)", output)
-    return (int(version[1]), int(version[2])) if version else None
-
-
-def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | None:
-    """Return the GPUs in nvidia-smi's table: name, driver, memory in MiB, compute capability."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(table.splitlines())]
-    rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
-    if not rows:
-        return None
-    gpus: list[_NvidiaGpu] = []
-    for name, _, memory, capability in rows:
-        major, minor = capability.split(".")
-        gpus.append((name, int(memory) << 20 if memory.isdigit() else 0, (int(major), int(minor))))
-    return _summarize_nvidia(gpus, rows[0][1], cuda)
 
 
 def _summarize_nvidia(

@@ -18,16 +18,20 @@ from lora_studio.core.problems import Problem, ProblemError, Where, error, fail,
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import create_folder, link_or_copy
-from lora_studio.setup import engines, folders, install, selfcheck
+from lora_studio.setup import engines, folders, install
 from lora_studio.setup.detect import ROCM_BUILD, Accelerator, Variant, detect_accelerator, get_cpu
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
 from lora_studio.setup.folders import EngineRoot, not_writable_error
 from lora_studio.setup.plan import (
+    Resolver,
     SetupPlan,
+    WheelhouseInfo,
     choose_torch_source,
+    fill_wheelhouse,
     find_reusable_packages,
     provide_wheel,
+    read_info,
 )
 from lora_studio.setup.pythons import (
     STANDALONE,
@@ -36,7 +40,6 @@ from lora_studio.setup.pythons import (
     install_standalone,
     python_not_found_error,
 )
-from lora_studio.setup.resolve import Resolver, WheelhouseInfo, fill_wheelhouse, read_info
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, build_uv_environment
 
 
@@ -219,7 +222,7 @@ def check_engine(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Eve
     """Check an engine, by default the current one."""
 
     def work(log: SetupLog) -> Iterator[Event]:
-        yield from selfcheck.check_engine(_get_engine(name), stop, log, steps)
+        yield from install.check_engine(_get_engine(name), stop, log, steps)
 
     return run_setup(work, stop)
 
@@ -399,7 +402,7 @@ def iter_relocation(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
             repoint_environment(engine.folder, old.path, new.path)
         current = engines.get_current(new)
         if current is not None:
-            yield from selfcheck.check_engine(current, stop, log)
+            yield from install.check_engine(current, stop, log)
         folders.move_root(new.path)
     log.write(f"moved from {old.path} to {new.path}")
     old.delete()

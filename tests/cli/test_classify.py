@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lora_studio.cli.app import app
-from lora_studio.cli.classification.classify import PredictionWriter
+from lora_studio.cli.classify import PredictionWriter
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.classification import ClassificationReport

@@ -21,7 +21,7 @@ import typer
 
 from lora_studio.cli.app import app
 from lora_studio.core.project.project import SUFFIX
-from lora_studio.setup.resolve import OLDEST_MACOS
+from lora_studio.setup.plan import OLDEST_MACOS
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 

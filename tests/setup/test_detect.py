@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,10 +14,23 @@ from packaging.version import Version
 from lora_studio.cli import event_text
 from lora_studio.gui.pages.settings.engine_manager import describe_machine as describe_in_window
 from lora_studio.setup import detect, plan
-from lora_studio.setup.detect import choose_cuda_build, format_gfx_name, parse_nvidia_smi
+from lora_studio.setup.detect import Accelerator, choose_cuda_build, format_gfx_name
 from lora_studio.setup.tools import find_uv
 
 ROOT = Path(__file__).parents[2]
+
+
+def use_nvidia(
+    monkeypatch: pytest.MonkeyPatch,
+    *gpus: tuple[str, int, float],
+    driver: str = "590.10",
+    cuda: Any = (13, 0),
+) -> Accelerator:
+    """Detect GPUs of NVIDIA: name, MiB of memory, compute capability."""
+    found = [(name, memory << 20, (int(one), round(one % 1 * 10))) for name, memory, one in gpus]
+    summary = detect._summarize_nvidia(found, driver, cuda)
+    monkeypatch.setattr(detect, "_query_nvml", lambda: summary)
+    return detect.detect_accelerator()
 
 
 @pytest.mark.parametrize(
@@ -75,11 +89,11 @@ def test_build_has_code_for_the_best_of_several_gpus(
 
 
 def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = (
-        "NVIDIA GeForce GTX 1080, 590.10, 8192, 6.1\nNVIDIA GeForce RTX 5090, 590.10, 32768, 12.0\n"
+    accelerator = use_nvidia(
+        monkeypatch,
+        ("NVIDIA GeForce GTX 1080", 8192, 6.1),
+        ("NVIDIA GeForce RTX 5090", 32768, 12.0),
     )
-    monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(table, (13, 0)))
-    accelerator = detect.detect_accelerator()
     assert (accelerator.variant, accelerator.torch) == ("cuda", "cu130")
     assert "has no code for 1 " in str(accelerator.note)
     for described in (
@@ -90,35 +104,15 @@ def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert described.endswith(f"13.0. {accelerator.note}")
 
 
-def test_nvidia_smi_lists_all_gpus() -> None:
-    table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
-    gpu = parse_nvidia_smi(table, (12, 8))
-    assert gpu is not None
-    assert gpu.title == "NVIDIA GeForce RTX 4090 + NVIDIA TITAN X (Pascal)"
-    assert gpu.capabilities == ((8, 9), (6, 1))
-    assert gpu.memory == 24564 << 20
-
-
-def test_equal_gpus_are_named_once_with_their_number() -> None:
-    gpu = parse_nvidia_smi("Tesla T4, 550.54.14, 15360, 7.5\n" * 4, (12, 4))
-    assert gpu is not None
-    assert (gpu.title, gpu.memory) == ("4 × Tesla T4", 15360 << 20)
-
-
-@pytest.mark.parametrize(
-    ("output", "version"),
-    [
-        ("CUDA Version                              : 12.4", (12, 4)),
-        ("CUDA UMD Version                          : 13.3", (13, 3)),
-        ("CUDA Version : [Deprecated]\nCUDA UMD Version : 13.4", (13, 4)),
-        ("NVIDIA-SMI has failed", None),
-    ],
-    ids=["driver-550", "driver-610", "both", "no-driver"],
-)
-def test_cuda_version_is_read_from_old_and_new_drivers(
-    output: str, version: tuple[int, int] | None
+def test_gpus_are_summarized_best_first_and_equal_ones_with_their_number(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert detect.parse_cuda_version(output) == version
+    old = ("NVIDIA TITAN X (Pascal)", 12288, 6.1)
+    gpu = use_nvidia(monkeypatch, old, ("NVIDIA GeForce RTX 4090", 24564, 8.9), cuda=(12, 8))
+    assert gpu.title == "NVIDIA GeForce RTX 4090 + NVIDIA TITAN X (Pascal)"
+    assert (gpu.capabilities, gpu.memory) == (((8, 9), (6, 1)), 24564 << 20)
+    gpu = use_nvidia(monkeypatch, *[("Tesla T4", 15360, 7.5)] * 4, cuda=(12, 4))
+    assert (gpu.title, gpu.memory) == ("4 × Tesla T4", 15360 << 20)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +133,7 @@ def test_nvidia_gpu_without_driver_is_named(
     (device / "class").write_text(f"{kind}\n")
     found = detect.has_nvidia_gpu(tmp_path)
     assert found == is_named
-    for query in ("_query_nvml", "_query_nvidia_smi", "detect_amd"):
+    for query in ("_query_nvml", "detect_amd"):
         monkeypatch.setattr(detect, query, lambda: None)
     monkeypatch.setattr(detect, "has_nvidia_gpu", lambda: found)
     accelerator = detect.detect_accelerator()
@@ -147,26 +141,21 @@ def test_nvidia_gpu_without_driver_is_named(
     assert ("driver isn't installed" in str(accelerator.note)) == is_named
 
 
-def test_invalid_nvidia_smi_output_finds_no_gpu() -> None:
-    assert parse_nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate\n", None) is None
-
-
 @pytest.mark.parametrize(
-    ("gpu", "cuda", "reason"),
+    ("gpu", "driver", "cuda", "reason"),
     [
-        ("A100, 450.10, 40960, 8.0", (11, 0), "too old for PyTorch, which needs a driver for CUDA 11.8"),
-        ("RTX 5090, 550.54, 32768, 12.0", (12, 4), "needs a driver for CUDA 12.8 or newer on this GPU"),
-        ("Tesla K80, 470.10, 11441, 3.7", (11, 4), "PyTorch has no code for Tesla K80"),
-        ("Tesla K80, 470.10, 11441, 3.7", None, "PyTorch has no code for Tesla K80"),
-        ("RTX 4090, 590.10, 24564, 8.9", None, "RTX 4090 (590.10) doesn't report a CUDA version"),
+        (("A100", 40960, 8.0), "450.10", (11, 0), "too old for PyTorch, which needs a driver for CUDA 11.8"),
+        (("RTX 5090", 32768, 12.0), "550.54", (12, 4), "needs a driver for CUDA 12.8 or newer on this GPU"),
+        (("Tesla K80", 11441, 3.7), "470.10", (11, 4), "PyTorch has no code for Tesla K80"),
+        (("Tesla K80", 11441, 3.7), "470.10", None, "PyTorch has no code for Tesla K80"),
+        (("RTX 4090", 24564, 8.9), "590.10", None, "RTX 4090 (590.10) doesn't report a CUDA version"),
     ],
     ids=["old driver", "older than the GPU", "no driver helps", "of any version", "no CUDA library"],
 )  # fmt: skip
 def test_driver_that_runs_no_build_is_reported_and_cpu_is_used(
-    monkeypatch: pytest.MonkeyPatch, gpu: str, cuda: tuple[int, int] | None, reason: str
+    monkeypatch: pytest.MonkeyPatch, gpu: Any, driver: str, cuda: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(detect, "_query_nvml", lambda: parse_nvidia_smi(gpu, cuda))
-    accelerator = detect.detect_accelerator()
+    accelerator = use_nvidia(monkeypatch, gpu, driver=driver, cuda=cuda)
     assert accelerator.variant == "cpu"
     assert reason in str(accelerator.note)
 

@@ -32,7 +32,6 @@ from lora_studio.setup.events import (
 )
 from lora_studio.setup.folders import EngineRoot
 from lora_studio.setup.operations import EngineSetup, SetupRequest
-from lora_studio.setup.resolve import suggest_remedy
 from lora_studio.setup.tools import StopFlag, find_uv
 from tests.helpers.servers import certificates
 from tests.helpers.servers.ports import free_port
@@ -337,7 +336,7 @@ def test_unreachable_index_is_a_network_problem(
     ids=["http-407", "proxy-tunnel", "dns"],
 )
 def test_network_remedy_depends_on_the_error(error: str, word: str) -> None:
-    assert word in str(suggest_remedy(error))
+    assert word in str(plan.suggest_remedy(error))
 
 
 @pytest.mark.parametrize("year", [2001, 2090])

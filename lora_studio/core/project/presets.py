@@ -1,8 +1,7 @@
 """Named recipes: one table, shared by the window and the command line.
 
-Every preset sets the same LoRA and training fields, and resets fields that it doesn't name to their
-defaults, so that nothing of a previous preset remains. Only presets that name the model's precision
-change it.
+Every preset sets the fields of `RESET`, those that it doesn't name to their defaults, so that nothing of a
+previous preset remains. Another field changes only with a preset that names it, such as the model's precision.
 """
 
 from __future__ import annotations
@@ -182,12 +181,21 @@ PRESETS: tuple[Preset, ...] = (
     ),
 )
 
+#: Fields that a preset resets if it doesn't name them.
+RESET: dict[Step, tuple[str, ...]] = {
+    "lora": ("adapter_type", "rank", "alpha", "dropout", "targets", "use_rslora", "use_dora", "init"),
+    "training": (
+        "epochs", "max_steps", "micro_batch", "gradient_accumulation", "learning_rate", "optimizer",
+        "gradient_checkpointing", "cadence", "eval_every", "save_every", "early_stopping",
+    ),
+}  # fmt: skip
+
 #: The fields that presets set, in the order of the steps and of their declaration.
 FIELDS: tuple[SettingPath, ...] = tuple(
     (step, name)
     for step, spec in SPECS.items()
     for name in spec.model_fields
-    if any((step, name) in preset.values for preset in PRESETS)
+    if name in RESET.get(step, ()) or any((step, name) in preset.values for preset in PRESETS)
 )
 
 
@@ -234,7 +242,7 @@ def get_values(preset: Preset) -> dict[SettingPath, Any]:
     return {
         (step, name): preset.values.get((step, name), get_facts(SPECS[step], name).default)
         for step, name in FIELDS
-        if step != "model" or (step, name) in preset.values
+        if name in RESET.get(step, ()) or (step, name) in preset.values
     }
 
 

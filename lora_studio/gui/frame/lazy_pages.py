@@ -9,23 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.work_cover import cover_window
-
-if TYPE_CHECKING:
-    from lora_studio.gui.pages.evaluation.page import EvaluationPage
-    from lora_studio.gui.pages.playground.page import PlaygroundPage
-    from lora_studio.gui.pages.runs.page import RunsPage
-    from lora_studio.gui.pages.settings.page import SettingsPage
 
 MakePages = Callable[[ProjectState, Preferences], Iterable[StepPage]]
 
@@ -86,6 +79,7 @@ class LazyPages(QObject):
         self.is_created = False
         self._is_creating = False
         self._steps: dict[str, StepPage] = {}
+        self._app_pages: dict[str, AppPage] = {}
         self._remaining = self._iter_parts()
 
     @property
@@ -95,28 +89,10 @@ class LazyPages(QObject):
         return self._steps
 
     @property
-    def runs(self) -> RunsPage:
-        """The page of all runs."""
+    def app_pages(self) -> dict[str, AppPage]:
+        """The pages that aren't steps, by name, except Home."""
         self.create()
-        return self._runs
-
-    @property
-    def evaluation(self) -> EvaluationPage:
-        """The page that evaluates models."""
-        self.create()
-        return self._evaluation
-
-    @property
-    def playground(self) -> PlaygroundPage:
-        """The page for chatting with models."""
-        self.create()
-        return self._playground
-
-    @property
-    def settings(self) -> SettingsPage:
-        """The page of the settings that all projects share."""
-        self.create()
-        return self._settings
+        return self._app_pages
 
     def prepare(self, callback: Callable[[], object]) -> None:
         """Create the pages one after another while the window stays usable; then call `callback`."""
@@ -165,25 +141,25 @@ class LazyPages(QObject):
         for name in _SLOW_IMPORTS:
             import_module(name)
             yield None
-        for page in self._make_pages(self._state, self._preferences):
-            self._steps[page.step] = page
+        for step_page in self._make_pages(self._state, self._preferences):
+            self._steps[step_page.step] = step_page
+            yield None
+            yield step_page
+        for page in self._make_app_pages():
+            self._app_pages[page.name] = page
             yield None
             yield page
+
+    def _make_app_pages(self) -> Iterator[AppPage]:
         from lora_studio.gui.pages.runs.page import RunsPage
 
-        self._runs = RunsPage(self._state, self._queue, self._preferences)
-        yield None
-        yield self._runs
+        yield RunsPage(self._state, self._queue, self._preferences)
         from lora_studio.gui.pages.evaluation.page import EvaluationPage
 
-        self._evaluation = EvaluationPage(self._state)
-        yield None
-        yield self._evaluation
+        yield EvaluationPage(self._state)
         from lora_studio.gui.pages.playground.page import PlaygroundPage
 
-        self._playground = PlaygroundPage(self._state)
-        yield self._playground
+        yield PlaygroundPage(self._state)
         from lora_studio.gui.pages.settings.page import SettingsPage
 
-        self._settings = SettingsPage(self._state, self._preferences)
-        yield self._settings
+        yield SettingsPage(self._state, self._preferences)

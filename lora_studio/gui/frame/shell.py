@@ -106,28 +106,27 @@ class Shell(QMainWindow):
     @property
     def runs(self) -> RunsPage:
         """The page of all runs."""
-        return self.lazy_pages.runs
+        return cast("RunsPage", self.lazy_pages.app_pages["runs"])
 
     @property
     def evaluation(self) -> EvaluationPage:
         """The page that evaluates models."""
-        return self.lazy_pages.evaluation
+        return cast("EvaluationPage", self.lazy_pages.app_pages["evaluation"])
 
     @property
     def playground(self) -> PlaygroundPage:
         """The page for chatting with models."""
-        return self.lazy_pages.playground
+        return cast("PlaygroundPage", self.lazy_pages.app_pages["playground"])
 
     @property
     def settings(self) -> SettingsPage:
         """The page of the settings that all projects share."""
-        return self.lazy_pages.settings
+        return cast("SettingsPage", self.lazy_pages.app_pages["settings"])
 
     @property
     def app_pages(self) -> dict[str, AppPage]:
         """The pages that aren't steps, by name."""
-        pages = (self.home, self.runs, self.evaluation, self.playground, self.settings)
-        return {page.name: page for page in pages}
+        return {"home": self.home, **self.lazy_pages.app_pages}
 
     @property
     def all_pages(self) -> list[StepPage | AppPage]:
@@ -364,14 +363,6 @@ class Shell(QMainWindow):
         self.header.device.show_device(run_preview.get_device(self.state))
 
     # --- jobs ---------------------------------------------------------------------------------
-
-    def request_job(self, kind: str) -> None:
-        """Start a job of a `kind` that `JobLauncher.request` knows, or "cluster"."""
-        self.commit()
-        if kind == "cluster":
-            self.cluster.ask_for_folder()
-        else:
-            self.launcher.request(kind)
 
     def stop_job(self) -> None:
         """Stop the running job, as the header's button does."""

@@ -28,7 +28,7 @@ from lora_studio.gui.help.dialogs import (
 )
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
-from lora_studio.gui.problems.dialogs import ConsentDialog, ProblemDialog, open_file
+from lora_studio.gui.problems.dialogs import ConsentDialog, ProblemDialog
 from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.commands import ForeignRunDialog
 from lora_studio.gui.widgets import docs_viewer
@@ -92,7 +92,7 @@ class HelpCommands(QObject):
             case "page":
                 self._shell.show_field(action.page, problem.where.field or "")
             case "file":
-                open_file(problem)
+                open_path(file)
             case "window":
                 self._shell.lock.call(file)
             case "engine":
@@ -149,10 +149,7 @@ class HelpCommands(QObject):
     def explain(self, problem: Problem) -> None:
         """Open a dialog that explains a problem."""
         dialog = ProblemDialog(problem, self._shell)
-        dialog.field_requested.connect(self._shell.show_field)
-        dialog.fix_requested.connect(self._shell.apply_fix)
-        dialog.engine_requested.connect(self._shell.engine.solve)
-        dialog.hub_requested.connect(self.run_action)
+        dialog.action_requested.connect(self.run_action)
         dialog.diagnostics_requested.connect(self.show_diagnostics)
         dialog.open()
 

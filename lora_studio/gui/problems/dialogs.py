@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
@@ -22,24 +20,17 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, row
 from lora_studio.gui.widgets.dialog import Dialog
-from lora_studio.gui.widgets.external_open import open_path
 
 
 class ProblemDialog(Dialog):
     """The dialog that every "What now?" button opens.
 
     Signals:
-        field_requested(page, field): show the field of the problem.
-        fix_requested(problem): apply its fix.
-        hub_requested(problem): leave offline mode, sign in, or review code.
-        engine_requested(problem): set up or repair the engine.
+        action_requested(problem): run the suggested action.
         diagnostics_requested: save a diagnostics file.
     """
 
-    field_requested = Signal(str, str)
-    fix_requested = Signal(object)
-    engine_requested = Signal(object)
-    hub_requested = Signal(object)
+    action_requested = Signal(object)
     diagnostics_requested = Signal()
 
     def __init__(self, problem: Problem, parent: QWidget) -> None:
@@ -79,19 +70,7 @@ class ProblemDialog(Dialog):
 
     def _run_action(self) -> None:
         self.accept()
-        problem = self._problem
-        action = suggest_action(problem)
-        match action.kind:
-            case "fix":
-                self.fix_requested.emit(problem)
-            case "page":
-                self.field_requested.emit(action.page, problem.where.field or "")
-            case "file":
-                open_file(problem)
-            case "engine":
-                self.engine_requested.emit(problem)
-            case "online" | "sign_in" | "consent":
-                self.hub_requested.emit(problem)
+        self.action_requested.emit(self._problem)
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(f"{self._problem} [{self._problem.code}]")
@@ -99,12 +78,6 @@ class ProblemDialog(Dialog):
     def _request_diagnostics(self) -> None:
         self.accept()
         self.diagnostics_requested.emit()
-
-
-def open_file(problem: Problem) -> None:
-    """Open the problem's file or folder in the system's default program."""
-    if problem.where.file:
-        open_path(Path(problem.where.file))
 
 
 #: First part of a problem's code -> explanation.

@@ -24,16 +24,22 @@ ENGINE_PROBLEMS = (
     "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
 )  # fmt: skip
 
-#: Problems that a Hub token solves.
-_TOKEN_PROBLEMS = (
-    "model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token",
-    "hub.not_allowed",
-)  # fmt: skip
-
-#: Problems of code that runs only with the user's consent; their file is the folder of the code.
-_CONSENT_PROBLEMS = (
-    "model.code_not_trusted", "export.code_not_trusted", "training.code_not_trusted",
-)  # fmt: skip
+#: Code of a problem -> its action and the label of it, unless a fix changes settings. `HelpCommands.run_action`
+#: runs each kind. The file of a problem with "consent" is the folder of the code or of the run.
+_ACTIONS: dict[str, tuple[ActionKind, str]] = {
+    **dict.fromkeys(
+        ("model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token", "hub.not_allowed"),
+        ("sign_in", mark("Sign in…")),
+    ),
+    **dict.fromkeys(
+        ("model.code_not_trusted", "export.code_not_trusted", "training.code_not_trusted"),
+        ("consent", mark("Review code…")),
+    ),
+    "run.access_not_allowed": ("consent", mark("Review…")),
+    "project.open_elsewhere": ("window", mark("Show that window")),
+    "run.interrupted": ("resume", mark("Resume")),
+    "model.gpu_not_used": ("engine", mark("Set up the engine…")),
+}  # fmt: skip
 
 #: Problems of device memory, which the Train page itemizes.
 MEMORY_PROBLEMS = ("worker.out_of_memory", "device.out_of_memory", "training.does_not_fit")
@@ -79,18 +85,8 @@ def suggest_action(problem: Problem) -> SuggestedAction:
         return SuggestedAction("fix", localize(problem.fix.label))
     if problem.code.endswith("offline") and offline.is_on():
         return SuggestedAction("online", tr("Turn off offline mode"))
-    if problem.code in _TOKEN_PROBLEMS:
-        return SuggestedAction("sign_in", tr("Sign in…"))
-    if problem.code == "run.access_not_allowed":
-        return SuggestedAction("consent", tr("Review…"))
-    if problem.code in _CONSENT_PROBLEMS:
-        return SuggestedAction("consent", tr("Review code…"))
-    if problem.code == "project.open_elsewhere":
-        return SuggestedAction("window", tr("Show that window"))
-    if problem.code == "run.interrupted":
-        return SuggestedAction("resume", tr("Resume"))
-    if problem.code == "model.gpu_not_used":
-        return SuggestedAction("engine", tr("Set up the engine…"))
+    if (found := _ACTIONS.get(problem.code)) is not None:
+        return SuggestedAction(found[0], tr(found[1]))
     if (step := problem.where.step) is not None:
         return _show_page(step)
     if problem.code in MEMORY_PROBLEMS:

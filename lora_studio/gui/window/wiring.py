@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from functools import partial
 
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.protocol import commands
@@ -172,6 +172,15 @@ def _open_chat(window: Window, speaker: AnySpeaker) -> None:
     window.playground.start_chat(speaker)
 
 
+def _start_job(window: Window, kind: str) -> None:
+    """Start a job of a `kind` that `JobLauncher.request` knows, or "cluster"."""
+    window.commit()
+    if kind == "cluster":
+        window.cluster.ask_for_folder()
+    else:
+        window.launcher.request(kind)
+
+
 def _continue_after(window: Window, page: StepPage) -> None:
     """Show the next step that needs the user.
 
@@ -193,7 +202,7 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
     page.question_expected.connect(window.inspector.prepare_worker)
     page.question_dropped.connect(window.inspector.cancel)
     page.question_outdated.connect(window.inspector.drop)
-    page.run_requested.connect(window.request_job)
+    page.run_requested.connect(lambda kind: _start_job(window, kind))
     page.import_requested.connect(window.launcher.request_import)
     page.library_requested.connect(window.library.open)
     page.push_requested.connect(window.launcher.request_push)
@@ -226,13 +235,6 @@ def _add_actions(window: Window) -> None:
     actions.menu.addSeparator()
     _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
-    add(
-        "primary",
-        tr("Press the main button"),
-        "Ctrl+Return Ctrl+Enter",
-        window.press_primary,
-        menu=False,
-    )
     _add_page_actions(window)
     _add_moves(window)
     _set_tooltips(window)
@@ -246,7 +248,7 @@ def _add_page_actions(window: Window) -> None:
         text = tr("Go to {page}").format(page=title)
         step = name in STEP_TITLES
         action = window.actions_.add(
-            f"go_{name}", text, keys, _make_page_opener(window, name), menu=False, project=step
+            f"go_{name}", text, keys, partial(window.show_page, name), menu=False, project=step
         )
         window.rail.button(name).setToolTip(
             plain_tip(f"{title} ({palette.format_shortcut(action)})")
@@ -267,58 +269,29 @@ def _set_tooltips(window: Window) -> None:
 
 
 def _add_moves(window: Window) -> None:
-    add = window.actions_.add
-    add(
-        "next",
-        tr("Next step"),
-        "Alt+Right",
-        lambda: window.show_next_step(1),
-        menu=False,
-        project=True,
-    )
-    add(
-        "back",
-        tr("Previous step"),
-        "Alt+Left",
-        lambda: window.show_next_step(-1),
-        menu=False,
-        project=True,
-    )
-    add("job", tr("Show running job"), "Ctrl+J", window.show_job, menu=False)
-    add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job, menu=False)
-    add("pause", tr("Pause training"), "", window.pause_job, menu=False, project=True)
-    add("sign_in", tr("Sign in to Hugging Face…"), "", window.sign_in, menu=False, project=True)
-    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1), menu=False)
-    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1), menu=False)
-    add(
-        "problem",
-        tr("Go to the next problem"),
-        "F8",
-        window.strip.show_next,
-        menu=False,
-        project=True,
-    )
+    """Add the actions that are in no menu."""
+    add = partial(window.actions_.add, menu=False)
+    step = partial(add, project=True)
+    add("primary", tr("Press the main button"), "Ctrl+Return Ctrl+Enter", window.press_primary)
+    step("next", tr("Next step"), "Alt+Right", lambda: window.show_next_step(1))
+    step("back", tr("Previous step"), "Alt+Left", lambda: window.show_next_step(-1))
+    add("job", tr("Show running job"), "Ctrl+J", window.show_job)
+    add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job)
+    step("pause", tr("Pause training"), "", window.pause_job)
+    step("sign_in", tr("Sign in to Hugging Face…"), "", window.sign_in)
+    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1))
+    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1))
+    step("problem", tr("Go to the next problem"), "F8", window.strip.show_next)
 
 
 def _add_help(window: Window) -> None:
     help_, actions = window.help, window.actions_
     actions.add_help_menu(tr("Help"))
-    add = actions.add
-    add(
-        "find",
-        tr("Command palette…"),
-        "Ctrl+K Ctrl+Shift+P",
-        help_.open_palette,
-        icon="search",
-        menu="help",
-    )
-    add("tour", tr("Take the tour"), "", window.tour.start, menu="help")
-    add("help", tr("Help on this field"), "F1", help_.explain_focus, menu="help")
-    add("shortcuts", tr("Keyboard shortcuts"), "Ctrl+/", help_.show_shortcuts, menu="help")
-    add("logs", tr("Show log"), "", help_.show_logs, menu="help")
-    add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics, menu="help")
-    add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info", menu="help")
-
-
-def _make_page_opener(window: Window, name: str) -> Callable[[], None]:
-    return lambda: window.show_page(name)
+    add = partial(actions.add, menu="help")
+    add("find", tr("Command palette…"), "Ctrl+K Ctrl+Shift+P", help_.open_palette, icon="search")
+    add("tour", tr("Take the tour"), "", window.tour.start)
+    add("help", tr("Help on this field"), "F1", help_.explain_focus)
+    add("shortcuts", tr("Keyboard shortcuts"), "Ctrl+/", help_.show_shortcuts)
+    add("logs", tr("Show log"), "", help_.show_logs)
+    add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics)
+    add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info")

@@ -30,7 +30,7 @@ from lora_studio.core.system.locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices, lock, memory_limit, nvml
-from lora_studio.engine.jobs.training import inspect_devices
+from lora_studio.engine.jobs import inspect_devices
 from lora_studio.engine.model import loading
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.cli.demos import demo
+from lora_studio.cli import demo
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder

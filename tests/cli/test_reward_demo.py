@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.cli import demo
 from lora_studio.cli.console import Display
-from lora_studio.cli.demos import demo
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import Column

@@ -10,11 +10,10 @@ from typing import Any, cast
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import resolve
+from lora_studio.setup import plan
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot
-from lora_studio.setup.plan import STANDARD, AppWheel
-from lora_studio.setup.resolve import Resolver
+from lora_studio.setup.plan import STANDARD, AppWheel, Resolver
 from lora_studio.setup.tools import SetupLog, StopFlag
 
 
@@ -68,7 +67,7 @@ def test_standard_torch_is_for_the_same_cuda_version(
         limits.append(project["dependencies"][1].removeprefix("torch"))
         return 2, "error: dns error"
 
-    monkeypatch.setattr(resolve, "run", fail_to_connect)
+    monkeypatch.setattr(plan, "run", fail_to_connect)
     log = cast(SetupLog, SimpleNamespace(file=tmp_path / "log", write=lambda _: None))
     root = cast(EngineRoot, SimpleNamespace(path=tmp_path))
     wheel = AppWheel(tmp_path / "lora_studio.whl", "")
@@ -91,7 +90,7 @@ def test_certificates_of_the_system_are_trusted_behind_a_proxy(
         return 0, ""
 
     monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
-    monkeypatch.setattr(resolve, "run", refuse)
+    monkeypatch.setattr(plan, "run", refuse)
     log = cast(SetupLog, SimpleNamespace(file=tmp_path / "log", write=lambda _: None))
     root = cast(EngineRoot, SimpleNamespace(path=tmp_path, downloads=tmp_path))
     wheel = AppWheel(tmp_path / "lora_studio.whl", "")

@@ -1,1 +1,0 @@
-"""Use a classifier in the terminal, and see how well it predicts each label."""
