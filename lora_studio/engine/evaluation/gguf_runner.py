@@ -27,7 +27,7 @@ from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
 _SEQUENCES = llama_scores.SEQUENCES + 1

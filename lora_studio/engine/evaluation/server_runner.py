@@ -24,7 +24,7 @@ from lora_studio.engine.export.ollama import server
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 from lora_studio.engine.servers import openai_client
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 
 #: Requests at a time: servers answer several together.
 _PARALLEL = 4

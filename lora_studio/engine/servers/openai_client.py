@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,9 +21,8 @@ from lora_studio.core.network.bounded_answers import (
 )
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.offline import is_local_host
-from lora_studio.engine.servers.replies import Reply
 
 #: An answer comes as a whole, after minutes where the model is slow.
 _SECONDS = 1800.0
@@ -137,3 +137,15 @@ def _get_reason(content: Any, status: int) -> str:
     reported = content.get("error") if isinstance(content, Mapping) else None
     message = reported.get("message") if isinstance(reported, Mapping) else reported
     return str(message).rstrip(".") if message else f"status {status}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, or the problem why there is none; `seconds` as in `ItemResult`."""
+
+    text: str = ""
+    tokens: int = 0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+    ending: Literal["end", "length", ""] = ""
+    problem: Problem | None = None

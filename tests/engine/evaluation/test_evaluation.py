@@ -24,12 +24,12 @@ from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
+from lora_studio.engine.evaluation.test_sets import find_trained_prompts
 from lora_studio.engine.evaluation.torch_runner import (
     TorchModels,
     create_model_runner,
     list_continuations,
 )
-from lora_studio.engine.evaluation.trained_rows import find_trained_prompts
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_scores
@@ -58,9 +58,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lora_studio.engine.evaluation import answer_cache
 
-    monkeypatch.setattr(answer_cache, "get_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(evaluation, "get_cache_folder", lambda: tmp_path / "cache")
 
 
 def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> EvaluationPlan:
