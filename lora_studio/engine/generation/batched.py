@@ -21,7 +21,7 @@ from lora_studio.core.chat import Sampling
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.prefix_cache import PrefixGroup
-from lora_studio.engine.generation.token_choice import TokenChooser, read_tokens
+from lora_studio.engine.generation.token_sampling import TokenSampler, read_tokens
 from lora_studio.engine.generation.turn_boundaries import (
     CancelCriteria,
     TurnEndCriteria,
@@ -93,7 +93,7 @@ class _Work:
     done: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.chooser = TokenChooser(self.sampling, self.prompts)
+        self.sampler = TokenSampler(self.sampling, self.prompts)
         stops = self.stops or [()] * len(self.prompts)
         self.texts = [tuple(filter(None, (self.end.text, *each))) for each in stops]
         self.context = prefix_cache.get_context_length(self.network)
@@ -126,7 +126,7 @@ class _Work:
         self.most_rows = max(1, len(rows) // 2)
         for row in rows:
             self.answers.pop(row, None)
-            self.chooser.restart(row)
+            self.sampler.restart(row)
         release_gpu()
 
     def add(self, row: int, token: int) -> GeneratedAnswer | None:
@@ -193,7 +193,7 @@ def _decode(
             logits = compute_logits(work.network, ids, cache, mask=mask, keep=1)[:, -1]
             work.job.check()
             kept = []
-            tokens = read_tokens(work.chooser.choose(logits, rows, work.answers))
+            tokens = read_tokens(work.sampler.sample(logits, rows, work.answers))
             for position, (row, token) in enumerate(zip(rows, tokens, strict=True)):
                 if (answer := work.add(row, token)) is None:
                     kept.append(position)
@@ -265,20 +265,19 @@ def compute_logits(
 # --- models whose states can't be reused ------------------------------------------------------
 
 
-class _ChosenToken(LogitsProcessor):
-    """Makes transformers' greedy search take the tokens of a `TokenChooser`."""
+class SampledToken(LogitsProcessor):
+    """Makes transformers' greedy search take the tokens of a `TokenSampler`."""
 
-    def __init__(self, work: _Work, rows: Sequence[int]) -> None:
-        self._work, self._rows = work, rows
+    def __init__(self, sampler: TokenSampler, rows: Sequence[int], prompt_tokens: int) -> None:
+        """Take the rows of a batch, whose prompts have equally many tokens."""
+        self._sampler, self._rows, self._begin = sampler, rows, prompt_tokens
         self._tokens = torch.zeros(len(rows), dtype=torch.long)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores of which only those of the chosen tokens are finite."""
         self.require_usable()
-        length = input_ids.shape[1] - len(self._work.prompts[self._rows[0]])
-        generated = input_ids[:, input_ids.shape[1] - length :].tolist()
-        answers = dict(zip(self._rows, generated, strict=True))
-        self._tokens = self._work.chooser.choose(scores, self._rows, answers)
+        answers = dict(zip(self._rows, input_ids[:, self._begin :].tolist(), strict=True))
+        self._tokens = self._sampler.sample(scores, self._rows, answers)
         chosen = self._tokens.clamp(min=0)[:, None].to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 
@@ -321,17 +320,17 @@ def _call_generate(work: _Work, rows: Sequence[int], length: int, in_step: bool)
         pad_token_id=work.tokenizer.pad_token_id,
         stop_strings=list(stops) or None,
     )
-    chosen_token = _ChosenToken(work, rows)
+    sampled_token = SampledToken(work.sampler, rows, length)
     outputs = work.network.generate(
         input_ids=prompts,
         attention_mask=torch.ones_like(prompts),
         generation_config=settings,
         tokenizer=work.tokenizer,
-        logits_processor=LogitsProcessorList([chosen_token]),
+        logits_processor=LogitsProcessorList([sampled_token]),
         stopping_criteria=[CancelCriteria(work.job)],
         synced_gpus=in_step,
     )
-    chosen_token.require_usable()
+    sampled_token.require_usable()
     return outputs[:, length:].tolist()
 
 

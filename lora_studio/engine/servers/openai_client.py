@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from lora_studio.core.chat import Sampling
+from lora_studio.core.chat import Sampling, to_openai_options
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.network.bounded_answers import (
@@ -28,15 +28,6 @@ from lora_studio.core.system.offline import is_local_host
 _SECONDS = 1800.0
 _MAX_BYTES = 16_000_000
 
-#: Settings that have another name there, and those that only some servers know.
-_NAMES = {
-    "max_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "seed": "seed",
-}
-_EXTENSIONS = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-
 
 class OpenAiClient:
     """A connection to a server, for one model."""
@@ -50,7 +41,7 @@ class OpenAiClient:
         body = {
             "model": self._model.name,
             "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
-        } | _to_options(sampling)
+        } | to_openai_options(sampling)
         try:
             answer = self._http.post("/chat/completions", json=body)
             content = answer.json()
@@ -106,15 +97,6 @@ def connect(model: ServerModel, *, seconds: float = _SECONDS) -> Iterator[OpenAi
         ) as http,
     ):
         yield OpenAiClient(model, bound_answers(http, lambda _: answer_limits))
-
-
-def _to_options(sampling: Sampling) -> dict[str, Any]:
-    """Return the settings of a request; those that only some servers know, if they aren't off."""
-    plain = sampling.model_dump()
-    options = {name: plain[setting] for setting, name in _NAMES.items()}
-    return options | {
-        name: plain[name] for name, default in _EXTENSIONS.items() if plain[name] != default
-    }
 
 
 def _to_reply(content: Any) -> Reply:

@@ -225,11 +225,14 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
         prompts = [llama.tokenize(text) for text in texts]
         together = dict(
             llama_scores.generate_together(
-                llama, prompts, max_tokens=9, **SHORT.model_dump(exclude={"max_tokens"})
+                llama, prompts, SHORT.model_copy(update={"max_tokens": 9})
             )
         )  # fmt: skip
     with Llama(file, context=512) as llama:
-        alone = [list(llama.generate(prompt, max_tokens=9)) for prompt in prompts]
+        alone = [
+            list(llama.generate(prompt, Sampling(temperature=0, max_tokens=9)))
+            for prompt in prompts
+        ]
         ends = [answer and llama.is_end_of_generation(answer[-1]) for answer in alone]
     assert sorted(together) == list(range(11))
     for number, (answer, ended) in enumerate(zip(alone, ends, strict=True)):
