@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -122,6 +122,27 @@ class Sampling(Spec):
         ge=0,
         le=2**31 - 1,
     )
+
+
+#: The names of settings in Ollama, where they differ.
+_OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
+#: Settings that every server with OpenAI's interface knows.
+_OPENAI_SETTINGS = {"max_tokens", "temperature", "top_p", "seed"}
+
+
+def to_ollama_options(sampling: Sampling) -> dict[str, Any]:
+    """Return settings as the options of a request to Ollama."""
+    return {_OLLAMA_NAMES.get(name, name): value for name, value in sampling.model_dump().items()}
+
+
+def to_openai_options(sampling: Sampling) -> dict[str, Any]:
+    """Return settings as fields of a request; those that only some servers know, if they aren't off."""
+    fields = Sampling.model_fields
+    return {
+        name: value
+        for name, value in sampling.model_dump().items()
+        if name in _OPENAI_SETTINGS or value != fields[name].default
+    }
 
 
 class ChatQuestion(_Part):

@@ -406,7 +406,7 @@ def _add_to_lm_studio(
     job: JobContext,
 ) -> None:
     from lora_studio.engine.export import lm_studio
-    from lora_studio.engine.export.ollama.intact_source import read_intact_source
+    from lora_studio.engine.export.ollama.template_proof import read_intact_source
 
     template = read_intact_source(run.tokenizer).text if derived is not None else ""
     stops = derived.stops if derived is not None else ()
@@ -535,7 +535,7 @@ def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
 def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     """Derive the Ollama TEMPLATE of a chat template on disk."""
     from lora_studio.engine.export.ollama import template_sandbox
-    from lora_studio.engine.export.ollama.intact_source import read_intact_source
+    from lora_studio.engine.export.ollama.template_proof import read_intact_source
 
     job.open_file(Path(command.path))
     source = read_intact_source(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import access_requests
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.rewards import user_code
+from lora_studio.core.rewards import spec as spec_module
 from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
@@ -105,7 +105,7 @@ def test_consent_for_the_cluster_is_named_and_given_there(
     copied, judge = frozen.training.rewards
     checks: list[Callable[[], object]] = [
         lambda: access_requests.require_run_allowed(there.path, frozen),
-        lambda: user_code.read_trusted_source(Path(copied.code_file)),
+        lambda: spec_module.read_trusted_source(Path(copied.code_file)),
         lambda: access_requests.require_judge_allowed(judge, "judge"),
     ]
     for check in checks:

@@ -11,8 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, statistics
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem
-from lora_studio.core.evaluation.measures import MEASURES
-from lora_studio.core.evaluation.measures.normalization import normalize
+from lora_studio.core.evaluation.measures import MEASURES, normalize
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.statistics import Interval, PairedDifference
 from lora_studio.core.messages import Text, counted, listed, text

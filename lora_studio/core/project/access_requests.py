@@ -20,7 +20,7 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.model.spec import classify_source, is_local_source
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail, warning
 from lora_studio.core.project.project import SPECS, SUFFIX, Draft, Project
-from lora_studio.core.rewards import user_code
+from lora_studio.core.rewards import spec as spec_module
 from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import list_facts
 from lora_studio.core.system import consent, paths
@@ -469,7 +469,7 @@ def _iter_code_consents(frozen: Project) -> Iterator[ClusterConsent]:
         if reward.kind == "python" and reward.code_file:
             what = text("Run the Python code in {file}.", file=Path(reward.code_file).name)
             with contextlib.suppress(OSError):  # copying names the reason
-                yield ClusterConsent(user_code.find_code(Path(reward.code_file)).digest, (what,))
+                yield ClusterConsent(spec_module.find_code(Path(reward.code_file)).digest, (what,))
     if frozen.model.trust_remote_code and is_local_source(frozen.model.source):
         folder = Path(frozen.model.source)
         with contextlib.suppress(OSError, ProblemError):

@@ -6,15 +6,23 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from lora_studio.core import limits
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.system import consent
+from lora_studio.core.system.consent import ForeignCode
+from lora_studio.core.system.files import describe_os_error
+from lora_studio.core.system.foreign_files import read_bytes
 
 RewardKind = Literal[
     "exact", "number", "contains", "regex", "json_schema", "length", "format", "language",
@@ -388,3 +396,72 @@ def map_reward_paths(spec: RewardSpec, change: Callable[[str], str]) -> RewardSp
 def resolve_reward(spec: RewardSpec, folder: Path) -> RewardSpec:
     """Return the reward with its paths made absolute against `folder`."""
     return map_reward_paths(spec, lambda path: str((folder / Path(path).expanduser()).resolve()))
+
+
+@dataclass(frozen=True)
+class RatedAnswer:
+    """An answer that the model has written while it trains, and the row whose prompt it answers.
+
+    `reference` is the expected answer of the row, None if it has none. `columns` are its further
+    columns as text. `ended` is False for an answer that was cut at the longest length; `tokens` is its
+    length.
+    """
+
+    prompt: tuple[Message, ...]
+    answer: str
+    reference: str | None
+    columns: Mapping[str, str]
+    ended: bool
+    tokens: int
+
+
+class Reward(Protocol):
+    """Rates answers. `name` is unique in a recipe, and the name of the reward's curves."""
+
+    name: str
+
+    def score(self, answers: Sequence[RatedAnswer]) -> list[float | None]:
+        """Return the value of each answer, None where the reward failed."""
+
+
+def find_code(file: Path) -> ForeignCode:
+    """Return the code of a reward's file; raises OSError."""
+    return _identify(file, read_bytes(file, limits.CODE_BYTES))
+
+
+def read_trusted_source(file: Path) -> str:
+    """Return exactly the source that the user has allowed; raises ProblemError."""
+    try:
+        content = read_bytes(file, limits.CODE_BYTES)
+        source = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = describe_os_error(failure) if isinstance(failure, OSError) else str(failure)
+        raise fail(
+            "training.reward_unreadable",
+            "Couldn't read the reward's Python file {file}: {reason}.",
+            "Choose another file.",
+            where=Where(step="training", field="rewards", file=str(file)),
+            file=str(file),
+            reason=reason,
+        ) from failure
+    code = _identify(file, content)
+    if not consent.is_trusted(code):
+        raise ProblemError(untrusted_problem(code))
+    return source
+
+
+def untrusted_problem(code: ForeignCode) -> Problem:
+    """Return the problem of a reward whose code the user hasn't allowed to run."""
+    return error(
+        "training.code_not_trusted",
+        "The reward in {name} is Python code that would run on this computer. You haven't allowed it yet.",
+        "Review the code. If you trust it, allow it on the Train page, or run "
+        "`lora-studio --trust {digest} …`. Otherwise, remove this reward.",
+        where=Where(step="training", field="rewards", file=str(code.folder / code.files[0])),
+        name=code.files[0],
+        digest=code.digest,
+    )
+
+
+def _identify(file: Path, content: bytes) -> ForeignCode:
+    return consent.identify_contents("reward", file.parent, {file.name: content})

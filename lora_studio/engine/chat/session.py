@@ -30,11 +30,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.system.files import get_file_state, get_folder_state
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
-from lora_studio.engine.chat import (
-    prompts,
-    streams,
-    turn_scheduler,
-)
+from lora_studio.engine.chat import prompts, turn_scheduler
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.chat.streams import (
     AnswerStream,
@@ -188,8 +184,9 @@ class Session:
         tokens = TorchTokens(
             open_model.loaded.model,
             ids,
-            streams.create_generation_config(sampling, open_model.end.ids, tokenizer.pad_token_id),
-            sampling.seed,
+            sampling,
+            open_model.end.ids,
+            tokenizer.pad_token_id,
             lambda: open_model.switch.to(mix),
         )
         ends = open_model.end.ids
@@ -213,7 +210,7 @@ class Session:
             open_model = cast(_InLlama, self._open(base, question.speaker, job, context=needed))
         llama, ends = open_model.llama, open_model.end.ids
         return TokenStream(
-            llama.generate(ids, **sampling.model_dump()),
+            llama.generate(ids, sampling),
             llama.detokenize,
             lambda token: llama.is_end_of_generation(token) or token in ends,
             open_model.end,

@@ -10,21 +10,19 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
-from lora_studio.core.chat import Sampling
+from lora_studio.core.chat import Sampling, to_ollama_options
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.devices import devices
 from lora_studio.engine.export.ollama import server
-from lora_studio.engine.generation.token_choice import find_unusable
+from lora_studio.engine.generation.batched import SampledToken
+from lora_studio.engine.generation.token_sampling import TokenSampler
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
-from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
+from lora_studio.engine.runtime.failures import CancelledError
 
 #: Longest wait for a server's next piece while other columns are active, in seconds.
 _NAP = 0.02
-
-#: Settings that have another name in Ollama, with that name.
-_OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 
 Ending = Literal["end", "length", "stopped"]
 
@@ -133,37 +131,31 @@ class _ClosedError(Exception):
     """The stream was closed while it computed."""
 
 
-class _UsableScores(LogitsProcessor):
-    """Replaces scores that aren't finite: drawing from them would make CUDA unusable for this process."""
-
-    def __init__(self) -> None:
-        self.is_replaced = torch.zeros(1, dtype=torch.bool)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores to draw from; `is_replaced` says for each row whether they are made up."""
-        self.is_replaced = find_unusable(scores)
-        return scores.masked_fill(self.is_replaced[:, None], 0.0)
-
-
 class TorchTokens(StoppingCriteria):
     """The tokens of transformers' `generate`, which pauses in a thread after each token.
 
-    `activate` activates the right adapters before each token. Each answer has its own random
-    state, so a seed gives the same answer whether it runs alone or with others.
+    `activate` activates the right adapters before each token. The random numbers of an answer are its own, so a
+    seed gives the same answer whether it runs alone or with others.
     """
 
     def __init__(
         self,
         network: Any,
         ids: Sequence[int],
-        settings: GenerationConfig,
-        seed: int,
-        activate: Callable[[], object],
+        sampling: Sampling,
+        ends: Sequence[int] = (),
+        pad: int | None = None,
+        activate: Callable[[], object] = lambda: None,
     ) -> None:
         """Take the prompt, `ids`; nothing is computed before the first `next_token`."""
-        self._network, self._ids, self._settings = network, list(ids), settings
-        self._activate, self._random = activate, _Random(network.device, seed)
-        self._usable = _UsableScores()
+        self._network, self._ids, self._activate = network, list(ids), activate
+        self._settings = GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,
+            eos_token_id=list(ends) or None,
+            pad_token_id=pad,
+        )
+        self._sampled = SampledToken(TokenSampler(sampling, [self._ids]), [0], len(self._ids))
         self._wanted = threading.Semaphore(0)
         self._made: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         self._over = False
@@ -174,15 +166,14 @@ class TorchTokens(StoppingCriteria):
         if self._over:
             return None
         self._activate()
-        with self._random:
-            if not self._thread.ident:
-                self._thread.start()
-            self._wanted.release()
-            while True:
-                check()
-                with suppress(queue.Empty):
-                    token = self._made.get(timeout=0.1)
-                    break
+        if not self._thread.ident:
+            self._thread.start()
+        self._wanted.release()
+        while True:
+            check()
+            with suppress(queue.Empty):
+                token = self._made.get(timeout=0.1)
+                break
         if isinstance(token, int):
             return token
         self._over = True
@@ -199,11 +190,8 @@ class TorchTokens(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """Pause after a token; `generate` calls this."""
-        last = torch.stack([input_ids[0, -1], self._usable.is_replaced[0].to(input_ids)])
-        token, is_unusable = last.tolist()  # the only wait for the device
-        if is_unusable:
-            raise NotFiniteError
-        self._made.put(token)
+        self._sampled.require_usable()
+        self._made.put(int(input_ids[0, -1]))
         self._wait()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
@@ -223,7 +211,7 @@ class TorchTokens(StoppingCriteria):
                     input_ids=prompt,
                     attention_mask=torch.ones_like(prompt),
                     generation_config=self._settings,
-                    logits_processor=LogitsProcessorList([self._usable]),
+                    logits_processor=LogitsProcessorList([self._sampled]),
                     stopping_criteria=[self],
                 )
         except _ClosedError:
@@ -232,55 +220,6 @@ class TorchTokens(StoppingCriteria):
             self._made.put(error)
         else:
             self._made.put(None)
-
-
-class _Random:
-    """The random state of one answer, active while it computes."""
-
-    def __init__(self, device: torch.device, seed: int) -> None:
-        self._device = device
-        generator = torch.Generator(device=device)
-        generator.manual_seed(seed)
-        self._own = generator.get_state()
-        self._others = self._own
-
-    def __enter__(self) -> None:
-        self._others = self._get()
-        self._set(self._own)
-
-    def __exit__(self, *_: object) -> None:
-        self._own = self._get()
-        self._set(self._others)
-
-    def _get(self) -> torch.Tensor:
-        if self._device.type == "cuda":
-            return torch.cuda.get_rng_state(self._device)
-        return torch.mps.get_rng_state() if self._device.type == "mps" else torch.get_rng_state()
-
-    def _set(self, state: torch.Tensor) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state, self._device)
-        elif self._device.type == "mps":
-            torch.mps.set_rng_state(state)
-        else:
-            torch.set_rng_state(state)
-
-
-def create_generation_config(
-    sampling: Sampling, ends: Sequence[int], pad: int | None
-) -> GenerationConfig:
-    """Return the requested settings alone: a model's sampling defaults differ from llama.cpp's."""
-    sampling_settings: dict[str, Any] = {"do_sample": False}
-    if sampling.temperature > 0:
-        common = {"max_tokens", "repetition_penalty", "seed"}
-        sampling_settings = {"do_sample": True} | sampling.model_dump(exclude=common)
-    return GenerationConfig(
-        max_new_tokens=sampling.max_tokens,
-        eos_token_id=list(ends) or None,
-        pad_token_id=pad,
-        repetition_penalty=sampling.repetition_penalty,
-        **sampling_settings,
-    )
 
 
 class OllamaStream:
@@ -292,9 +231,7 @@ class OllamaStream:
         self, host: str, name: str, messages: Sequence[Message], sampling: Sampling
     ) -> None:
         """Prepare the request; the first step sends it."""
-        values = sampling.model_dump()
-        options = {_OLLAMA_NAMES.get(name, name): value for name, value in values.items()}
-        self._asked = (host, name, tuple(messages), options)
+        self._asked = (host, name, tuple(messages), to_ollama_options(sampling))
         self._pieces: list[str] = []
         self._came: queue.SimpleQueue[server.OllamaReply | BaseException | None] = (
             queue.SimpleQueue()

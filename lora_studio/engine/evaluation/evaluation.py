@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lora_studio import __version__
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.evaluation import run_verdict, storage
+from lora_studio.core.evaluation import measures, run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
-from lora_studio.core.evaluation.items import EvaluationItem, create_item
+from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.plan import (
     EvaluationPlan,
@@ -43,12 +48,11 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import create_folder
+from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.engine.devices import lock
-from lora_studio.engine.evaluation import answer_cache
-from lora_studio.engine.evaluation.answer_cache import AnswerCache
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner
-from lora_studio.engine.evaluation.scoring import ItemNeeds, ItemScorer, choose_measures
 from lora_studio.engine.evaluation.server_runner import (
     create_ollama_runner,
     create_server_runner,
@@ -67,7 +71,186 @@ from lora_studio.engine.runtime.failures import (
     is_device_lost,
     to_problem,
 )
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
+
+#: Increase this whenever the same model would answer the same prompt differently.
+_VERSION = 2
+
+#: Bytes of the cache above which the answers that were used longest ago are removed, half of them.
+_MAX_BYTES = 2_000_000_000
+
+_LOOKUP = "SELECT value FROM answers WHERE key = ?"
+_TOUCH = "UPDATE answers SET used = ? WHERE key = ?"
+_STORE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)"
+_PRUNE = "DELETE FROM answers WHERE used <= (SELECT used FROM answers ORDER BY used LIMIT 1 OFFSET (SELECT COUNT(*) / 2 FROM answers))"
+
+#: What is stored of a result.
+_FIELDS = {"answer", "tokens", "prompt_tokens", "seconds", "ending", "logprobs"}
+
+
+class AnswerCache:
+    """The answers of one model; without a hash of it, nothing is stored or looked up."""
+
+    def __init__(self, connection: sqlite3.Connection | None, model_hash: str) -> None:
+        """Take an open database, or None if there is none."""
+        self._connection = connection if model_hash else None
+        self._model_hash = model_hash
+
+    def get_key(self, prompt: str, sampling: Sampling | None, targets: Sequence[str] = ()) -> bytes:
+        """Return the key of an answer, or of log-likelihoods of `targets` where `sampling` is None.
+
+        `prompt` is the rendered text, or the messages as JSON for models on servers.
+        """
+        settings = None if sampling is None else sampling.model_dump(mode="json")
+        parts = [_VERSION, self._model_hash, prompt, settings, list(targets)]
+        plain = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+        return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).digest()
+
+    def find(self, key: bytes) -> Mapping[str, Any] | None:
+        """Return the stored fields of a result, None without one."""
+        if self._connection is None:
+            return None
+        with contextlib.suppress(sqlite3.Error, ValueError, ValidationError):
+            row = self._connection.execute(_LOOKUP, (key,)).fetchone()
+            if row is not None:
+                value = json.loads(row[0])
+                if value.get("logprobs") is not None:
+                    value["logprobs"] = Logprobs.model_validate(value["logprobs"])
+                self._connection.execute(_TOUCH, (time.time(), key))
+                return {name: value[name] for name in _FIELDS if name in value}
+        return None
+
+    def store(self, key: bytes, result: ItemResult) -> None:
+        """Store a result; a full or damaged disk only makes the next evaluation slower."""
+        if self._connection is None or result.problem is not None:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            value = result.model_dump_json(include=_FIELDS, exclude_defaults=True)
+            self._connection.execute(_STORE, (key, value, time.time()))
+
+
+@contextmanager
+def open_database() -> Iterator[sqlite3.Connection | None]:
+    """Yield the database of the user's cache, None if it can't be opened; a damaged one is replaced."""
+    file = get_cache_folder() / "answers" / "answers.sqlite"
+    try:
+        connection = _connect(file)
+    except (OSError, sqlite3.Error):
+        connection = None
+    try:
+        yield connection
+    finally:
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                if file.stat().st_size > _MAX_BYTES:
+                    connection.execute(_PRUNE)
+                    connection.execute("VACUUM")
+            connection.close()
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    create_folder(file.parent)
+    try:
+        return _prepare(file)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, or a full disk
+            raise
+        file.unlink()
+        return _prepare(file)
+
+
+def _prepare(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=10.0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, value TEXT, used REAL)"
+        )
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+@dataclass(frozen=True)
+class ItemNeeds:
+    """Whether an item has to be answered, and whether log-likelihoods are needed."""
+
+    answer: bool
+    logprobs: bool
+
+
+class ItemScorer:
+    """The measures of an evaluation, by the key of the test set."""
+
+    def __init__(self, names: Mapping[str, Sequence[str]], *, judges: bool = False) -> None:
+        """Take the names of the measures by test set; raises ProblemError for an unknown one.
+
+        With `judges`, every item is answered, for the judge to compare.
+        """
+        self._judges = judges
+        self._measures = {
+            test_set: [measures.measure_by_name(name) for name in chosen if name != OWN_MEASURE]
+            for test_set, chosen in names.items()
+        }
+        self._own: dict[str, measures.AnswerMeasure] = {}
+
+    def get_needs(self, item: EvaluationItem, column: Column) -> ItemNeeds:
+        """Return what an item needs from a column."""
+        chosen = self._list(item)
+        needs_logprobs = any(measure.needs_logprobs for _, measure in chosen)
+        is_answered = not item.is_text and (
+            self._judges or not chosen or any(not measure.needs_logprobs for _, measure in chosen)
+        )
+        return ItemNeeds(is_answered, needs_logprobs and column.can_measure_logprobs)
+
+    def score(
+        self, item: EvaluationItem, answer: str | None, logprobs: Logprobs | None
+    ) -> dict[str, float]:
+        """Return the scores of an answer and of log-likelihoods, where there are any."""
+        scores: dict[str, float] = {}
+        for name, measure in self._list(item):
+            value = None
+            if measure.needs_logprobs:
+                value = None if logprobs is None else measure.score_logprobs(item, logprobs)
+            elif answer is not None:
+                value = measure.score(item, answer)
+            if value is not None:
+                scores[name] = value
+        return scores
+
+    def list_unmeasured(self, column: Column, items: Iterable[EvaluationItem]) -> tuple[str, ...]:
+        """Return the measures that can't be computed for a column, because it is on a server."""
+        if column.can_measure_logprobs:
+            return ()
+        every = (measure for item in items for _, measure in self._list(item))
+        return tuple(dict.fromkeys(each.name for each in every if each.needs_logprobs))
+
+    def _list(self, item: EvaluationItem) -> list[tuple[str, measures.AnswerMeasure]]:
+        """Return the measures of an item, by the names of their scores."""
+        chosen = [(each.name, each) for each in self._measures.get(item.test_set, ())]
+        if not item.measure:
+            return chosen
+        if item.measure not in self._own:
+            self._own[item.measure] = measures.measure_by_name(item.measure)
+        own = self._own[item.measure]
+        return [(OWN_MEASURE, own), *(pair for pair in chosen if pair[1].needs_logprobs)]
+
+
+def choose_measures(
+    plan: EvaluationPlan, reports: Sequence[TestSetReport]
+) -> dict[str, tuple[str, ...]]:
+    """Return the names of the measures by test set: those of the plan, else those that suit each."""
+    return {
+        report.key: (
+            tuple(name for name in report.suggested if name == OWN_MEASURE) + plan.measures
+            if plan.measures
+            else report.suggested
+        )
+        for report in reports
+        if report.items
+    }
 
 
 @dataclass
@@ -153,7 +336,7 @@ def evaluate(command: commands.Evaluate, job: JobContext) -> events.Done:
     job.pausable = True
     factory = RunnerFactory(run, project, TorchModels(job), job)
     try:
-        with answer_cache.open_database() as database:
+        with open_database() as database:
             _Evaluation(folder, plan, factory, database, job).run()
     except PausedError:
         return events.Done(paused=True)

@@ -27,7 +27,7 @@ from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
 _SEQUENCES = llama_scores.SEQUENCES + 1
@@ -56,19 +56,16 @@ class GgufRunner:
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers as they are complete; several are computed at a time."""
-        plain = sampling.model_dump()
-        limit = plain.pop("max_tokens")
-        llama = self._open(self._find_longest(requests) + limit + 8)
+        llama = self._open(self._find_longest(requests) + sampling.max_tokens + 8)
         prompts = [self._tokenize_prompt(llama, request) for request in requests]
         last = time.perf_counter()
         answers = llama_scores.generate_together(
             llama,
             prompts,
-            max_tokens=limit,
+            sampling,
             end_tokens=self.end.ids,
             has_ended=lambda index, ids: self._has_ended(llama, requests[index], ids),
             check=self.job.check,
-            **plain,
         )
         for index, answer in answers:
             before, last = last, time.perf_counter()

@@ -11,7 +11,7 @@ from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.problems import Problem, error
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 
 
 @dataclass(frozen=True)

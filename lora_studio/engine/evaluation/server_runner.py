@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from lora_studio.core.chat import OllamaSpeaker, Sampling
+from lora_studio.core.chat import OllamaSpeaker, Sampling, to_ollama_options
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
@@ -24,16 +24,13 @@ from lora_studio.engine.export.ollama import server
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 from lora_studio.engine.servers import openai_client
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 
 #: Requests at a time: servers answer several together.
 _PARALLEL = 4
 
 #: Failed requests in a row after which the server counts as gone.
 _MOST_FAILURES = 5
-
-#: Settings that have another name in Ollama, with that name.
-_OLLAMA_NAMES = {"max_tokens": "num_predict", "repetition_penalty": "repeat_penalty"}
 
 #: Problems of requests without any answer, unlike those that the server refuses.
 _UNANSWERED = ("evaluation.server_unreachable", "ollama.not_running", "ollama.interrupted")
@@ -224,8 +221,7 @@ def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunne
         )
 
     def ask(messages: Sequence[Message], sampling: Sampling) -> Reply:
-        plain = sampling.model_dump()
-        options = {_OLLAMA_NAMES.get(name, name): value for name, value in plain.items()}
+        options = to_ollama_options(sampling)
         if sampling.temperature == 0:
             options["top_k"] = 1
         with _suggest_evaluation_remedies():

@@ -32,7 +32,7 @@ from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 from lora_studio.engine.tokens import encoder
 
 

@@ -101,13 +101,7 @@ def _answer_of_llama(
 ) -> events.Generated:
     ids: list[int] = []
     finished = False
-    for token in llama.generate(
-        llama.tokenize(prompt),
-        max_tokens=command.max_tokens,
-        temperature=command.temperature,
-        top_p=command.top_p,
-        seed=command.seed,
-    ):
+    for token in llama.generate(llama.tokenize(prompt), _get_sampling(command)):
         if llama.is_end_of_generation(token) or token in end.ids:
             finished = True
             break
@@ -147,15 +141,9 @@ def answer(
 ) -> None:
     """Emit an answer to every conversation, each as soon as it is complete."""
     prompts = [render_prompt(tokenizer, turns) for turns in command.conversations]
-    sampling = Sampling(
-        temperature=command.temperature,
-        top_p=command.top_p,
-        max_tokens=command.max_tokens,
-        seed=command.seed,
-    )
     stage = _get_stage(source)
     job.report_progress(stage, 0, len(prompts), "answers")
-    answers = generate_batch(network, tokenizer, prompts, sampling, job)
+    answers = generate_batch(network, tokenizer, prompts, _get_sampling(command), job)
     for done, (index, answer) in enumerate(answers, 1):
         job.emit(
             events.Generated(
@@ -189,6 +177,15 @@ def complete(
     ):
         answers[index] = answer.text
     return answers
+
+
+def _get_sampling(command: commands.Generate) -> Sampling:
+    return Sampling(
+        temperature=command.temperature,
+        top_p=command.top_p,
+        max_tokens=command.max_tokens,
+        seed=command.seed,
+    )
 
 
 def _get_stage(source: TextSource) -> Text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +13,15 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedTokenizerBase,
+    masking_utils,
 )
 from transformers.cache_utils import Cache
 
 from lora_studio.core.chat import Sampling
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
-from lora_studio.engine.generation.mask_checks import skip_mask_checks
 from lora_studio.engine.generation.prefix_cache import PrefixGroup
-from lora_studio.engine.generation.token_choice import TokenChooser, read_tokens
+from lora_studio.engine.generation.token_sampling import TokenSampler, read_tokens
 from lora_studio.engine.generation.turn_boundaries import (
     CancelCriteria,
     TurnEndCriteria,
@@ -92,7 +93,7 @@ class _Work:
     done: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.chooser = TokenChooser(self.sampling, self.prompts)
+        self.sampler = TokenSampler(self.sampling, self.prompts)
         stops = self.stops or [()] * len(self.prompts)
         self.texts = [tuple(filter(None, (self.end.text, *each))) for each in stops]
         self.context = prefix_cache.get_context_length(self.network)
@@ -125,7 +126,7 @@ class _Work:
         self.most_rows = max(1, len(rows) // 2)
         for row in rows:
             self.answers.pop(row, None)
-            self.chooser.restart(row)
+            self.sampler.restart(row)
         release_gpu()
 
     def add(self, row: int, token: int) -> GeneratedAnswer | None:
@@ -192,7 +193,7 @@ def _decode(
             logits = compute_logits(work.network, ids, cache, mask=mask, keep=1)[:, -1]
             work.job.check()
             kept = []
-            tokens = read_tokens(work.chooser.choose(logits, rows, work.answers))
+            tokens = read_tokens(work.sampler.sample(logits, rows, work.answers))
             for position, (row, token) in enumerate(zip(rows, tokens, strict=True)):
                 if (answer := work.add(row, token)) is None:
                     kept.append(position)
@@ -264,20 +265,19 @@ def compute_logits(
 # --- models whose states can't be reused ------------------------------------------------------
 
 
-class _ChosenToken(LogitsProcessor):
-    """Makes transformers' greedy search take the tokens of a `TokenChooser`."""
+class SampledToken(LogitsProcessor):
+    """Makes transformers' greedy search take the tokens of a `TokenSampler`."""
 
-    def __init__(self, work: _Work, rows: Sequence[int]) -> None:
-        self._work, self._rows = work, rows
+    def __init__(self, sampler: TokenSampler, rows: Sequence[int], prompt_tokens: int) -> None:
+        """Take the rows of a batch, whose prompts have equally many tokens."""
+        self._sampler, self._rows, self._begin = sampler, rows, prompt_tokens
         self._tokens = torch.zeros(len(rows), dtype=torch.long)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores of which only those of the chosen tokens are finite."""
         self.require_usable()
-        length = input_ids.shape[1] - len(self._work.prompts[self._rows[0]])
-        generated = input_ids[:, input_ids.shape[1] - length :].tolist()
-        answers = dict(zip(self._rows, generated, strict=True))
-        self._tokens = self._work.chooser.choose(scores, self._rows, answers)
+        answers = dict(zip(self._rows, input_ids[:, self._begin :].tolist(), strict=True))
+        self._tokens = self._sampler.sample(scores, self._rows, answers)
         chosen = self._tokens.clamp(min=0)[:, None].to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
 
@@ -320,17 +320,17 @@ def _call_generate(work: _Work, rows: Sequence[int], length: int, in_step: bool)
         pad_token_id=work.tokenizer.pad_token_id,
         stop_strings=list(stops) or None,
     )
-    chosen_token = _ChosenToken(work, rows)
+    sampled_token = SampledToken(work.sampler, rows, length)
     outputs = work.network.generate(
         input_ids=prompts,
         attention_mask=torch.ones_like(prompts),
         generation_config=settings,
         tokenizer=work.tokenizer,
-        logits_processor=LogitsProcessorList([chosen_token]),
+        logits_processor=LogitsProcessorList([sampled_token]),
         stopping_criteria=[CancelCriteria(work.job)],
         synced_gpus=in_step,
     )
-    chosen_token.require_usable()
+    sampled_token.require_usable()
     return outputs[:, length:].tolist()
 
 
@@ -340,3 +340,45 @@ def _cut(work: _Work, row: int, ids: list[int]) -> GeneratedAnswer:
         if (answer := work.add(row, token)) is not None:
             return answer
     return work.finish(row)
+
+
+def _find_no_packed_rows(_: torch.Tensor) -> None:
+    return None
+
+
+def _read_no_values(_: object = None) -> bool:
+    return True
+
+
+@contextmanager
+def use_mask(mask: torch.Tensor, device: torch.device) -> Iterator[torch.Tensor | None]:
+    """Yield an attention mask on a device for a forward pass, None where nothing is padded.
+
+    `mask` [rows, tokens] is in main memory, 1 where there is a token.
+    """
+    is_padded = not bool(mask.all())
+    with skip_mask_checks(is_padded=is_padded):
+        yield copy_to_device(mask, device) if is_padded else None
+
+
+@contextmanager
+def skip_mask_checks(*, is_padded: bool) -> Iterator[None]:
+    """Wrap a forward pass of rows that aren't packed, or whose attention keeps them apart itself.
+
+    WORKAROUND: transformers leaves out a mask that hides nothing, and finds packed rows by their positions. Both
+    read values from the device, which has to finish all its work first, in every pass. The answers given here
+    are those for rows that aren't packed, and, with padding, those that it gives while it traces a model.
+    """
+    answers: dict[str, Callable[..., object]] = {
+        "find_packed_sequence_indices": _find_no_packed_rows
+    }
+    if is_padded:
+        answers["is_tracing"] = _read_no_values
+    originals = {name: getattr(masking_utils, name, None) for name in answers}
+    for name, answer in answers.items():
+        setattr(masking_utils, name, answer)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(masking_utils, name, original)

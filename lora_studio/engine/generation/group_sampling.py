@@ -15,7 +15,7 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import compute_logits, pad_left
 from lora_studio.engine.generation.direct_decoder import DirectDecoder
-from lora_studio.engine.generation.token_choice import mark_unusable, require_usable
+from lora_studio.engine.generation.token_sampling import mark_unusable, require_usable
 from lora_studio.engine.generation.turn_boundaries import (
     TurnEndCriteria,
     create_turn_end_criteria,

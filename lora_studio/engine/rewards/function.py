@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.messages import Text, text
-from lora_studio.core.rewards import user_code
-from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.rewards import spec as spec_module
+from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.line_process import LineProcess
@@ -124,4 +123,4 @@ def _describe_error(reply: dict[str, Any]) -> Text:
 
 def open_function(spec: RewardSpec, name: str, job: JobContext) -> FunctionReward:
     """Return the reward of the user's function; raises ProblemError unless its code is allowed."""
-    return FunctionReward(name, spec, user_code.read_trusted_source(Path(spec.code_file)), job)
+    return FunctionReward(name, spec, spec_module.read_trusted_source(Path(spec.code_file)), job)

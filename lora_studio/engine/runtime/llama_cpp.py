@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import torch_settings
@@ -178,40 +179,27 @@ class Llama:
             part = ids[start : start + BATCH]
             self._decode(part, start, set(range(len(part))))
 
-    def generate(
-        self,
-        ids: Sequence[int],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        seed: int = 0,
-    ) -> Iterator[int]:
+    def generate(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Yield the tokens of an answer, the one that ends it included; greedy at temperature 0.
 
         If the last token doesn't end generation, the answer was cut by `max_tokens` or by the context.
         """
-        sampler = self._create_sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
+        sampler = self.create_sampler(ids, sampling)
         try:
-            for token in ids:  # earlier text counts for the penalty
-                self._lib.llama_sampler_accept(sampler, token)
             self.forget_all()
             for start in range(0, len(ids), BATCH):
                 part = ids[start : start + BATCH]
                 self._decode(part, start, {len(part) - 1})
             position = len(ids)
-            for _ in range(max_tokens):
-                token = int(self._lib.llama_sampler_sample(sampler, self._context, -1))
+            for _ in range(sampling.max_tokens):
+                token = sampler.sample(-1)
                 yield token
                 if self.is_end_of_generation(token) or position >= self.context_size:
                     return
                 self._decode([token], position, {0})
                 position += 1
         finally:
-            self._lib.llama_sampler_free(sampler)
+            sampler.close()
 
     def _load(self, file: Path) -> Any:
         parameters = self._lib.llama_model_default_params()
@@ -308,9 +296,9 @@ class Llama:
         lib, model = self._lib, self._model
         return bool(lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
 
-    def create_sampler(self, ids: Sequence[int], **sampling: Any) -> TokenSampler:
-        """Return a sampler for one answer to a prompt; `sampling` is that of `generate`."""
-        return TokenSampler(self._lib, self._context, self._create_sampler(**sampling), ids)
+    def create_sampler(self, ids: Sequence[int], sampling: Sampling) -> LlamaSampler:
+        """Return a sampler for one answer to a prompt, whose tokens count for the repetition penalty."""
+        return LlamaSampler(self._lib, self._context, self._create_chain(sampling), ids)
 
     def get_logits(self, index: int) -> np.ndarray:
         """Return the logits after a token of the last batch, valid until the next one."""
@@ -329,33 +317,27 @@ class Llama:
                 return bytes(self._ffi.buffer(buffer, count))
             room = -count
 
-    def _create_sampler(
-        self,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        min_p: float,
-        repetition_penalty: float,
-        seed: int,
-    ) -> Any:
+    def _create_chain(self, sampling: Sampling) -> Any:
         """Return a sampler chain in the order that transformers uses."""
         lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         parts: list[Any] = []
-        if repetition_penalty != 1:  # for all text so far
+        if sampling.repetition_penalty != 1:  # for all text so far
             sizes = (self.vocabulary_size, self.context_size)
-            parts.append(lib.llama_sampler_init_penalties(*sizes, repetition_penalty, 0.0, 0.0))
-        if temperature <= 0:
+            parts.append(
+                lib.llama_sampler_init_penalties(*sizes, sampling.repetition_penalty, 0.0, 0.0)
+            )
+        if sampling.temperature <= 0:
             parts.append(lib.llama_sampler_init_greedy())
         else:
-            parts.append(lib.llama_sampler_init_temp(temperature))
-            if top_k > 0:
-                parts.append(lib.llama_sampler_init_top_k(top_k))
-            if top_p < 1:
-                parts.append(lib.llama_sampler_init_top_p(top_p, 1))
-            if min_p > 0:
-                parts.append(lib.llama_sampler_init_min_p(min_p, 1))
-            parts.append(lib.llama_sampler_init_dist(seed))
+            parts.append(lib.llama_sampler_init_temp(sampling.temperature))
+            if sampling.top_k > 0:
+                parts.append(lib.llama_sampler_init_top_k(sampling.top_k))
+            if sampling.top_p < 1:
+                parts.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
+            if sampling.min_p > 0:
+                parts.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
+            parts.append(lib.llama_sampler_init_dist(sampling.seed))
         for part in parts:
             lib.llama_sampler_chain_add(chain, part)
         return chain
@@ -449,16 +431,16 @@ def _loading_error(file: Path, reason: Text) -> ProblemError:
     )
 
 
-class TokenSampler:
+class LlamaSampler:
     """Chooses the tokens of one answer. Close it: Python doesn't manage its memory."""
 
     def __init__(self, lib: Any, context: Any, sampler: Any, ids: Sequence[int]) -> None:
-        """Take a sampler chain; the prompt's `ids` count for the repetition penalty."""
+        """Take a sampler chain and the tokens of the prompt."""
         self._lib, self._context, self._sampler = lib, context, sampler
         for token in ids:
             lib.llama_sampler_accept(sampler, token)
 
-    def choose(self, index: int) -> int:
+    def sample(self, index: int) -> int:
         """Return the next token, from the logits of the token at `index` in the last `decode`."""
         return int(self._lib.llama_sampler_sample(self._sampler, self._context, index))
 

@@ -6,11 +6,11 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from lora_studio.engine.runtime.llama_cpp import BATCH, Llama, SequenceToken, TokenSampler
+from lora_studio.core.chat import Sampling
+from lora_studio.engine.runtime.llama_cpp import BATCH, Llama, LlamaSampler, SequenceToken
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Slot:
 
     sequence: int
     index: int
-    sampler: TokenSampler
+    sampler: LlamaSampler
     pending: deque[int]
     position: int
     answer: list[int] = field(default_factory=list)
@@ -136,19 +136,17 @@ class LlamaAnswer:
 def generate_together(
     llama: Llama,
     prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
     *,
-    max_tokens: int,
     end_tokens: Collection[int] = (),
     has_ended: Callable[[int, list[int]], bool] = lambda _index, _ids: False,
     check: Callable[[], None] = lambda: None,
-    **sampling: Any,
 ) -> Iterator[tuple[int, LlamaAnswer]]:
     """Yield the index of each prompt and its answer, as soon as it is complete.
 
     `llama` needs SEQUENCES + 1 sequences. An answer ends before a token that ends generation or is in
     `end_tokens`, and after the token with which `has_ended` returns True for the index of its prompt and
-    the tokens so far. `check` is called before each evaluation and may raise. `sampling` are other arguments
-    of `Llama.generate`. An answer of a quantized file can depend on the other prompts (`score_together`).
+    the tokens so far. `check` is called before each evaluation and may raise. An answer of a quantized file can depend on the other prompts (`score_together`).
     """
     order = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
     shared = _share_beginning(llama, prompts, check)
@@ -164,7 +162,7 @@ def generate_together(
             for slot, position in ready:
                 ended = _extend(llama, slot, position, end_tokens)
                 ended = ended or has_ended(slot.index, slot.answer)
-                if ended or len(slot.answer) >= max_tokens:
+                if ended or len(slot.answer) >= sampling.max_tokens:
                     slot.sampler.close()
                     slots.remove(slot)
                     llama.forget(slot.sequence)
@@ -202,12 +200,12 @@ def _count_shared(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _fill(
-    llama: Llama, prompt: Sequence[int], sequence: int, index: int, shared: int, sampling: Any
+    llama: Llama, prompt: Sequence[int], sequence: int, index: int, shared: int, sampling: Sampling
 ) -> _Slot:
     """Return a slot that begins with the shared tokens of a prompt."""
     if shared:
         llama.copy_beginning(0, sequence, shared)
-    sampler = llama.create_sampler(prompt, **sampling)
+    sampler = llama.create_sampler(prompt, sampling)
     return _Slot(sequence, index, sampler, deque(prompt[shared:]), shared)
 
 
@@ -232,7 +230,7 @@ def _evaluate_batch(llama: Llama, slots: Sequence[_Slot]) -> list[tuple[_Slot, i
 
 def _extend(llama: Llama, slot: _Slot, position: int, end_tokens: Collection[int]) -> bool:
     """Add the next token to an answer, unless it ends the answer; return whether it does."""
-    token = slot.sampler.choose(position)
+    token = slot.sampler.sample(position)
     if llama.is_end_of_generation(token) or token in end_tokens:
         return True
     slot.answer.append(token)

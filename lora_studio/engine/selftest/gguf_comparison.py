@@ -37,12 +37,12 @@ from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import tensor_faults
-from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, open_expected
+from lora_studio.engine.selftest.judging import StageComparison, summarize_faults
 from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment, judge_files
-from lora_studio.engine.selftest.tensor_faults import TensorFault
-from lora_studio.engine.selftest.value_differences import (
+from lora_studio.engine.selftest.tensor_faults import (
     MISSING,
+    TensorFault,
     describe_difference,
     iter_differences,
 )

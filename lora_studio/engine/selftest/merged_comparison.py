@@ -22,13 +22,13 @@ from lora_studio.engine.model.safetensors_files import StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import tensor_faults
-from lora_studio.engine.selftest.comparison import StageComparison, summarize_faults
 from lora_studio.engine.selftest.expected_model import ExpectedModel, ExpectedTensor
+from lora_studio.engine.selftest.judging import StageComparison, summarize_faults
 from lora_studio.engine.selftest.oracle import settings_rules
 from lora_studio.engine.selftest.oracle.gguf_tensors import is_rounded_alike
-from lora_studio.engine.selftest.tensor_faults import TensorFault
-from lora_studio.engine.selftest.value_differences import (
+from lora_studio.engine.selftest.tensor_faults import (
     MISSING,
+    TensorFault,
     describe_difference,
     describe_text_difference,
     iter_differences,

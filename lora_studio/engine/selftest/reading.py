@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
@@ -205,12 +206,12 @@ def generate_in_torch(
 def generate_in_llama(
     llama: Llama, cases: list[SelfTestCase], stage: str, job: JobContext
 ) -> list[str]:
+    sampling = Sampling(temperature=0.0, max_tokens=ANSWER_TOKENS)
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
         job.report_progress(_answer_text(stage), len(answers), ANSWERS, "answers")
-        answers.append(
-            llama.detokenize(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
-        )
+        tokens = llama.generate(llama.tokenize(prompt), sampling)
+        answers.append(llama.detokenize(list(tokens)))
     return answers
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
 
-from lora_studio.core.chat import Sampling
+from lora_studio.core.chat import Sampling, to_openai_options
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.network.bounded_answers import (
@@ -20,22 +21,12 @@ from lora_studio.core.network.bounded_answers import (
 )
 from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.offline import is_local_host
-from lora_studio.engine.servers.replies import Reply
 
 #: An answer comes as a whole, after minutes where the model is slow.
 _SECONDS = 1800.0
 _MAX_BYTES = 16_000_000
-
-#: Settings that have another name there, and those that only some servers know.
-_NAMES = {
-    "max_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "seed": "seed",
-}
-_EXTENSIONS = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 
 class OpenAiClient:
@@ -50,7 +41,7 @@ class OpenAiClient:
         body = {
             "model": self._model.name,
             "messages": [{"role": turn.role, "content": turn.content} for turn in messages],
-        } | _to_options(sampling)
+        } | to_openai_options(sampling)
         try:
             answer = self._http.post("/chat/completions", json=body)
             content = answer.json()
@@ -108,15 +99,6 @@ def connect(model: ServerModel, *, seconds: float = _SECONDS) -> Iterator[OpenAi
         yield OpenAiClient(model, bound_answers(http, lambda _: answer_limits))
 
 
-def _to_options(sampling: Sampling) -> dict[str, Any]:
-    """Return the settings of a request; those that only some servers know, if they aren't off."""
-    plain = sampling.model_dump()
-    options = {name: plain[setting] for setting, name in _NAMES.items()}
-    return options | {
-        name: plain[name] for name, default in _EXTENSIONS.items() if plain[name] != default
-    }
-
-
 def _to_reply(content: Any) -> Reply:
     """Return an answer with its counts; raises an error for an unexpected form."""
     choice = content["choices"][0]
@@ -137,3 +119,15 @@ def _get_reason(content: Any, status: int) -> str:
     reported = content.get("error") if isinstance(content, Mapping) else None
     message = reported.get("message") if isinstance(reported, Mapping) else reported
     return str(message).rstrip(".") if message else f"status {status}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, or the problem why there is none; `seconds` as in `ItemResult`."""
+
+    text: str = ""
+    tokens: int = 0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
+    ending: Literal["end", "length", ""] = ""
+    problem: Problem | None = None

@@ -12,7 +12,7 @@ from lora_studio.core import llama_cpp
 from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import access_requests
-from lora_studio.core.rewards import user_code
+from lora_studio.core.rewards import spec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
@@ -38,7 +38,7 @@ from lora_studio.gui.widgets.external_open import open_path
 _FINDERS: dict[str, Callable[[Path], ForeignCode | None]] = {
     "model.code_not_trusted": remote_code.find_code,
     "export.code_not_trusted": llama_cpp.find_programs,
-    "training.code_not_trusted": user_code.find_code,
+    "training.code_not_trusted": spec.find_code,
 }
 
 

@@ -24,12 +24,12 @@ from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
+from lora_studio.engine.evaluation.test_sets import find_trained_prompts
 from lora_studio.engine.evaluation.torch_runner import (
     TorchModels,
     create_model_runner,
     list_continuations,
 )
-from lora_studio.engine.evaluation.trained_rows import find_trained_prompts
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_scores
@@ -58,9 +58,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lora_studio.engine.evaluation import answer_cache
 
-    monkeypatch.setattr(answer_cache, "get_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(evaluation, "get_cache_folder", lambda: tmp_path / "cache")
 
 
 def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> EvaluationPlan:
@@ -226,11 +225,14 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
         prompts = [llama.tokenize(text) for text in texts]
         together = dict(
             llama_scores.generate_together(
-                llama, prompts, max_tokens=9, **SHORT.model_dump(exclude={"max_tokens"})
+                llama, prompts, SHORT.model_copy(update={"max_tokens": 9})
             )
         )  # fmt: skip
     with Llama(file, context=512) as llama:
-        alone = [list(llama.generate(prompt, max_tokens=9)) for prompt in prompts]
+        alone = [
+            list(llama.generate(prompt, Sampling(temperature=0, max_tokens=9)))
+            for prompt in prompts
+        ]
         ends = [answer and llama.is_end_of_generation(answer[-1]) for answer in alone]
     assert sorted(together) == list(range(11))
     for number, (answer, ended) in enumerate(zip(alone, ends, strict=True)):

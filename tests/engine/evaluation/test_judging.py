@@ -17,7 +17,7 @@ from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 from tests.helpers.runs.jobs import make_job
 
 SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))

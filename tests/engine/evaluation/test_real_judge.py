@@ -22,7 +22,7 @@ from lora_studio.core.evaluation.test_sets import HeldoutRows
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.evaluation import answer_cache
+from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.export.gguf import converter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.runs.jobs import handle
@@ -92,7 +92,7 @@ def read(run: RunFolder) -> EvaluationResults:
 def test_real_judge_survives_the_end_of_its_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_cache, "get_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(evaluation, "get_cache_folder", lambda: tmp_path / "cache")
     run = tiny_run("llama3", tmp_path)
     job, _ = recorded_job()
     file = tmp_path / "tiny.gguf"

@@ -21,7 +21,7 @@ from lora_studio.engine.evaluation import server_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.server import CreateRequest
-from lora_studio.engine.servers.replies import Reply
+from lora_studio.engine.servers.openai_client import Reply
 from tests.helpers.models import tiny_gguf
 from tests.helpers.runs.jobs import make_job
 from tests.helpers.servers.ollama_server import fake_ollama

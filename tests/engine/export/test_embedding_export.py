@@ -23,8 +23,8 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.model.sources import resolve_intact
 from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.llama_cpp import EmbeddingLlama
-from lora_studio.engine.selftest.comparison import StageComparison
-from lora_studio.engine.selftest.vectors import VectorComparer
+from lora_studio.engine.selftest.judging import StageComparison
+from lora_studio.engine.selftest.selftest import VectorComparer
 from lora_studio.engine.tokens.search_texts import append_end_token
 from lora_studio.engine.training.recipe.pooling import write_modules
 from tests.engine.export.serving.test_server import on_path, post, serve_until

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -189,7 +190,7 @@ def test_llama_cpp_logs_only_errors(
 
 def test_greedy_tokens_follow_the_logits_up_to_the_limit(llama: Llama) -> None:
     ids = llama.tokenize("The harbour master")
-    tokens = list(llama.generate(ids, max_tokens=7))
+    tokens = list(llama.generate(ids, Sampling(temperature=0, max_tokens=7)))
     assert len(tokens) == 7
     for token in tokens:
         assert token == int(llama.compute_logits(ids, [len(ids) - 1]).argmax())
@@ -199,7 +200,7 @@ def test_greedy_tokens_follow_the_logits_up_to_the_limit(llama: Llama) -> None:
 def test_llama_cpp_sampling_follows_the_seed(llama: Llama) -> None:
     ids = llama.tokenize("The harbour master")
     first, repeated, other = (
-        list(llama.generate(ids, max_tokens=8, temperature=2.0, top_p=0.9, seed=seed))
+        list(llama.generate(ids, Sampling(max_tokens=8, temperature=2.0, top_p=0.9, seed=seed)))
         for seed in (1, 1, 2)
     )
     assert first == repeated
@@ -209,7 +210,9 @@ def test_llama_cpp_sampling_follows_the_seed(llama: Llama) -> None:
 def test_answer_ends_at_the_context_limit(file: Path) -> None:
     with Llama(file, context=256) as llama:
         ids = (llama.tokenize("la ") * 250)[:250]
-        assert len(list(llama.generate(ids, max_tokens=100))) == 256 - 250 + 1
+        assert (
+            len(list(llama.generate(ids, Sampling(temperature=0, max_tokens=100)))) == 256 - 250 + 1
+        )
 
 
 def compute_for_ever(llama: Llama, ids: list[int]) -> None:

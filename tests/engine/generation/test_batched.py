@@ -27,7 +27,7 @@ from lora_studio.engine.generation.continuations import (
     split_text,
 )
 from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_prefix
-from lora_studio.engine.generation.token_choice import TokenChooser
+from lora_studio.engine.generation.token_sampling import TokenSampler
 from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
 from tests.helpers.models.tiny_models import FAMILIES, tiny_model
 from tests.helpers.runs.recorded_job import recorded_job
@@ -176,12 +176,12 @@ def test_sampled_answers_do_not_depend_on_the_batch(
 def test_samples_follow_the_probabilities() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0, -9.0]]).expand(4000, -1)
     sampling = Sampling(temperature=0.5, top_p=0.999)
-    chooser = TokenChooser(sampling, [[row] for row in range(4000)])
-    counts = chooser.choose(logits, range(4000), {}).bincount(minlength=4) / 4000
+    sampler = TokenSampler(sampling, [[row] for row in range(4000)])
+    counts = sampler.sample(logits, range(4000), {}).bincount(minlength=4) / 4000
     expected = (logits[0] / 0.5).softmax(-1)
     assert torch.allclose(counts.double(), expected.double(), atol=0.02)
-    narrow = TokenChooser(sampling.model_copy(update={"top_p": 0.5}), [[row] for row in range(50)])
-    assert narrow.choose(logits[:50], range(50), {}).unique().tolist() == [1]
+    narrow = TokenSampler(sampling.model_copy(update={"top_p": 0.5}), [[row] for row in range(50)])
+    assert narrow.sample(logits[:50], range(50), {}).unique().tolist() == [1]
 
 
 def test_penalty_equals_that_of_transformers() -> None:
@@ -189,13 +189,13 @@ def test_penalty_equals_that_of_transformers() -> None:
     prompts, answers = [[5, 5, 7], [1], [2, 3, 39, 0]], {0: [9], 2: [2, 38, 12]}
     for row, prompt in enumerate(prompts):
         logits[row, prompt[0]] = logits[row].max() + 0.1
-    chooser = TokenChooser(Sampling(temperature=0, repetition_penalty=2.0), prompts)
+    sampler = TokenSampler(Sampling(temperature=0, repetition_penalty=2.0), prompts)
     processor = RepetitionPenaltyLogitsProcessor(2.0)
     expected = [
         processor(torch.tensor([prompt + answers.get(row, [])]), logits[row : row + 1].clone())
         for row, prompt in enumerate(prompts)
     ]
-    chosen = chooser.choose(logits, range(3), answers)
+    chosen = sampler.sample(logits, range(3), answers)
     assert chosen.tolist() == torch.cat(expected).argmax(-1).tolist()
     assert chosen.tolist() != logits.argmax(-1).tolist()
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from lora_studio.engine.generation.mask_checks import use_mask
+from lora_studio.engine.generation.batched import use_mask
 from lora_studio.engine.training.kernels import sequence_packing
 from tests.engine.conftest import TinyModel
 

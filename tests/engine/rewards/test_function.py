@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.rewards import user_code
-from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.rewards import spec as spec_module
+from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.core.system import consent
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
 from tests.helpers.runs.jobs import make_job
@@ -77,7 +76,7 @@ def source(tmp_path: Path) -> Path:
     """Return a file with functions that is allowed to run."""
     file = tmp_path / "rate.py"
     file.write_text(SOURCE, "utf-8")
-    consent.trust(user_code.find_code(file))
+    consent.trust(spec_module.find_code(file))
     return file
 
 

@@ -20,9 +20,9 @@ from lora_studio.engine.export.gguf import conversion, imatrix, quantizer
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model.safetensors_files import SINGLE
-from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import open_expected
 from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
+from lora_studio.engine.selftest.judging import StageComparison
 from tests.helpers.models.gguf_editing import LEFT_OUT, edit, read_tensor
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run

@@ -18,12 +18,12 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model.safetensors_files import SINGLE
-from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.expected_model import (
     ExpectedModel,
     measure_rounding,
     open_expected,
 )
+from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.merged_comparison import compare_merged
 from tests.helpers.runs.recorded_job import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run

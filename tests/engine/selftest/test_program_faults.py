@@ -25,7 +25,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas, merge, model_files
 from lora_studio.engine.merging import plan as merging_plan
 from lora_studio.engine.model import gguf_layout
-from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.oracle import gguf_tensors, trained_tensors
 from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment
 from lora_studio.engine.selftest.selftest import RunComparer

@@ -32,8 +32,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import judging, limits, reading, selftest
-from lora_studio.engine.selftest.comparison import StageComparison
-from lora_studio.engine.selftest.judging import Reference, Stage
+from lora_studio.engine.selftest.judging import Reference, Stage, StageComparison
 from lora_studio.engine.selftest.selftest import RunComparer
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.rewards import user_code
+from lora_studio.core.rewards import spec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from tests.engine.conftest import TinyModel
@@ -52,7 +52,7 @@ def _new_reward_run(folder: Path, model: Path) -> RunFolder:
     """Return a run on prompts with two kinds of rewards, two updates per answer, and evaluations."""
     code = folder / "rate.py"
     code.write_text("def reward(answer):\n    return answer.count('e') / (1 + len(answer))\n")
-    consent.trust(user_code.find_code(code))
+    consent.trust(spec.find_code(code))
     rows = [{"prompt": f"What is {n} and {n}?"} for n in range(10)]
     short = {"kind": "length", "max_length": 5, "length_unit": "characters", "length_margin": 40}
     return new_run(

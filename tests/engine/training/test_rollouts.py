@@ -14,8 +14,8 @@ import torch
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.rewards import user_code
-from lora_studio.core.rewards.base import RatedAnswer
+from lora_studio.core.rewards import spec as spec_module
+from lora_studio.core.rewards.spec import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.core.training.spec import TrainingSpec
@@ -228,7 +228,7 @@ def test_reward_without_values_ends_no_training(
     if bad["kind"] == "python":
         code = tmp_path / "rate.py"
         code.write_text(_BAD_CODE)
-        consent.trust(user_code.find_code(code))
+        consent.trust(spec_module.find_code(code))
         bad = bad | {"code_file": str(code)}
     run = start([_SHORT, bad | {"name": "Broken"}], group_size=2, max_steps=2)
     channel = train(run)

@@ -12,7 +12,7 @@ from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSource
 from lora_studio.core.templates.server.prompt_proof import PromptProbe, list_probes
-from lora_studio.engine.export.ollama.intact_source import read_intact_source
+from lora_studio.engine.export.ollama.template_proof import read_intact_source
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.chat_format import ChatFormat
 

@@ -18,17 +18,16 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.templates import chat_template
-from lora_studio.core.templates.chat_template import TemplateSource
+from lora_studio.core.templates.chat_template import TemplateSource, read_source
 from lora_studio.core.templates.server.prompt_path import list_template_abilities
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
     TemplateDifference,
 )
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
+from lora_studio.engine.export.gguf.adapter_gguf import write_vocabulary
 from lora_studio.engine.export.gguf.llama_server import run_server
-from lora_studio.engine.export.gguf.vocabulary_gguf import write_vocabulary
 from lora_studio.engine.export.ollama import template_sandbox
-from lora_studio.engine.export.ollama.intact_source import read_intact_source
 from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
 from lora_studio.engine.export.ollama.jinja_check import (
     JinjaDifference,
@@ -223,3 +222,14 @@ class _Locator:
             line=line,
             source=self._lines[line - 1].strip() if line else "",
         )
+
+
+def read_intact_source(
+    path: Path, *, bos: str | None = None, eos: str | None = None, adds_bos: bool | None = None
+) -> TemplateSource:
+    """Return the chat template of a model folder or a template file, as `read_source`.
+
+    Raises ProblemError, also for a file of a run that has changed since it was written.
+    """
+    checksums.require_intact_source(path, with_weights=False)
+    return read_source(path, bos=bos, eos=eos, adds_bos=adds_bos)

@@ -29,8 +29,7 @@ from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest.oracle.trained_tensors import TrainedModel, TrainedTensor
-from lora_studio.engine.selftest.tensor_faults import TensorFault
-from lora_studio.engine.selftest.value_differences import MISSING, describe_difference
+from lora_studio.engine.selftest.tensor_faults import MISSING, TensorFault, describe_difference
 
 #: Values of a tensor that are compared: of one that was trained, and of another.
 _CHANGED, _UNCHANGED = 1 << 20, 1 << 15

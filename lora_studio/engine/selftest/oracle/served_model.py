@@ -31,7 +31,7 @@ from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.core.templates.server.terms import DerivedTemplate, TemplateFeature
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime import llama_cpp
-from lora_studio.engine.selftest.value_differences import MISSING, describe_difference
+from lora_studio.engine.selftest.tensor_faults import MISSING, describe_difference
 from lora_studio.engine.tokens.chat_format import ChatFormat, count_common_prefix
 from lora_studio.engine.tokens.trained_prompts import list_trained_prompts, to_ollama
 

@@ -14,7 +14,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.engine.model.safetensors_files import get_dtype_name
 from lora_studio.engine.selftest.oracle.trained_tensors import TrainedModel
-from lora_studio.engine.selftest.value_differences import iter_differences
+from lora_studio.engine.selftest.tensor_faults import iter_differences
 
 #: Files that make up a tokenizer; all of them come from the same folder.
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "vocab.json", "merges.txt")  # fmt: skip

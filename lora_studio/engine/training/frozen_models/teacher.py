@@ -34,7 +34,7 @@ from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.generation.mask_checks import use_mask
+from lora_studio.engine.generation.batched import use_mask
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.model.loading import LoadedModel

@@ -20,8 +20,8 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.generation.batched import use_mask
 from lora_studio.engine.generation.direct_decoder import can_decode_directly
-from lora_studio.engine.generation.mask_checks import use_mask
 from lora_studio.engine.training.kernels import (
     chunked_logprobs,
     fused,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lora_studio.core import limits
-from lora_studio.core.rewards import judge_prompt, user_code
+from lora_studio.core.rewards import spec as spec_module
 from lora_studio.core.rewards.spec import LANGUAGES, RewardSpec, name_rewards
 from lora_studio.core.system.files import write_file
 from lora_studio.core.system.foreign_files import read_text
@@ -161,7 +161,7 @@ def build_reward_values(specs: Iterable[RewardSpec], folder: Path) -> dict[str, 
         "has_key": any(spec.kind == "judge" and spec.key_variable for spec in specs),
         "pattern_seconds": limits.PATTERN_SECONDS,
         "language_codes": format_literal(" ".join([*LANGUAGES, "nn"])),
-        "judge_prompt": judge_prompt.TEMPLATE,
+        "judge_prompt": judge.TEMPLATE,
         "judge_options": format_literal(_get_judge_options(), indent=4),
         "rewards": [
             _build_reward(spec, name, file, folder)
@@ -239,7 +239,7 @@ def _get_plain_call(spec: RewardSpec, file: str, folder: Path) -> tuple[str, dic
         case "format":
             return "tags_in_order", {"tags": literal([*spec.tags]), "only": literal(spec.only_tags)}
         case "judge":
-            criteria = spec.criteria.strip() or judge_prompt.DEFAULT_CRITERIA
+            criteria = spec.criteria.strip() or judge.DEFAULT_CRITERIA
             return "judge", {
                 "address": literal(judge.get_address(spec)),
                 "model": literal(spec.model),
@@ -247,7 +247,7 @@ def _get_plain_call(spec: RewardSpec, file: str, folder: Path) -> tuple[str, dic
                 "criteria": literal(criteria),
                 "seconds": literal(spec.seconds),
             }
-    write_file(folder / f"{file}.py", user_code.read_trusted_source(Path(spec.code_file)))
+    write_file(folder / f"{file}.py", spec_module.read_trusted_source(Path(spec.code_file)))
     function = f'load_function(DATA / "{file}.py", {literal(spec.function)})'
     return "python", {"function": function}
 

@@ -14,8 +14,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer
-from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import describe_reward
+from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.generation import group_sampling

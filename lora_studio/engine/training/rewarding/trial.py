@@ -11,8 +11,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.training import TriedAnswer
-from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import describe_reward
+from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.engine.dataset.prepare import prepare

@@ -19,7 +19,7 @@ from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import jobs
-from lora_studio.engine.export.gguf import conversion, converter, direct_gguf, run_source
+from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge, shards
 from lora_studio.engine.model import safetensors_files
@@ -266,9 +266,9 @@ def test_convert_from_setting_decides_what_is_converted(
         merge.merge(run, job)
     if expected is None:
         with pytest.raises(ProblemError, match="no merged model"):
-            run_source.choose_sources(run, run.load_project(), job)
+            conversion.choose_sources(run, run.load_project(), job)
         return
-    model, _ = run_source.choose_sources(run, run.load_project(), job)
+    model, _ = conversion.choose_sources(run, run.load_project(), job)
     assert (model(tmp_path / "scratch").recipe is not None) == expected
 
 
@@ -291,7 +291,7 @@ def test_damaged_tokenizer_of_the_merged_model_is_not_used(tmp_path: Path) -> No
     merge.merge(run, recorded_job()[0])
     (run.merged / "tokenizer_config.json").write_text("{}", "utf-8")
     with pytest.raises(ProblemError, match="merged model is damaged"):
-        run_source.choose_sources(run, run.load_project(), recorded_job()[0])
+        conversion.choose_sources(run, run.load_project(), recorded_job()[0])
 
 
 def test_packaged_converter_supports_in_memory_weights() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import ExportSpec
@@ -210,7 +211,7 @@ def test_greedy_answers_equal_those_of_the_self_test(build: llama_server.Build) 
             text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
             ids = model.tokenize(text)
             assert server.tokenize(text, add_special=False) == ids
-            own = list(model.generate(ids, max_tokens=24))
+            own = list(model.generate(ids, Sampling(temperature=0, max_tokens=24)))
             answer = [token for token in own if not model.is_end_of_generation(token)]
             assert server.complete(ids, 24)[: len(answer)] == answer, question
 

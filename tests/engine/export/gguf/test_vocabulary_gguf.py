@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from lora_studio.engine.export.gguf import vocabulary_gguf
+from lora_studio.engine.export.gguf import adapter_gguf
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from tests.helpers.models.tiny_models import tiny_model
@@ -20,7 +20,7 @@ def test_file_tokenizes_like_a_folder_without_weights(adds_bos: bool, tmp_path: 
     folder = tiny_model("mistral", tmp_path / "mistral")
     (folder / "model.safetensors").unlink()
     job, _ = recorded_job()
-    file = vocabulary_gguf.write_vocabulary(folder, tmp_path, "", job, adds_bos=adds_bos)
+    file = adapter_gguf.write_vocabulary(folder, tmp_path, "", job, adds_bos=adds_bos)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompts = ["[INST]Où est la gare? 🙂[/INST] There.</s>", "  a\n\nb "]
     ids = [tokenizer(prompt, add_special_tokens=adds_bos).input_ids for prompt in prompts]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
@@ -257,7 +258,9 @@ def post(ready: events.ServerReady, path: str, body: dict[str, Any]) -> Any:
 def answer_in_process(file: Path, prompt: str) -> list[int]:
     """Return the token IDs of the greedy answer of a GGUF file without adapters."""
     with Llama(file, context=512) as llama:
-        return list(llama.generate(llama.tokenize(prompt), max_tokens=_TOKENS))
+        return list(
+            llama.generate(llama.tokenize(prompt), Sampling(temperature=0, max_tokens=_TOKENS))
+        )
 
 
 @pytest.mark.slow

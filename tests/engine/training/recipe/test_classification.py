@@ -30,7 +30,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.selftest.comparison import StageComparison
+from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.selftest import measure_merged
 from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
 from lora_studio.engine.training.kernels.logprobs import Scorer

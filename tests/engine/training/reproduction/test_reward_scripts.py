@@ -15,9 +15,8 @@ import pytest
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.rewards import user_code
-from lora_studio.core.rewards.base import RatedAnswer
-from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.rewards import spec as spec_module
+from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine.rewards.registry import open_rewards
@@ -49,7 +48,7 @@ def _make_specs(folder: Path) -> list[RewardSpec]:
     schema, code = folder / "lamps.json", folder / "lamps.py"
     schema.write_text(json.dumps({"type": "object", "required": ["lamps"]}), "utf-8")
     code.write_text(_FUNCTION, "utf-8")
-    consent.trust(user_code.find_code(code))
+    consent.trust(spec_module.find_code(code))
     kinds: list[dict[str, Any]] = [
         {"kind": "exact"},
         {"kind": "exact", "verbatim": True, "answer_tag": "answer", "weight": 0.5},

@@ -12,20 +12,102 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core import limits
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures.base import (
-    AnswerMeasure,
-    LogprobMeasure,
-    Logprobs,
-    ReferenceMeasure,
-)
-from lora_studio.core.evaluation.measures.normalization import list_words, normalize, remove_fence
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.system.foreign_files import read_text
+
+
+class Logprobs(BaseModel):
+    """Log-likelihoods of one item under one model, in nats; sums over tokens.
+
+    `choices` has one sum for each choice, given the prompt. `reference` is the sum over the tokens of
+    the reference answer, `reference_tokens` their number.
+    """
+
+    model_config = ConfigDict(
+        defer_build=True, frozen=True, extra="ignore", ser_json_inf_nan="strings"
+    )
+
+    choices: tuple[float, ...] = ()
+    reference: float | None = None
+    reference_tokens: int = 0
+
+
+class AnswerMeasure(Protocol):
+    """Scores answers. `name` is what plans and files call it, with its parameter after a colon, such as
+    "number:0.01".
+
+    `needs_logprobs`: it reads log-likelihoods, which the engine computes, instead of the answer.
+    `is_binary`: a score is 0 or 1, so that right and wrong answers can be counted. `lower_is_better`
+    holds for perplexity. Scores are between 0 and 1, except for perplexity.
+    """
+
+    name: str
+    title: Text
+    needs_logprobs: bool
+    is_binary: bool
+    lower_is_better: bool
+
+    def score(self, item: EvaluationItem, answer: str) -> float | None:
+        """Return the score of an answer, None where the measure doesn't apply to the item."""
+
+    def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
+        """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
+
+
+class ReferenceMeasure:
+    """Base of measures that compare an answer with the reference; higher is better."""
+
+    needs_logprobs = False
+    is_binary = True
+    lower_is_better = False
+    #: Whether a parameter may follow the name.
+    has_parameter = False
+
+    def __init__(self, kind: str, title: Text, parameter: str = "") -> None:
+        """Store the name: the `kind`, followed by the parameter if there is one."""
+        self.name = f"{kind}:{parameter}" if parameter else kind
+        self.title, self.parameter = title, parameter
+
+    def score(self, item: EvaluationItem, answer: str) -> float | None:
+        """Return the score of an answer, None without a reference."""
+        return None if item.reference is None else self.compare(item.reference, answer)
+
+    def compare(self, reference: str, answer: str) -> float | None:
+        """Return the score of an answer given the reference, None where the measure doesn't apply."""
+        raise NotImplementedError  # measures that compare answers have their own
+
+    def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
+        """Return None: answers are scored instead."""
+        return None
+
+
+class LogprobMeasure:
+    """Base of measures that need log-likelihoods instead of an answer."""
+
+    needs_logprobs = True
+    is_binary = True
+    lower_is_better = False
+    has_parameter = False
+
+    def __init__(self, kind: str, title: Text, parameter: str = "") -> None:
+        """Store the name; these measures have no parameter."""
+        self.name, self.title, self.parameter = kind, title, parameter
+
+    def score(self, item: EvaluationItem, answer: str) -> float | None:
+        """Return None: log-likelihoods are scored instead."""
+        return None
+
+    def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
+        """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
+        raise NotImplementedError  # measures of log-likelihoods have their own
+
 
 _NUMBER = re.compile(r"[-+−]?(?:\d+(?:[.,'’\u202f\u00a0]\d+)*|[.,]\d+)(?:[eE][-+]?\d{1,3})?")
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -610,3 +692,36 @@ def _ends_with_number(reference: str) -> bool:
         return bool(find_numbers(reference))
     words = reference.split()
     return len(words) <= 2 and bool(find_numbers(reference)) and reference.strip()[:1] in "+-−$€£0123456789.,"  # fmt: skip
+
+
+#: Punctuation and quotes that may surround an answer without changing it.
+_AROUND = " \t\n\r.,;:!?¡¿…\"'`*_“”„‘’‚«»‹›()[]"
+
+#: Letters of scripts without spaces between words: each counts as a word.
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+_FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+
+
+def normalize(answer: str) -> str:
+    """Return an answer in lower case and Unicode's NFKC form, with single spaces, and without quotes or
+    punctuation around it. Punctuation inside stays, so that 3.5 differs from 35.
+    """
+    folded = unicodedata.normalize("NFKC", answer).casefold()
+    return " ".join(folded.split()).strip(_AROUND)
+
+
+def list_words(answer: str) -> list[str]:
+    """Return the words of an answer in lower case, without punctuation.
+
+    For ASCII, these are the tokens of the rouge-score library. Each letter of a script without spaces
+    is a word.
+    """
+    return _WORD.findall(unicodedata.normalize("NFKC", answer).lower())
+
+
+def remove_fence(answer: str) -> str:
+    """Return the content of an answer that consists of one Markdown code block, or the answer itself."""
+    match = _FENCE.match(answer)
+    return match.group(1) if match else answer.strip()

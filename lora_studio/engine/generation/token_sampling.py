@@ -16,7 +16,7 @@ from lora_studio.engine.runtime.failures import NotFiniteError
 _NO_TOKEN = -1
 
 
-class TokenChooser:
+class TokenSampler:
     """Chooses tokens greedily or by sampling.
 
     The random numbers of a row follow from the seed and its prompt alone, so an answer doesn't depend
@@ -32,7 +32,7 @@ class TokenChooser:
         """Draw the random numbers of a row from the beginning again."""
         self._random.pop(row, None)
 
-    def choose(
+    def sample(
         self, logits: torch.Tensor, rows: Sequence[int], answers: Mapping[int, Sequence[int]]
     ) -> torch.Tensor:
         """Return one token for each of `rows` from logits [rows, vocabulary]; pass them to `read_tokens`.
