@@ -9,23 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.work_cover import cover_window
-
-if TYPE_CHECKING:
-    from lora_studio.gui.pages.evaluation.page import EvaluationPage
-    from lora_studio.gui.pages.playground.page import PlaygroundPage
-    from lora_studio.gui.pages.runs.page import RunsPage
-    from lora_studio.gui.pages.settings.page import SettingsPage
 
 MakePages = Callable[[ProjectState, Preferences], Iterable[StepPage]]
 
@@ -40,24 +33,33 @@ _SLOW_IMPORTS = (
 
 def make_step_pages(state: ProjectState, preferences: Preferences) -> Iterator[StepPage]:
     """Yield the six step pages of one project, in the order of the workflow."""
-    from lora_studio.gui.pages.model.page import ModelPage
-
-    yield ModelPage(state, preferences)
-    from lora_studio.gui.pages.lora.page import LoraPage
-
-    yield LoraPage(state)
     from lora_studio.gui.pages.dataset.page import DatasetPage
-
-    yield DatasetPage(state, preferences)
+    from lora_studio.gui.pages.export.page import ExportPage
+    from lora_studio.gui.pages.lora.page import LoraPage
+    from lora_studio.gui.pages.merging import MergingPage
+    from lora_studio.gui.pages.model.page import ModelPage
     from lora_studio.gui.pages.training.page import TrainingPage
 
+    yield ModelPage(state, preferences)
+    yield LoraPage(state)
+    yield DatasetPage(state, preferences)
     yield TrainingPage(state)
-    from lora_studio.gui.pages.merging import MergingPage
-
     yield MergingPage(state)
-    from lora_studio.gui.pages.export.page import ExportPage
-
     yield ExportPage(state)
+
+
+def _make_app_pages(
+    state: ProjectState, preferences: Preferences, queue: RunQueue
+) -> Iterator[AppPage]:
+    from lora_studio.gui.pages.evaluation.page import EvaluationPage
+    from lora_studio.gui.pages.playground.page import PlaygroundPage
+    from lora_studio.gui.pages.runs.page import RunsPage
+    from lora_studio.gui.pages.settings.page import SettingsPage
+
+    yield RunsPage(state, queue, preferences)
+    yield EvaluationPage(state)
+    yield PlaygroundPage(state)
+    yield SettingsPage(state, preferences)
 
 
 class LazyPages(QObject):
@@ -76,17 +78,17 @@ class LazyPages(QObject):
         state: ProjectState,
         preferences: Preferences,
         queue: RunQueue,
-        make_pages: MakePages = make_step_pages,
-        parent: QObject | None = None,
+        make_pages: MakePages,
+        window: QWidget,
     ) -> None:
         """Store how to create the pages; `make_pages` returns one page per step."""
-        super().__init__(parent)
-        self._state, self._preferences, self._queue = state, preferences, queue
-        self._make_pages = make_pages
+        super().__init__(window)
+        self._window = window
         self.is_created = False
         self._is_creating = False
         self._steps: dict[str, StepPage] = {}
-        self._remaining = self._iter_parts()
+        self._others: dict[str, AppPage] = {}
+        self._remaining = self._iter_parts(state, preferences, queue, make_pages)
 
     @property
     def steps(self) -> dict[str, StepPage]:
@@ -95,28 +97,10 @@ class LazyPages(QObject):
         return self._steps
 
     @property
-    def runs(self) -> RunsPage:
-        """The page of all runs."""
+    def others(self) -> dict[str, AppPage]:
+        """The other pages by name."""
         self.create()
-        return self._runs
-
-    @property
-    def evaluation(self) -> EvaluationPage:
-        """The page that evaluates models."""
-        self.create()
-        return self._evaluation
-
-    @property
-    def playground(self) -> PlaygroundPage:
-        """The page for chatting with models."""
-        self.create()
-        return self._playground
-
-    @property
-    def settings(self) -> SettingsPage:
-        """The page of the settings that all projects share."""
-        self.create()
-        return self._settings
+        return self._others
 
     def prepare(self, callback: Callable[[], object]) -> None:
         """Create the pages one after another while the window stays usable; then call `callback`."""
@@ -129,16 +113,9 @@ class LazyPages(QObject):
         """Create all pages that don't exist yet."""
         if self.is_created or self._is_creating:
             return
-        window = self.parent()
-        if isinstance(window, QWidget):
-            with cover_window(window, tr("Preparing the pages…")):
-                self._create_rest()
-        else:
-            self._create_rest()
-
-    def _create_rest(self) -> None:
-        while self._create_part():
-            pass
+        with cover_window(self._window, tr("Preparing the pages…")):
+            while self._create_part():
+                pass
 
     def _create_part(self) -> bool:
         """Import a library or create a page; return whether more is to be created."""
@@ -157,7 +134,13 @@ class LazyPages(QObject):
             self.page_created.emit(page)
         return True
 
-    def _iter_parts(self) -> Iterator[QWidget | None]:
+    def _iter_parts(
+        self,
+        state: ProjectState,
+        preferences: Preferences,
+        queue: RunQueue,
+        make_pages: MakePages,
+    ) -> Iterator[QWidget | None]:
         """Create one page after another, and yield it; None between two parts of the work.
 
         Adding a page to the window takes as long as creating it, because Qt styles it then.
@@ -165,25 +148,11 @@ class LazyPages(QObject):
         for name in _SLOW_IMPORTS:
             import_module(name)
             yield None
-        for page in self._make_pages(self._state, self._preferences):
+        for page in make_pages(state, preferences):
             self._steps[page.step] = page
             yield None
             yield page
-        from lora_studio.gui.pages.runs.page import RunsPage
-
-        self._runs = RunsPage(self._state, self._queue, self._preferences)
-        yield None
-        yield self._runs
-        from lora_studio.gui.pages.evaluation.page import EvaluationPage
-
-        self._evaluation = EvaluationPage(self._state)
-        yield None
-        yield self._evaluation
-        from lora_studio.gui.pages.playground.page import PlaygroundPage
-
-        self._playground = PlaygroundPage(self._state)
-        yield self._playground
-        from lora_studio.gui.pages.settings.page import SettingsPage
-
-        self._settings = SettingsPage(self._state, self._preferences)
-        yield self._settings
+        for other in _make_app_pages(state, preferences, queue):
+            self._others[other.name] = other
+            yield None
+            yield other
