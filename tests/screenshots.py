@@ -38,7 +38,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
-from lora_studio.gui.window.main_window import ClosingDialog, Window
+from lora_studio.gui.window.main_window import CloseDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest
@@ -377,7 +377,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
         window.launcher.request("train")
         wait_until(lambda: (window.jobs.progress.share or 0) > 0.1, 30)
     window.close()
-    closing = window.findChild(ClosingDialog)
+    closing = window.findChild(CloseDialog)
     assert closing is not None
     yield "dialog-closing", closing
     closing.reject()

@@ -33,24 +33,33 @@ _SLOW_IMPORTS = (
 
 def make_step_pages(state: ProjectState, preferences: Preferences) -> Iterator[StepPage]:
     """Yield the six step pages of one project, in the order of the workflow."""
-    from lora_studio.gui.pages.model.page import ModelPage
-
-    yield ModelPage(state, preferences)
-    from lora_studio.gui.pages.lora.page import LoraPage
-
-    yield LoraPage(state)
     from lora_studio.gui.pages.dataset.page import DatasetPage
-
-    yield DatasetPage(state, preferences)
+    from lora_studio.gui.pages.export.page import ExportPage
+    from lora_studio.gui.pages.lora.page import LoraPage
+    from lora_studio.gui.pages.merging import MergingPage
+    from lora_studio.gui.pages.model.page import ModelPage
     from lora_studio.gui.pages.training.page import TrainingPage
 
+    yield ModelPage(state, preferences)
+    yield LoraPage(state)
+    yield DatasetPage(state, preferences)
     yield TrainingPage(state)
-    from lora_studio.gui.pages.merging import MergingPage
-
     yield MergingPage(state)
-    from lora_studio.gui.pages.export.page import ExportPage
-
     yield ExportPage(state)
+
+
+def _make_app_pages(
+    state: ProjectState, preferences: Preferences, queue: RunQueue
+) -> Iterator[AppPage]:
+    from lora_studio.gui.pages.evaluation.page import EvaluationPage
+    from lora_studio.gui.pages.playground.page import PlaygroundPage
+    from lora_studio.gui.pages.runs.page import RunsPage
+    from lora_studio.gui.pages.settings.page import SettingsPage
+
+    yield RunsPage(state, queue, preferences)
+    yield EvaluationPage(state)
+    yield PlaygroundPage(state)
+    yield SettingsPage(state, preferences)
 
 
 class LazyPages(QObject):
@@ -69,18 +78,17 @@ class LazyPages(QObject):
         state: ProjectState,
         preferences: Preferences,
         queue: RunQueue,
-        make_pages: MakePages = make_step_pages,
-        parent: QObject | None = None,
+        make_pages: MakePages,
+        window: QWidget,
     ) -> None:
         """Store how to create the pages; `make_pages` returns one page per step."""
-        super().__init__(parent)
-        self._state, self._preferences, self._queue = state, preferences, queue
-        self._make_pages = make_pages
+        super().__init__(window)
+        self._window = window
         self.is_created = False
         self._is_creating = False
         self._steps: dict[str, StepPage] = {}
         self._app_pages: dict[str, AppPage] = {}
-        self._remaining = self._iter_parts()
+        self._remaining = self._iter_parts(state, preferences, queue, make_pages)
 
     @property
     def steps(self) -> dict[str, StepPage]:
@@ -90,7 +98,7 @@ class LazyPages(QObject):
 
     @property
     def app_pages(self) -> dict[str, AppPage]:
-        """The pages that aren't steps, by name, except Home."""
+        """The other pages by name."""
         self.create()
         return self._app_pages
 
@@ -105,16 +113,9 @@ class LazyPages(QObject):
         """Create all pages that don't exist yet."""
         if self.is_created or self._is_creating:
             return
-        window = self.parent()
-        if isinstance(window, QWidget):
-            with cover_window(window, tr("Preparing the pages…")):
-                self._create_rest()
-        else:
-            self._create_rest()
-
-    def _create_rest(self) -> None:
-        while self._create_part():
-            pass
+        with cover_window(self._window, tr("Preparing the pages…")):
+            while self._create_part():
+                pass
 
     def _create_part(self) -> bool:
         """Import a library or create a page; return whether more is to be created."""
@@ -133,7 +134,13 @@ class LazyPages(QObject):
             self.page_created.emit(page)
         return True
 
-    def _iter_parts(self) -> Iterator[QWidget | None]:
+    def _iter_parts(
+        self,
+        state: ProjectState,
+        preferences: Preferences,
+        queue: RunQueue,
+        make_pages: MakePages,
+    ) -> Iterator[QWidget | None]:
         """Create one page after another, and yield it; None between two parts of the work.
 
         Adding a page to the window takes as long as creating it, because Qt styles it then.
@@ -141,25 +148,11 @@ class LazyPages(QObject):
         for name in _SLOW_IMPORTS:
             import_module(name)
             yield None
-        for step_page in self._make_pages(self._state, self._preferences):
-            self._steps[step_page.step] = step_page
-            yield None
-            yield step_page
-        for page in self._make_app_pages():
-            self._app_pages[page.name] = page
+        for page in make_pages(state, preferences):
+            self._steps[page.step] = page
             yield None
             yield page
-
-    def _make_app_pages(self) -> Iterator[AppPage]:
-        from lora_studio.gui.pages.runs.page import RunsPage
-
-        yield RunsPage(self._state, self._queue, self._preferences)
-        from lora_studio.gui.pages.evaluation.page import EvaluationPage
-
-        yield EvaluationPage(self._state)
-        from lora_studio.gui.pages.playground.page import PlaygroundPage
-
-        yield PlaygroundPage(self._state)
-        from lora_studio.gui.pages.settings.page import SettingsPage
-
-        yield SettingsPage(self._state, self._preferences)
+        for other in _make_app_pages(state, preferences, queue):
+            self._app_pages[other.name] = other
+            yield None
+            yield other

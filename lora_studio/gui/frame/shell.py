@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QAction, QKeySequence, QUndoStack
@@ -78,7 +79,7 @@ class Shell(QMainWindow):
         self.strip = ProblemStrip()
         self.rail = Rail()
         self.stack = QStackedWidget()
-        self.lazy_pages.page_created.connect(self._add_page)
+        self.lazy_pages.page_created.connect(self.stack.addWidget)
         self.toasts = ToastStack(self.stack)
 
     def _create_jobs(self) -> None:
@@ -126,15 +127,12 @@ class Shell(QMainWindow):
     @property
     def app_pages(self) -> dict[str, AppPage]:
         """The pages that aren't steps, by name."""
-        return {"home": self.home, **self.lazy_pages.app_pages}
+        return {self.home.name: self.home, **self.lazy_pages.app_pages}
 
     @property
     def all_pages(self) -> list[StepPage | AppPage]:
         """The step pages, then the others."""
         return [*self.pages.values(), *self.app_pages.values()]
-
-    def _add_page(self, page: QWidget) -> None:
-        self.stack.addWidget(page)
 
     # --- navigation ---------------------------------------------------------------------------
 
@@ -211,9 +209,8 @@ class Shell(QMainWindow):
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
         elif page is not None and (missing := page.find_blocker()):
-            self.messages.info(
-                missing
-            )  # the tooltip of a disabled button can't be read without a mouse
+            # The tooltip of a disabled button can't be read without a mouse.
+            self.messages.info(missing)
         elif (app_page := self.app_pages.get(self.page_name)) is not None:
             app_page.press_primary()
 
@@ -479,7 +476,7 @@ class Actions(QObject):
         self._window = window
         self.menu = QMenu(window)
         self.recent = QMenu(tr("Recent"), self.menu)
-        self.help = QMenu(self.menu)
+        self.help = QMenu(tr("Help"), self.menu)
         # WORKAROUND: PySide can lose the Python wrappers of actions that the stack creates while they exist.
         self.undo, self.redo = QAction(tr("Undo"), self), QAction(tr("Redo"), self)
         for action, can, named in (
@@ -488,18 +485,14 @@ class Actions(QObject):
         ):
             action.setEnabled(False)
             can.connect(action.setEnabled)
-            named.connect(_make_text_updater(action))
+            named.connect(partial(_name_edit, action, action.text()))
         self.undo.triggered.connect(undo.undo)
         self.redo.triggered.connect(undo.redo)
         self.undo.setShortcut(QKeySequence("Ctrl+Z"))
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
-        self._commands: dict[str, QAction] = {}
+        #: Every action by name.
+        self.commands: dict[str, QAction] = {}
         self._project_actions: list[QAction] = []
-
-    @property
-    def commands(self) -> dict[str, QAction]:
-        """Every action by name."""
-        return self._commands
 
     def add(
         self,
@@ -509,10 +502,10 @@ class Actions(QObject):
         slot: Callable[[], object],
         *,
         icon: str = "",
-        menu: bool | Literal["help"] = True,
+        menu: QMenu | None = None,
         project: bool = False,
     ) -> QAction:
-        """Add an action with its shortcuts; `menu` also adds it to the project menu or to Help.
+        """Add an action with its shortcuts to the window, and to a menu.
 
         `name` is its key in `commands`. An action with `project` is only enabled while a project is open.
         """
@@ -522,9 +515,9 @@ class Actions(QObject):
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         action.triggered.connect(lambda _=False: slot())
         self._window.addAction(action)
-        self._commands[name] = action
-        if menu:
-            (self.help if menu == "help" else self.menu).addAction(action)
+        self.commands[name] = action
+        if menu is not None:
+            menu.addAction(action)
         if icon:
             set_icon(action, icon)
         if project:
@@ -536,21 +529,12 @@ class Actions(QObject):
         for action in self._project_actions:
             action.setEnabled(allowed)
 
-    def add_help_menu(self, title: str) -> None:
-        """Add the Help menu to the project menu."""
-        self.help.setTitle(title)
-        self.menu.addMenu(self.help)
-
     def add_undo(self) -> None:
         """Add undo and redo to the menu; their texts name the edit."""
         for name, action in (("undo", self.undo), ("redo", self.redo)):
-            self._commands[name] = action
+            self.commands[name] = action
             self._window.addAction(action)
             self.menu.addAction(action)
-
-    def add_recent(self) -> None:
-        """Add the list of recent projects to the menu."""
-        self.menu.addMenu(self.recent)
 
     def fill_recent(self, titles: dict[Path, str], slot: Callable[[Path], object]) -> None:
         """Fill the list of recent projects: their names, and the folder of those with the same name."""
@@ -565,11 +549,6 @@ class Actions(QObject):
             action.triggered.connect(lambda _=False, file=file: slot(file))
 
 
-def _make_text_updater(action: QAction) -> Callable[[str], None]:
-    """Return a slot that appends the edit to be undone to the action's text."""
-    word = action.text()
-
-    def name(what: str) -> None:
-        action.setText(f"{word}: {what}" if what else word)
-
-    return name
+def _name_edit(action: QAction, word: str, edit: str) -> None:
+    """Append the edit to be undone to the action's text."""
+    action.setText(f"{word}: {edit}" if edit else word)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from PySide6.QtCore import QByteArray, QObject, QSize, QTimer, Signal, SignalInstance
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui import theme
@@ -17,16 +18,11 @@ from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.commands import HelpCommands
 from lora_studio.gui.help.tour import Tour
-from lora_studio.gui.jobs.cluster_export import ClusterExport
-from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
 from lora_studio.gui.project import lock
-from lora_studio.gui.project.commands import ProjectCommands
-from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import SIZES
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button
@@ -53,9 +49,7 @@ class Window(Shell):
         self.help = HelpCommands(self)
         self.tour = Tour(self)
         self.appearance = Appearance(self)
-        self.closing = CloseGuard(
-            self.state, self.jobs, self.launcher, self.projects, self.cluster, self
-        )
+        self.closing = CloseGuard(self)
         self._gauges_delay = QTimer(self, singleShot=True, interval=_PAINTED)
         self._gauges_delay.timeout.connect(self.gauges.start)
         self._gauges_delay.timeout.connect(partial(fit_to_screen, self))
@@ -241,184 +235,137 @@ class CloseGuard(QObject):
 
     close_now = Signal()
 
-    def __init__(
-        self,
-        state: ProjectState,
-        jobs: JobControl,
-        launcher: JobLauncher,
-        projects: ProjectCommands,
-        cluster: ClusterExport,
-        window: QWidget,
-    ) -> None:
-        """Follow these jobs; dialogs belong to `window`."""
+    def __init__(self, window: Shell) -> None:
+        """Follow the jobs of a window, to which the dialogs belong."""
         super().__init__(window)
-        self._state, self._jobs, self._launcher, self._window = state, jobs, launcher, window
-        self._projects, self._cluster = projects, cluster
+        self._window, self._state, self._jobs = window, window.state, window.jobs
+        self._cluster = window.cluster
         self._closes_when_idle = False  # the user chose to close after the running job
-        jobs.ended.connect(self._close_if_idle)
-        cluster.ended.connect(self._close_if_idle)
+        self._jobs.ended.connect(self._close_if_idle)
+        self._cluster.ended.connect(self._close_if_idle)
 
     def can_close(self) -> bool:
         """Return whether the window may close; otherwise ask, and `close_now` may follow."""
-        if self._jobs.running and not lock.is_guest(self._state.draft):
+        state = self._state
+        if self._jobs.running and not lock.is_guest(state.draft):
             if not self._closes_when_idle:
-                self._ask_about_job()
-            return False
-        if self._cluster.is_writing:
+                self.make_job_dialog(self._jobs.kind).open()
+        elif self._cluster.is_writing:
             if not self._closes_when_idle:
-                self._ask_about_copying()
-            return False
-        if self._state.draft.path is not None and self._state.dirty and not self._state.save():
-            self._ask_about_changes()
-            return False
-        return True
+                self.make_copying_dialog().open()
+        elif state.draft.path is not None and state.dirty and not state.save():
+            self.make_unsaved_dialog().open()
+        else:
+            return True
+        return False
+
+    def make_job_dialog(self, kind: str) -> CloseDialog:
+        """Return a dialog that asks what to do with a running job of this `kind`."""
+        dialog = CloseDialog(
+            tr("{job} is running").format(job=localize(COMMANDS[kind].title)),
+            tr("It can continue in the background. Reopen the project to see it again."),
+            self._window,
+        )
+        launcher, is_training = self._window.launcher, kind == "train"
+        dialog.add_stay()
+        dialog.add_choice(
+            "stop",
+            button(tr("Stop and save") if is_training else tr("Cancel job")),
+            partial(self._close_after, launcher.stop),
+            tr("Stopping after this step. The window then closes."),
+        )
+        if is_training:
+            dialog.add_choice(
+                "pause",
+                button(tr("Pause"), icon="pause"),
+                partial(self._close_after, launcher.pause),
+                tr("Pausing after this step. The window then closes."),
+            )
+        in_background = button(tr("Continue in the background"), kind="primary")
+        dialog.add_choice("background", in_background, self._detach)
+        self._wait(dialog, self._jobs.ended)
+        return dialog
+
+    def make_copying_dialog(self) -> CloseDialog:
+        """Return a dialog that asks what to do with a folder that is being copied."""
+        text = tr("A folder for a cluster is being copied. An incomplete copy can't be used.")
+        dialog = CloseDialog(tr("Finish copying first?"), text, self._window)
+        closing = tr("The window closes in a moment.")
+        dialog.add_stay()
+        dialog.add_choice(
+            "cancel",
+            button(tr("Cancel copying")),
+            partial(self._close_after, self._cluster.cancel),
+            closing,
+        )
+        wait = button(tr("Close when finished"), kind="primary")
+        dialog.add_choice("wait", wait, self._close_after, closing)
+        self._wait(dialog, self._cluster.ended)
+        return dialog
+
+    def make_unsaved_dialog(self) -> CloseDialog:
+        """Return a dialog that asks what to do with changes that couldn't be saved automatically."""
+        text = tr("If you don't save, the changes since you opened the project are lost.")
+        title = tr("Save the changes to {name}?").format(name=self._state.name)
+        dialog = CloseDialog(title, text, self._window)
+        dialog.add_choice("discard", button(tr("Discard"), kind="danger"), self._discard)
+        dialog.add_stay()
+        save_as = button(tr("Save as…"), kind="primary")
+        dialog.add_choice("save_as", save_as, self._window.projects.save_as)
+        return dialog
+
+    def _wait(self, dialog: CloseDialog, ended: SignalInstance) -> None:
+        """Close the dialog when what it asks about has ended; Cancel keeps the window open."""
+        ended.connect(dialog.accept)
+        dialog.rejected.connect(self._stay_open)
+
+    def _close_after(self, end: Callable[[], object] = lambda: None) -> None:
+        self._closes_when_idle = True
+        end()
+
+    def _stay_open(self) -> None:
+        self._closes_when_idle = False
 
     def _close_if_idle(self) -> None:
         if self._closes_when_idle and not self._jobs.running and not self._cluster.is_writing:
             self._closes_when_idle = False
             self.close_now.emit()
 
-    def _ask_about_job(self) -> None:
-        dialog = ClosingDialog(self._jobs.kind, self._window)
-        dialog.decided.connect(self._on_decided)
-        dialog.rejected.connect(self._cancel_closing)
-        self._jobs.ended.connect(dialog.accept)
-        dialog.open()
-
-    def _on_decided(self, decision: str) -> None:
-        if decision == "background":
-            self._jobs.detach()
-            self.close_now.emit()
-        else:
-            self._closes_when_idle = True
-            (self._launcher.pause if decision == "pause" else self._launcher.stop)()
-
-    def _ask_about_copying(self) -> None:
-        dialog = CopyingDialog(self._window)
-        dialog.wait_chosen.connect(self._close_later)
-        dialog.cancel_chosen.connect(self._cancel_copying)
-        dialog.rejected.connect(self._cancel_closing)
-        self._cluster.ended.connect(dialog.accept)
-        dialog.open()
-
-    def _close_later(self) -> None:
-        self._closes_when_idle = True
-
-    def _cancel_copying(self) -> None:
-        self._closes_when_idle = True
-        self._cluster.cancel()
-
-    def _cancel_closing(self) -> None:
-        self._closes_when_idle = False
-
-    def _ask_about_changes(self) -> None:
-        dialog = UnsavedDialog(self._state.name, self._window)
-        dialog.save_as_clicked.connect(self._projects.save_as)
-        dialog.discard_clicked.connect(self._discard)
-        dialog.open()
+    def _detach(self) -> None:
+        self._jobs.detach()
+        self.close_now.emit()
 
     def _discard(self) -> None:
         self._state.undo.setClean()
         self.close_now.emit()
 
 
-Decision = Literal["background", "pause", "stop"]
+class CloseDialog(Dialog):
+    """Asks what to do before the window closes. Closing the dialog keeps the window open."""
 
-
-class ClosingDialog(Dialog):
-    """Asks what to do with the running job. Closing the dialog keeps the window open.
-
-    Signals:
-        decided(decision): "background", "pause" (training only) or "stop".
-    """
-
-    decided = Signal(str)
-
-    def __init__(self, kind: str, parent: QWidget | None = None) -> None:
-        """Show the choices for a job of this `kind`."""
-        text = tr("It can continue in the background. Reopen the project to see it again.")
-        title = tr("{job} is running").format(job=localize(COMMANDS[kind].title))
+    def __init__(self, title: str, text: str, parent: QWidget) -> None:
+        """Create the dialog without buttons; `choices` has those of `add_choice` by name."""
         super().__init__(title, text, parent)
-        stop = tr("Stop and save") if kind == "train" else tr("Cancel job")
+        self.choices: dict[str, QPushButton] = {}
+
+    def add_stay(self) -> None:
+        """Add the button that keeps the window open."""
         self.stay = self.add_button(button(tr("Cancel"), self.reject))
-        self.stop = self.add_button(button(stop, lambda: self._end("stop")))
-        self.pause = self.add_button(button(tr("Pause"), lambda: self._end("pause"), icon="pause"))
-        self.pause.setVisible(kind == "train")
-        self.background = self.add_button(
-            button(tr("Continue in the background"), self._continue, kind="primary"), default=True
-        )
 
-    def _continue(self) -> None:
-        self.accept()
-        self.decided.emit("background")
+    def add_choice(
+        self, name: str, choice: QPushButton, action: Callable[[], object], waiting: str = ""
+    ) -> None:
+        """Add a button; with `waiting`, the dialog then shows this text instead of closing."""
 
-    def _end(self, decision: Decision) -> None:
-        for choice in (self.stop, self.pause, self.background):
-            choice.setEnabled(False)
-        self.text.setText(
-            tr("Pausing after this step. The window then closes.")
-            if decision == "pause"
-            else tr("Stopping after this step. The window then closes.")
-        )
-        self.decided.emit(decision)
+        def choose() -> None:
+            if waiting:
+                for each in self.choices.values():
+                    each.setEnabled(False)
+                self.text.setText(waiting)
+            else:
+                self.accept()
+            action()
 
-
-class CopyingDialog(Dialog):
-    """Asks what to do with a folder that is being copied. Closing the dialog keeps the window open.
-
-    Signals:
-        wait_chosen: close when the copy is complete.
-        cancel_chosen: cancel the copy and close.
-    """
-
-    wait_chosen = Signal()
-    cancel_chosen = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """Show the choices; Cancel keeps the window open."""
-        text = tr("A folder for a cluster is being copied. An incomplete copy can't be used.")
-        super().__init__(tr("Finish copying first?"), text, parent)
-        self.add_button(button(tr("Cancel"), self.reject))
-        self.cancel = self.add_button(
-            button(tr("Cancel copying"), lambda: self._emit_decision(self.cancel_chosen))
-        )
-        wait = button(
-            tr("Close when finished"), lambda: self._emit_decision(self.wait_chosen), kind="primary"
-        )
-        self.wait = self.add_button(wait, default=True)
-
-    def _emit_decision(self, chosen: SignalInstance) -> None:
-        self.cancel.setEnabled(False)
-        self.wait.setEnabled(False)
-        self.text.setText(tr("The window closes in a moment."))
-        chosen.emit()
-
-
-class UnsavedDialog(Dialog):
-    """Asks what to do with changes that couldn't be saved automatically.
-
-    Signals:
-        save_as_clicked: save them to another folder.
-        discard_clicked: close without saving.
-    """
-
-    save_as_clicked = Signal()
-    discard_clicked = Signal()
-
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """Show the choices for the project `name`."""
-        text = tr("If you don't save, the changes since you opened the project are lost.")
-        super().__init__(tr("Save the changes to {name}?").format(name=name), text, parent)
-        self.discard = self.add_button(button(tr("Discard"), self._discard, kind="danger"))
-        self.add_button(button(tr("Cancel"), self.reject))
-        self.save_as = self.add_button(
-            button(tr("Save as…"), self._save_as, kind="primary"), default=True
-        )
-
-    def _discard(self) -> None:
-        self.accept()
-        self.discard_clicked.emit()
-
-    def _save_as(self) -> None:
-        self.accept()
-        self.save_as_clicked.emit()
+        choice.clicked.connect(choose)
+        is_default = choice.property("kind") == "primary"
+        self.choices[name] = self.add_button(choice, default=is_default)

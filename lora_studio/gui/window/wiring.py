@@ -218,26 +218,52 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
 
 
 def _add_actions(window: Window) -> None:
-    """Fill the project menu; the command palette and the shortcut list show the same actions."""
+    """Add every action; the menus, the command palette, and the shortcut list show them."""
     actions, projects = window.actions_, window.projects
-    add = actions.add
-    add("new", tr("New project…"), "Ctrl+N", projects.create_project, icon="plus")
-    add("open", tr("Open…"), "Ctrl+O", projects.ask_to_open, icon="folder")
-    actions.add_recent()
+    add, menu = actions.add, partial(actions.add, menu=actions.menu)
+    menu("new", tr("New project…"), "Ctrl+N", projects.create_project, icon="plus")
+    menu("open", tr("Open…"), "Ctrl+O", projects.ask_to_open, icon="folder")
+    actions.menu.addMenu(actions.recent)
     actions.menu.addSeparator()
-    add("save", tr("Save"), "Ctrl+S", window.save, icon="save", project=True)
-    add("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
-    add("folder", tr("Show folder"), "", projects.show_folder, project=True)
-    add("cluster", tr("Export for cluster…"), "", window.cluster.ask_for_folder, project=True)
-    add("library", tr("Adapter library…"), "Ctrl+Shift+A", window.library.open, icon="lora")
+    menu("save", tr("Save"), "Ctrl+S", window.save, icon="save", project=True)
+    menu("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
+    menu("folder", tr("Show folder"), "", projects.show_folder, project=True)
+    menu("cluster", tr("Export for cluster…"), "", window.cluster.ask_for_folder, project=True)
+    menu("library", tr("Adapter library…"), "Ctrl+Shift+A", window.library.open, icon="lora")
     actions.menu.addSeparator()
     actions.add_undo()
     actions.menu.addSeparator()
     _add_help(window)
-    add("quit", tr("Quit"), "Ctrl+Q", window.close)
+    menu("quit", tr("Quit"), "Ctrl+Q", window.close)
+    primary_keys = "Ctrl+Return Ctrl+Enter"
+    add("primary", tr("Press the main button"), primary_keys, window.press_primary)
     _add_page_actions(window)
-    _add_moves(window)
+    next_step, previous_step = (partial(window.show_next_step, by) for by in (1, -1))
+    add("next", tr("Next step"), "Alt+Right", next_step, project=True)
+    add("back", tr("Previous step"), "Alt+Left", previous_step, project=True)
+    add("job", tr("Show running job"), "Ctrl+J", window.show_job)
+    add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job)
+    add("pause", tr("Pause training"), "", window.pause_job, project=True)
+    add("sign_in", tr("Sign in to Hugging Face…"), "", window.sign_in, project=True)
+    larger, smaller = (partial(window.appearance.zoom, by) for by in (1, -1))
+    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", larger)
+    add("smaller", tr("Smaller text"), "Ctrl+-", smaller)
+    add("problem", tr("Go to the next problem"), "F8", window.strip.show_next, project=True)
     _set_tooltips(window)
+
+
+def _add_help(window: Window) -> None:
+    help_, actions = window.help, window.actions_
+    actions.menu.addMenu(actions.help)
+    add = partial(actions.add, menu=actions.help)
+    palette_keys = "Ctrl+K Ctrl+Shift+P"
+    add("find", tr("Command palette…"), palette_keys, help_.open_palette, icon="search")
+    add("tour", tr("Take the tour"), "", window.tour.start)
+    add("help", tr("Help on this field"), "F1", help_.explain_focus)
+    add("shortcuts", tr("Keyboard shortcuts"), "Ctrl+/", help_.show_shortcuts)
+    add("logs", tr("Show log"), "", help_.show_logs)
+    add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics)
+    add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info")
 
 
 def _add_page_actions(window: Window) -> None:
@@ -245,14 +271,10 @@ def _add_page_actions(window: Window) -> None:
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
         keys = _PAGE_KEYS.get(name) or f"Ctrl+{number}"
-        text = tr("Go to {page}").format(page=title)
-        step = name in STEP_TITLES
-        action = window.actions_.add(
-            f"go_{name}", text, keys, partial(window.show_page, name), menu=False, project=step
-        )
-        window.rail.button(name).setToolTip(
-            plain_tip(f"{title} ({palette.format_shortcut(action)})")
-        )
+        text, show = tr("Go to {page}").format(page=title), partial(window.show_page, name)
+        action = window.actions_.add(f"go_{name}", text, keys, show, project=name in STEP_TITLES)
+        tip = f"{title} ({palette.format_shortcut(action)})"
+        window.rail.button(name).setToolTip(plain_tip(tip))
 
 
 def _set_tooltips(window: Window) -> None:
@@ -266,32 +288,3 @@ def _set_tooltips(window: Window) -> None:
     ):
         keys = palette.format_shortcut(actions[name])
         widget.setToolTip(plain_tip(f"{actions[name].text().removesuffix('…')} ({keys})"))
-
-
-def _add_moves(window: Window) -> None:
-    """Add the actions that are in no menu."""
-    add = partial(window.actions_.add, menu=False)
-    step = partial(add, project=True)
-    add("primary", tr("Press the main button"), "Ctrl+Return Ctrl+Enter", window.press_primary)
-    step("next", tr("Next step"), "Alt+Right", lambda: window.show_next_step(1))
-    step("back", tr("Previous step"), "Alt+Left", lambda: window.show_next_step(-1))
-    add("job", tr("Show running job"), "Ctrl+J", window.show_job)
-    add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job)
-    step("pause", tr("Pause training"), "", window.pause_job)
-    step("sign_in", tr("Sign in to Hugging Face…"), "", window.sign_in)
-    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1))
-    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1))
-    step("problem", tr("Go to the next problem"), "F8", window.strip.show_next)
-
-
-def _add_help(window: Window) -> None:
-    help_, actions = window.help, window.actions_
-    actions.add_help_menu(tr("Help"))
-    add = partial(actions.add, menu="help")
-    add("find", tr("Command palette…"), "Ctrl+K Ctrl+Shift+P", help_.open_palette, icon="search")
-    add("tour", tr("Take the tour"), "", window.tour.start)
-    add("help", tr("Help on this field"), "F1", help_.explain_focus)
-    add("shortcuts", tr("Keyboard shortcuts"), "Ctrl+/", help_.show_shortcuts)
-    add("logs", tr("Show log"), "", help_.show_logs)
-    add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics)
-    add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info")

@@ -16,7 +16,7 @@ from lora_studio.core.system import files
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.problems.suggested_actions import Toast
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.window.main_window import CopyingDialog, Window
+from lora_studio.gui.window.main_window import CloseDialog, Window
 from tests.gui.conftest import WAIT
 
 
@@ -97,9 +97,9 @@ def test_closing_while_copying_asks_and_removes_the_folder(
         pass
     window.close()
     assert window.isVisible()
-    dialog = window.findChild(CopyingDialog)
+    dialog = window.findChild(CloseDialog)
     assert dialog is not None
-    dialog.cancel.click()
+    dialog.choices["cancel"].click()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
     assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
 

@@ -20,7 +20,7 @@ from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.widgets.basics import CollapsibleSection
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.window import main_window as main_window_module
-from lora_studio.gui.window.main_window import ClosingDialog, UnsavedDialog, Window
+from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests import screenshots, screenshots_model
 from tests.helpers.runs import planted_evaluation
@@ -104,8 +104,8 @@ def _visit(window: Window) -> Iterator[str]:
 
 def _dialogs(window: Window) -> Iterator[Dialog]:
     yield NewProjectDialog(Path("/tmp"), window)
-    yield ClosingDialog("train", window)
-    yield UnsavedDialog("support-bot", window)
+    yield window.closing.make_job_dialog("train")
+    yield window.closing.make_unsaved_dialog()
 
 
 @pytest.mark.slow

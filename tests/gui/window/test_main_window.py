@@ -37,7 +37,7 @@ from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLink
-from lora_studio.gui.window.main_window import ClosingDialog, UnsavedDialog, Window
+from lora_studio.gui.window.main_window import CloseDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.accepted_projects import accept_project
@@ -694,10 +694,10 @@ def test_job_warnings_are_listed_among_the_problems(
 # --- closing --------------------------------------------------------------------------------------
 
 
-def _closing(window: Window) -> ClosingDialog:
+def _closing(window: Window) -> CloseDialog:
     window.close()
     assert window.isVisible()
-    dialog = window.findChild(ClosingDialog)
+    dialog = window.findChild(CloseDialog)
     assert dialog is not None
     assert dialog.isVisible()
     return dialog
@@ -711,7 +711,7 @@ def test_closing_during_training_can_leave_it_in_background(
     halves = [{"steps": 30, "seconds": 0.01}, {"steps": 30, "seconds": 0.01, "after": 30}]
     scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
     run = _train(window, qtbot, project_folder)
-    _closing(window).background.click()
+    _closing(window).choices["background"].click()
     assert not window.isVisible()
     assert run.is_running()
     again = make_window(Preferences.load(), plain_pages.pages)
@@ -735,7 +735,7 @@ def test_closing_during_training_can_stop_it_with_an_adapter(
 ) -> None:
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
-    _closing(window).stop.click()
+    _closing(window).choices["stop"].click()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.read_state() == "trained"
@@ -748,7 +748,7 @@ def test_closing_during_training_can_pause_it(
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
     run = _train(window, qtbot, project_folder)
-    _closing(window).pause.click()
+    _closing(window).choices["pause"].click()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.read_state() == "paused"
@@ -802,9 +802,9 @@ def test_closing_with_unsavable_changes_asks_first(window: Window, project_folde
     window.state.set("lora", "rank", 64)
     window.close()
     assert window.isVisible()
-    dialog = window.findChild(UnsavedDialog)
+    dialog = window.findChild(CloseDialog)
     assert dialog is not None
-    dialog.discard.click()
+    dialog.choices["discard"].click()
     assert not window.isVisible()
     assert file.read_text() == "schema_version = 99\n"
 

@@ -17,7 +17,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.dialogs import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import AUTOSAVE_DELAY
-from lora_studio.gui.window.main_window import UnsavedDialog, Window
+from lora_studio.gui.window.main_window import CloseDialog, Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.accepted_projects import accept_project
@@ -191,7 +191,7 @@ def test_full_disk_keeps_changes_until_saving_succeeds(
         assert not window.save()
         window.close()
         assert window.isVisible(), "closing would lose the change"
-        (dialog,) = window.findChildren(UnsavedDialog)
+        (dialog,) = window.findChildren(CloseDialog)
         dialog.reject()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -12,8 +12,8 @@ from shiboken6 import isValid
 
 from lora_studio.core.protocol import events
 from lora_studio.gui import language, message_translation
+from lora_studio.gui.app import WindowReload
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window.window_reload import WindowReload
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.window import plain_pages
