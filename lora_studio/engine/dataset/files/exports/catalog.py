@@ -6,6 +6,7 @@ To add one, add a `ForeignExport` to the table. Files that can't be read have a 
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from lora_studio.engine.dataset.files.blocks import SkipReason
 from lora_studio.engine.dataset.files.exports import chats, web_pages
 from lora_studio.engine.dataset.files.exports.chats import Chat
 from lora_studio.engine.dataset.files.exports.web_pages import has_markup, read_html
+from lora_studio.engine.dataset.files.json_kinds import iter_outline
 
 # Read what people annotated with Label Studio and Prodigy: labels and written answers of texts.
 #
@@ -342,9 +344,8 @@ Content = Literal["document", "item", "table", "text", "parts", "database"]
 LeftOut = Counter[Template]
 Reader = Callable[[Any, str, LeftOut], Iterator[ExportRow]]
 
-#: Tokens of JSON from the beginning of a file that show which keys it has.
-_TOKENS = 10_000
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+#: Names and brackets of JSON from the beginning of a file that show which keys it has.
+_STEPS = 5_000
 
 
 @dataclass(frozen=True)
@@ -602,30 +603,7 @@ def _is_whatsapp(beginning: str) -> bool:
 def read_outline(head: bytes) -> set[str]:
     """Return the paths of the keys in the beginning of JSON, such as `messages[].author.name`.
 
-    Lists end with `[]`, also where they are empty. Objects one after another have the paths of one object.
+    Lists end with `[]`, also where they are empty.
     """
-    paths: set[str] = set()
-    stack: list[
-        tuple[bool, str]
-    ] = []  # for each open bracket whether it is an object's, and its path
-    path, last = "", b""
-    for count, token in enumerate(_TOKEN.finditer(head)):
-        if count > _TOKENS:
-            break
-        sign = token[0]
-        is_object, prefix = stack[-1] if stack else (False, "")
-        if sign == b":":
-            if is_object:
-                name = last[1:-1].decode("utf-8", "replace")
-                path = f"{prefix}.{name}" if prefix else name
-                paths.add(path)
-        elif sign == b"{":
-            stack.append((True, path if is_object else prefix))
-        elif sign == b"[":
-            inner = f"{path if is_object else prefix}[]"
-            paths.add(inner)
-            stack.append((False, inner))
-        elif sign in b"}]":
-            del stack[-1:]
-        last = sign
-    return paths
+    steps = itertools.islice(iter_outline(head), _STEPS)
+    return {step.path for step in steps if step.sign != b"{"}
