@@ -32,11 +32,12 @@ from lora_studio.core.dataset.formats.columns import (
     pick_message_and_reply,
 )
 from lora_studio.core.dataset.formats.mapping import prefix_names
-from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
 from lora_studio.core.dataset.formats.row_shapes import find_shapes
 from lora_studio.core.dataset.formats.values import (
+    is_tie,
     normalize_name,
     parse_label,
+    parse_side,
 )
 from lora_studio.core.dataset.spec import RowFormat
 

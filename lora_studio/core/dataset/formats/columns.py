@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lora_studio.core.dataset.formats.media import is_media_column, is_media_name
-from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
     is_answer_first,
@@ -25,10 +24,13 @@ from lora_studio.core.dataset.formats.turns import (
 from lora_studio.core.dataset.formats.values import (
     is_blank,
     is_missing,
+    is_pair,
+    is_ranked_list,
     is_writable,
     normalize_name,
     parse_label,
     parse_literal,
+    parse_number,
 )
 from lora_studio.core.dataset.spec import RowFormat
 from lora_studio.core.problems import Problem
