@@ -306,6 +306,20 @@ def find_questions(columns: Columns) -> list[DataColumn]:
     return _with_endings(columns, exact, TO_QUESTION)
 
 
+def find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
+    """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
+    questions = [item for item in find_questions(columns) if item not in besides]
+    # A prompt column is the whole question, even if its parts have columns too.
+    questions.sort(key=lambda item: item.key not in PROMPTS)
+    if not questions:
+        return {}
+    mapping = {"prompt": questions[0].name}
+    added = find_optional_column([item for item in columns if item not in besides], INPUTS, "text")
+    if questions[0].key in INSTRUCTIONS and added and added != questions[0]:
+        mapping["input"] = added.name
+    return mapping
+
+
 def _is_kind_of_task(column: DataColumn) -> bool:
     """Return whether a column names the type of task, such as `qa`, and not the task itself."""
     return column.key == "task" and not column.is_mostly("phrased")
