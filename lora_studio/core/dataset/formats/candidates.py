@@ -26,17 +26,19 @@ from lora_studio.core.dataset.formats.columns import (
     find_conversations,
     find_free_texts,
     find_optional_column,
+    find_prompt_slots,
     find_questions,
     find_replies,
     has_other_purpose,
     pick_message_and_reply,
 )
 from lora_studio.core.dataset.formats.mapping import prefix_names
-from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
 from lora_studio.core.dataset.formats.row_shapes import find_shapes
 from lora_studio.core.dataset.formats.values import (
+    is_tie,
     normalize_name,
     parse_label,
+    parse_side,
 )
 from lora_studio.core.dataset.spec import RowFormat
 
@@ -92,12 +94,7 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
     chosen = find_column(columns, formats_columns.CHOSEN)
     talk = _get_first(find_conversations(columns))
     if rejected is None:
-        return [
-            *_find_ranked(columns),
-            *_find_rated(columns),
-            *_find_compared(columns),
-            *_find_answer_lists(columns),
-        ]
+        return _find_compared(columns)
     if chosen is None:
         # A whole conversation and an alternative last answer.
         if talk is None or talk.kind != "turns":
@@ -105,7 +102,7 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _find_extras(columns)
         return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
-    prompt = _find_prompt_slots(columns)
+    prompt = find_prompt_slots(columns)
     is_whole = chosen.kind == "turns" and not chosen.traits["opened"]
     if prompt and not (is_whole and normalize_name(prompt["prompt"]) not in formats_columns.ASKED):
         # Next to whole conversations, only a column named "prompt" is the prompt.
@@ -117,53 +114,12 @@ def _find_preferences(columns: Columns) -> list[FormatCandidate]:
     return [FormatCandidate("preference", mapping, 1.0, sure)]
 
 
-def _find_ranked(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of several answers to a prompt, each with a rank or a score."""
-    column = next((item for item in columns if item.is_mostly("ranked")), None)
-    if column is None or not (prompt := _find_prompt_slots(columns, besides=(column,))):
-        return []
-    mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
-    return [FormatCandidate("preference", mapping, 0.95, 0.85)]
-
-
-def _find_rated(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of several answers to a prompt, with their ratings in another column."""
-    answers = [
-        item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
-    ]
-    ratings = find_column(columns, formats_columns.RATINGS, "numbers")
-    if (
-        not answers
-        or ratings is None
-        or not (prompt := _find_prompt_slots(columns, besides=(answers[0],)))
-    ):
-        return []
-    mapping = prompt | {"chosen": answers[0].name, "rejected": answers[0].name}
-    mapping |= {"better": ratings.name} | _find_extras(columns)
-    return [FormatCandidate("preference", mapping, 0.95, 0.8)]
-
-
-def _find_answer_lists(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of instructions with two answers in a list, the preferred one first."""
-    column = find_column(columns, ("output", "response"), "texts")
-    if column is None or column.traits["paired"] < column.filled:
-        return []
-    prompt = _find_prompt_slots(columns, besides=(column,))
-    if not prompt or normalize_name(prompt["prompt"]) not in (
-        *formats_columns.INSTRUCTIONS,
-        *formats_columns.PROMPTS,
-    ):
-        return []
-    mapping = prompt | {"chosen": column.name, "rejected": column.name} | _find_extras(columns)
-    return [FormatCandidate("preference", mapping, 0.95, 0.8)]
-
-
 def _find_compared(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of two answer columns and a third that names the preferred one."""
     compared = []
     for slots in find_compared_answers(columns):
         used = tuple(item for item in columns if item.name in slots.values())
-        prompt = _find_prompt_slots(columns, used) or _find_conversation_slots(columns, used)
+        prompt = find_prompt_slots(columns, used) or _find_conversation_slots(columns, used)
         mapping = prompt | slots | _find_extras(columns)
         sure = 0.85 if prompt or used[0].kind == "turns" else 0.6
         compared.append(FormatCandidate("preference", mapping, 1.0, sure))
@@ -190,7 +146,7 @@ def _find_kto(columns: Columns) -> list[FormatCandidate]:
     # Votes are more specific than the answers that they judge.
     weight = 0.99 if explicit or votes else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
-        prompt = _find_prompt_slots(columns, besides=(answer, label))
+        prompt = find_prompt_slots(columns, besides=(answer, label))
         before = find_column(columns, formats_columns.CHOSEN, "turns")
         if not prompt and before is not None and before.is_mostly("asking"):
             prompt = {"prompt": before.name}
@@ -218,27 +174,9 @@ def find_judged_answers(columns: Columns) -> list[FormatCandidate]:
     answer = _get_first(find_answers(columns)) or _get_first(find_conversations(columns))
     if answer is None or answer.kind not in ("text", "turns", "turn"):
         return []
-    prompt = (
-        _find_prompt_slots(columns, besides=(answer, *ratings)) if answer.kind == "text" else {}
-    )
+    prompt = find_prompt_slots(columns, besides=(answer, *ratings)) if answer.kind == "text" else {}
     mapping = prompt | {"completion": answer.name, "label": write_limit(ratings[0])}
     return [FormatCandidate("kto", mapping | _find_extras(columns), 0.2, 0.7)]
-
-
-def _find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
-    """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
-    questions = [item for item in find_questions(columns) if item not in besides]
-    # A prompt column is the whole question, even if its parts have columns too.
-    questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
-    if not questions:
-        return {}
-    mapping = {"prompt": questions[0].name}
-    added = find_optional_column(
-        [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
-    )
-    if questions[0].key in formats_columns.INSTRUCTIONS and added and added != questions[0]:
-        mapping["input"] = added.name
-    return mapping
 
 
 # --- conversations ----------------------------------------------------------------------------

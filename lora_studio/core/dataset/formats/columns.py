@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lora_studio.core.dataset.formats.media import is_media_column, is_media_name
-from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list, parse_number
 from lora_studio.core.dataset.formats.turns import (
     detect_style,
     is_answer_first,
@@ -25,10 +24,13 @@ from lora_studio.core.dataset.formats.turns import (
 from lora_studio.core.dataset.formats.values import (
     is_blank,
     is_missing,
+    is_pair,
+    is_ranked_list,
     is_writable,
     normalize_name,
     parse_label,
     parse_literal,
+    parse_number,
 )
 from lora_studio.core.dataset.spec import RowFormat
 from lora_studio.core.problems import Problem
@@ -302,6 +304,20 @@ def find_questions(columns: Columns) -> list[DataColumn]:
     exact = find_columns(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, TO_QUESTION)
+
+
+def find_prompt_slots(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
+    """Return the slots of the prompt of an answer, with the input that belongs to an instruction."""
+    questions = [item for item in find_questions(columns) if item not in besides]
+    # A prompt column is the whole question, even if its parts have columns too.
+    questions.sort(key=lambda item: item.key not in PROMPTS)
+    if not questions:
+        return {}
+    mapping = {"prompt": questions[0].name}
+    added = find_optional_column([item for item in columns if item not in besides], INPUTS, "text")
+    if questions[0].key in INSTRUCTIONS and added and added != questions[0]:
+        mapping["input"] = added.name
+    return mapping
 
 
 def _is_kind_of_task(column: DataColumn) -> bool:

@@ -38,15 +38,6 @@ from lora_studio.core.dataset.formats.mapping import (
     list_columns,
 )
 from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
-from lora_studio.core.dataset.formats.ranking import (
-    is_first_better,
-    is_pair,
-    is_ranked_list,
-    list_answers,
-    pick_best_and_worst,
-    pick_by_ratings,
-    read_label,
-)
 from lora_studio.core.dataset.formats.speakers import read_as_speaker
 from lora_studio.core.dataset.formats.turns import (
     build_message,
@@ -66,9 +57,16 @@ from lora_studio.core.dataset.formats.turns import (
 from lora_studio.core.dataset.formats.values import (
     has_text,
     is_blank,
+    is_first_better,
+    is_pair,
+    is_ranked_list,
     join_passages,
+    list_answers,
     normalize_name,
     parse_literal,
+    pick_best_and_worst,
+    pick_by_ratings,
+    read_label,
     require_valid_text,
     to_answer,
     to_text,

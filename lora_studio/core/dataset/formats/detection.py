@@ -56,7 +56,6 @@ from lora_studio.core.dataset.formats.mapping import (
     list_required_slots,
 )
 from lora_studio.core.dataset.formats.media import find_media_references, is_media_name
-from lora_studio.core.dataset.formats.ranking import is_pair, read_label
 from lora_studio.core.dataset.formats.row_shapes import refuse_shape
 from lora_studio.core.dataset.formats.speakers import (
     check_speaker,
@@ -71,7 +70,7 @@ from lora_studio.core.dataset.formats.turns import (
     read_conversation,
     read_response,
 )
-from lora_studio.core.dataset.formats.values import normalize_name, parse_label
+from lora_studio.core.dataset.formats.values import is_pair, normalize_name, parse_label, read_label
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,

@@ -3,7 +3,8 @@
 To add a shape, add an entry to `SHAPES`. Its `slots` name the column of each slot, with a dot for a field
 of an object: `reward_model.ground_truth`. Names are compared without case, blanks, and punctuation; of
 several, separated by blanks, the first one that the rows have is used. A slot that ends in "?" may be
-missing, and "@question" is any column with a question. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
+missing, "@question" is any column with a question, "@any" any column at all, and "@prompt" the prompt with
+the input that belongs to it. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
 In a template, the names are in braces.
 """
 
@@ -14,10 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats.columns import (
+    INSTRUCTIONS,
+    PROMPTS,
+    RATINGS,
+    REJECTED,
+    SEVERAL,
     Columns,
     DataColumn,
     FormatCandidate,
     find_answers,
+    find_prompt_slots,
     find_questions,
 )
 from lora_studio.core.dataset.formats.values import normalize_name
@@ -63,6 +70,7 @@ _REQUESTS = (
     "request.body.messages request.body.contents request_body.messages request.input body.prompt request.prompt"
 )
 _LONG = ":text article document dialogue dialog passage"
+_REJECTED, _SEVERAL = " ".join(REJECTED), ":texts " + " ".join(SEVERAL)
 _FIM = "<|fim_prefix|>{%s}<|fim_suffix|>{%s}<|fim_middle|>{%s}"
 
 SHAPES = (
@@ -211,6 +219,22 @@ SHAPES = (
             "output": "{textbox_answer}\\n{textbox_answer_analysis?}",
         },
     ),
+    # Several answers in one column: with ranks or scores, with ratings in another column, or two to an
+    # instruction, the preferred one first.
+    RowShape(
+        "preference", {"prompt": "@prompt", "chosen": "@any:ranked", "rejected": "@any:ranked"},
+        without=_REJECTED, weight=0.95, sure=0.85,
+    ),
+    RowShape(
+        "preference",
+        {"prompt": "@prompt", "chosen": _SEVERAL, "rejected": _SEVERAL, "better": ":numbers " + " ".join(RATINGS)},
+        without=_REJECTED, weight=0.95, sure=0.8,
+    ),
+    RowShape(
+        "preference",
+        {"prompt": "@prompt:asked", "chosen": ":only_pairs output response", "rejected": ":only_pairs output response"},
+        without=_REJECTED, weight=0.95, sure=0.8,
+    ),
     # Labels of parts of a text.
     RowShape(
         None, {"text": "text tokens sentence words", "label": "ner_tags pos_tags entities:list spans:list label:list"},
@@ -228,10 +252,14 @@ _HOLDS: dict[str, Callable[[DataColumn], bool]] = {
     "turns": lambda column: column.kind == "turns",
     "turn": lambda column: column.kind == "turn",
     "list": lambda column: column.kind == "list",
+    "texts": lambda column: column.kind == "texts",
+    "numbers": lambda column: column.kind == "numbers",
+    "asked": lambda column: column.key in (*INSTRUCTIONS, *PROMPTS),
     "question": lambda column: column.kind == "turns" and column.is_mostly("asking"),
     "short": lambda column: not column.is_mostly("phrased") and column.kind in ("text", "number"),
     "signed": lambda column: any(word.startswith("-") for word in column.words),
     "pairs": lambda column: column.is_mostly("paired"),
+    "only_pairs": lambda column: column.kind == "texts" and column.traits["paired"] == column.filled,
     "position": lambda column: bool(column.words) and column.words <= {"0", "1"},
     "ranked": lambda column: column.is_mostly("ranked"),
 }  # fmt: skip
@@ -241,7 +269,13 @@ _BRACES = re.compile(r"\{([^{}]+)\}")
 def find_shapes(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of columns that have one of the shapes."""
     return [
-        FormatCandidate(shape.format, mapping, shape.weight, shape.sure, describe=shape.describe)
+        FormatCandidate(
+            shape.format,
+            mapping,
+            shape.weight,
+            shape.sure,
+            describe=shape.describe if shape.code else None,
+        )
         for shape, mapping in _iter_matches(columns)
         if shape.format is not None
     ]
@@ -264,10 +298,19 @@ def _match(shape: RowShape, columns: Columns) -> dict[str, str] | None:
     """Return the mapping of rows of this shape, None for other rows."""
     mapping: dict[str, str] = {}
     for slot, source in shape.slots.items():
+        if source.startswith("@prompt"):
+            continue
         if filled := _fill(source, columns):
             mapping[slot.rstrip("?")] = filled
         elif not slot.endswith("?"):
             return None
+    if (wanted := shape.slots.get("prompt", "")).startswith("@prompt"):
+        others = [item for item in columns if item.name in mapping.values()]
+        prompt = find_prompt_slots(columns, besides=tuple(others))
+        holds = _HOLDS.get(wanted.partition(":")[2], lambda column: True)
+        if not any(holds(item) for item in columns if item.name == prompt.get("prompt")):
+            return None
+        mapping = prompt | mapping
     if shape.beside and not _find(shape.beside, columns):
         return None
     if _find(shape.without, columns):
@@ -298,8 +341,12 @@ def _find(paths: str, columns: Columns) -> str:
     for path in rest.split():
         name, _, holds = path.partition(":")
         holds = holds or kind
-        is_any = name == "@question"
-        found = find_questions(columns)[:1] if is_any else _follow(name.split("."), columns)
+        if name == "@any":
+            found = [item for item in columns if _HOLDS[holds](item)][:1]
+        elif name == "@question":
+            found = find_questions(columns)[:1]
+        else:
+            found = _follow(name.split("."), columns)
         if found and (not holds or _HOLDS[holds](found[-1])):
             return ".".join(column.name for column in found)
     return ""

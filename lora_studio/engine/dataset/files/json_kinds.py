@@ -169,7 +169,7 @@ def _detect_object_shape(head: bytes, whole: bytes | None, split: str) -> JsonSh
         return JsonShape("json columns")
     if document is not None and _is_pandas_table(document):
         return JsonShape("json columns", is_readable=False)
-    lists = list(itertools.islice(_iter_lists(head), limits.COLUMNS))
+    lists = list(_iter_lists(head))
     rows = {
         name: offset
         for name, offset in lists
@@ -202,7 +202,7 @@ def _find_inner_list(head: bytes, document: dict[str, Any] | None) -> int | None
         return None
     rows = [
         offset
-        for name, offset in itertools.islice(_iter_lists(head, 2), limits.COLUMNS)
+        for name, offset in _iter_lists(head, 2)
         if name not in _TURNS and _is_list_of_rows(name, head[offset : offset + 65536])
     ]
     return rows[0] if len(rows) == 1 else None
@@ -228,29 +228,56 @@ def _try_parse_object(text: bytes | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _iter_lists(head: bytes, level: int = 1) -> Iterator[tuple[str, int]]:
-    """Yield the name of every list directly in an object, with the offset after its bracket.
+class JsonStep(NamedTuple):
+    """A colon after a name, or a bracket that opens: where it ends, and where in the document it is.
 
-    A `level` of 2 are the lists in objects inside the outer one.
+    `path` is such as `messages[].author`, `name` its last name ("" for an item of a list), `depth` the
+    number of brackets around it.
     """
-    depth, key, is_value = 0, b"", False
+
+    sign: bytes
+    path: str
+    name: str
+    depth: int
+    end: int
+
+
+def iter_outline(head: bytes) -> Iterator[JsonStep]:
+    """Yield the names and the opening brackets of JSON, which may end anywhere.
+
+    Objects one after another have the paths of one object.
+    """
+    stack: list[tuple[bool, str]] = []  # of each open bracket: whether it is an object's, its path
+    is_object, prefix, path, name, last = False, "", "", "", b""
     for token in _TOKEN.finditer(head):
         sign = token[0]
-        if sign[:1] == b'"':
-            key = sign if depth == level and not is_value else key
-            is_value = False
-        elif sign == b":":
-            is_value = depth == level
-        elif sign in b"{[":
-            if depth == level and sign == b"[" and is_value and (name := _parse_text(key)):
-                yield name, token.end()
-            depth, is_value = depth + 1, False
-        else:
-            depth, is_value = depth - 1, False
+        if sign == b":":
+            if is_object:
+                name = _parse_text(last)
+                path = f"{prefix}.{name}" if prefix else name
+                yield JsonStep(sign, path, name, len(stack), token.end())
+        elif sign == b"{" or sign == b"[":
+            is_value = is_object and last == b":"
+            is_object, prefix = sign == b"{", path if is_value else prefix
+            prefix = prefix if is_object else f"{prefix}[]"
+            yield JsonStep(sign, prefix, name if is_value else "", len(stack), token.end())
+            stack.append((is_object, prefix))
+        elif sign == b"}" or sign == b"]":
+            del stack[-1:]
+            is_object, prefix = stack[-1] if stack else (False, "")
+        last = sign
+
+
+def _iter_lists(head: bytes, level: int = 1) -> Iterator[tuple[str, int]]:
+    """Yield the lists directly in an object, or at another level, with the offset after their bracket."""
+    lists = (step for step in iter_outline(head) if step.sign == b"[" and step.depth == level)
+    return itertools.islice(((one.name, one.end) for one in lists if one.name), limits.COLUMNS)
 
 
 def _parse_text(spelt: bytes) -> str:
     """Return the text of a JSON string, "" for anything else."""
+    if b"\\" not in spelt:
+        return spelt[1:-1].decode("utf-8", "replace")
     try:
         return str(json.loads(spelt, strict=False))
     except ValueError:
@@ -526,8 +553,7 @@ _MARKS = (
 _QUESTION_MARKS, _NAME_WORDS = ("?", "？", "؟", "՞", ";"), 3
 #: Names that are looked at.
 _NAMES = 40
-_LISTS = (b'"qas"', b'"instances"')
-_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_LISTS = ("qas[]", "instances[]")
 
 
 def has_nested_rows(head: bytes) -> bool:
@@ -538,33 +564,15 @@ def has_nested_rows(head: bytes) -> bool:
 def has_answer_maps(head: bytes) -> bool:
     """Return whether the beginning of a file shows objects whose names are questions, each a different one."""
     names: list[str] = []
-    decoder, text = (
-        json.JSONDecoder(strict=False),
-        head.decode("utf-8", "ignore").lstrip(" \t\r\n["),
-    )
-    position = 0
-    try:
-        while text[position : position + 1] == "{" and len(names) < _NAMES:
-            position = _skip(text, position + 1)
-            while text[position] != "}" and len(names) < _NAMES:
-                name, position = decoder.raw_decode(text, position)
-                position = _skip(text, position)
-                answer, position = decoder.raw_decode(text, _skip(text, position + 1))
-                position = _skip(text, position)
-                names.append(name)
-                if not is_question(names[0]) or not _is_answer(answer):
-                    return False
-            position = _skip(text, position + 1)
-    except (ValueError, IndexError, RecursionError):
-        pass  # the beginning ends inside of an answer
-    return 1 < len(names) == len(set(names)) and _has_questions(names)
-
-
-def _skip(text: str, position: int) -> int:
-    """Return the position after blanks and commas."""
-    while text[position : position + 1] in (" ", "\t", "\r", "\n", ","):
-        position += 1
-    return position
+    for step in iter_outline(head):
+        if step.sign == b":":
+            names.append(step.name)
+            if not is_question(names[0]) or len(names) == _NAMES:
+                break
+        elif step.sign == b"{" and step.path not in ("", "[]"):
+            return False  # an answer that is an object
+    is_asked = bool(names) and is_question(names[0])
+    return is_asked and 1 < len(names) == len(set(names)) and _has_questions(names)
 
 
 def is_question(name: Any) -> bool:
@@ -613,19 +621,9 @@ def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
 
 def find_row_offsets(text: bytes) -> Iterator[int]:
     """Yield where the objects in lists of questions or of instances begin."""
-    is_list: list[bool] = []  # for every open bracket, whether it is such a list
-    key = b""
-    for token in _BRACKET.finditer(text):
-        sign = token[0]
-        if sign == b"{":
-            if is_list and is_list[-1]:
-                yield token.start()
-            is_list.append(False)
-        elif sign == b"[":
-            is_list.append(key in _LISTS)
-        elif sign in b"}]":
-            del is_list[-1:]
-        key = sign
+    for step in iter_outline(text):
+        if step.sign == b"{" and not step.name and step.path.rpartition(".")[2] in _LISTS:
+            yield step.end - 1
 
 
 def _without(values: dict[str, Any], name: str) -> dict[str, Any]:

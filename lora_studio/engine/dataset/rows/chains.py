@@ -28,12 +28,12 @@ from lora_studio.core.dataset.formats.columns import (
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.formats.media import MEDIA_KEYS
-from lora_studio.core.dataset.formats.ranking import read_rank
 from lora_studio.core.dataset.formats.turns import parse_speaker, read_conversation
 from lora_studio.core.dataset.formats.values import (
     is_blank,
     normalize_name,
     parse_label,
+    read_rank,
 )
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Template, Text, counted, text

@@ -6,6 +6,7 @@ To add one, add a `ForeignExport` to the table. Files that can't be read have a 
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import sqlite3
 import time
@@ -24,6 +25,7 @@ from lora_studio.engine.dataset.files.blocks import SkipReason
 from lora_studio.engine.dataset.files.exports import chats, web_pages
 from lora_studio.engine.dataset.files.exports.chats import Chat
 from lora_studio.engine.dataset.files.exports.web_pages import has_markup, read_html
+from lora_studio.engine.dataset.files.json_kinds import iter_outline
 
 # Read what people annotated with Label Studio and Prodigy: labels and written answers of texts.
 #
@@ -37,18 +39,9 @@ _DISAGREED = SkipReason(text("its annotators disagree"))
 _OTHER_KIND = SkipReason(text("its annotation is neither one label nor a written answer"))
 
 #: Columns of Label Studio that are not about the text.
-_ABOUT = frozenset(
-    (
-        "id",
-        "annotator",
-        "annotation_id",
-        "created_at",
-        "updated_at",
-        "lead_time",
-        "agreement",
-        "annotators",
-    )
-)
+_ABOUT = (
+    "id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "annotators",
+)  # fmt: skip
 #: Characters of the longest label; anything longer was written.
 _LONGEST_LABEL = 60
 
@@ -61,49 +54,34 @@ def read_label_studio(task: dict[str, Any]) -> Result:
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(data, dict) or not isinstance(annotations, list):
         return _UNANNOTATED
-    valid = [one for one in annotations if isinstance(one, dict)]
+    valid = chats.list_objects(annotations)
     used = [one for one in valid if one.get("was_cancelled") is not True]
     if valid and not used:
         return IGNORED
-    results = [_read_results(one.get("result")) for one in used]
-    written = [answer for answers, _, _ in results for answer in answers]
-    if written:
-        return _build_row(data, "answer", written[0])
-    labels = [label for _, labels, _ in results for label in [labels] if label]
-    if not labels:
-        return _OTHER_KIND if any(others for _, _, others in results) else _UNANNOTATED
+    labels: list[list[str]] = []
+    has_others = False
+    for annotation in used:
+        labels.append([])
+        for result in chats.list_objects(annotation.get("result")):
+            value = result.get("value")
+            value = value if isinstance(value, dict) else {}
+            choices, texts = value.get("choices"), value.get("text")
+            if isinstance(choices, list) and not {"start", "end"} & value.keys():
+                labels[-1] += [choice for choice in choices if isinstance(choice, str)]
+            elif result.get("type") == "textarea" and isinstance(texts, list | str):
+                texts = [texts] if isinstance(texts, str) else texts
+                if written := [one for one in texts if isinstance(one, str) and one.strip()]:
+                    return _build_row(data, "answer", written[0])
+            else:
+                has_others = True
+    if not any(labels):
+        return _OTHER_KIND if has_others else _UNANNOTATED
     if any(len(label) > 1 for label in labels):
         return _SEVERAL
-    (most, count), *rest = Counter(label[0] for label in labels).most_common()
+    (most, count), *rest = Counter(label[0] for label in labels if label).most_common()
     if rest and rest[0][1] == count:
         return _DISAGREED
     return _build_row(data, "label", most)
-
-
-def _read_results(results: Any) -> tuple[list[str], list[str], int]:
-    """Return the written answers and the labels of an annotation, and how many other results it has."""
-    answers: list[str] = []
-    labels: list[str] = []
-    others = 0
-    for result in results if isinstance(results, list) else []:
-        value = result.get("value") if isinstance(result, dict) else None
-        choices = value.get("choices") if isinstance(value, dict) else None
-        texts = value.get("text") if isinstance(value, dict) else None
-        is_span = isinstance(value, dict) and ("start" in value or "end" in value)
-        if isinstance(choices, list) and not is_span:
-            labels += [choice for choice in choices if isinstance(choice, str)]
-        elif result_type(result) == "textarea" and isinstance(texts, list | str):
-            texts = [texts] if isinstance(texts, str) else texts
-            answers += [one for one in texts if isinstance(one, str) and one.strip()]
-        else:
-            others += 1
-    return answers, labels, others
-
-
-def result_type(result: Any) -> str:
-    """Return the kind of a result, such as `choices`."""
-    kind = result.get("type") if isinstance(result, dict) else None
-    return kind if isinstance(kind, str) else ""
 
 
 def read_label_studio_min(task: dict[str, Any]) -> Result:
@@ -114,12 +92,10 @@ def read_label_studio_min(task: dict[str, Any]) -> Result:
     results = {name: task[name] for name in names[start:end] if name not in _ABOUT}
     data = {name: task[name] for name in names if name not in _ABOUT and name not in results}
     values = [value for value in results.values() if value not in (None, "", [], {})]
-    if not values or not data:
-        return (
-            {name: value for name, value in task.items() if name not in _ABOUT}
-            if not data
-            else _UNANNOTATED
-        )
+    if not data:
+        return {name: value for name, value in task.items() if name not in _ABOUT}
+    if not values:
+        return _UNANNOTATED
     found: list[str] = []
     for value in values:
         value = value.get("choices", value) if isinstance(value, dict) else value
@@ -135,16 +111,12 @@ def read_label_studio_min(task: dict[str, Any]) -> Result:
 def _build_row(data: dict[str, Any], name: str, value: str) -> Result:
     """Return a row: a lone text is called what it is, several columns keep their names."""
     texts = [key for key, item in data.items() if isinstance(item, str) and item.strip()]
-    if len(texts) == 1:
-        rest = {
-            key: item
-            for key, item in data.items()
-            if key != texts[0] and key not in ("text", "question")
-        }
-        return {"text" if name == "label" else "question": data[texts[0]], name: value} | {
-            key: item for key, item in rest.items() if key != name
-        }
-    return {**data, name: value}
+    if len(texts) != 1:
+        return {**data, name: value}
+    rest = {
+        key: item for key, item in data.items() if key not in (*texts, "text", "question", name)
+    }
+    return {"text" if name == "label" else "question": data[texts[0]], name: value} | rest
 
 
 def read_doccano(task: dict[str, Any]) -> Result:
@@ -169,13 +141,17 @@ def read_prodigy(task: dict[str, Any]) -> Result:
     if isinstance(options, list):
         accepted = task.get("accept")
         chosen = accepted if isinstance(accepted, list) else []
-        if not chosen:
-            return _UNANNOTATED
-        return (
-            _SEVERAL
-            if len(chosen) > 1
-            else {"text": content, "label": _get_option(options, chosen[0])}
+        if len(chosen) != 1:
+            return _SEVERAL if chosen else _UNANNOTATED
+        shown = next(
+            (one.get("text") for one in chats.list_objects(options) if one.get("id") == chosen[0]),
+            None,
         )
+        is_number = not isinstance(chosen[0], str)
+        return {
+            "text": content,
+            "label": shown if is_number and isinstance(shown, str) else str(chosen[0]),
+        }
     written = task.get("user_input", task.get(str(task.get("field_id", ""))))
     if isinstance(written, str) and written.strip():
         return {"question": content, "answer": written}
@@ -183,13 +159,6 @@ def read_prodigy(task: dict[str, Any]) -> Result:
     if isinstance(label, str) and label:
         return {"text": content, "label": label}
     return _OTHER_KIND
-
-
-def _get_option(options: list[Any], chosen: Any) -> str:
-    """Return the label of an option: its ID, or its text where the ID is a number."""
-    option = next((one for one in options if isinstance(one, dict) and one.get("id") == chosen), {})
-    shown = option.get("text")
-    return str(shown) if not isinstance(chosen, str) and isinstance(shown, str) else str(chosen)
 
 
 MARKUP: Template = "formatting in fields ({count})"
@@ -342,9 +311,8 @@ Content = Literal["document", "item", "table", "text", "parts", "database"]
 LeftOut = Counter[Template]
 Reader = Callable[[Any, str, LeftOut], Iterator[ExportRow]]
 
-#: Tokens of JSON from the beginning of a file that show which keys it has.
-_TOKENS = 10_000
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+#: Names and brackets of JSON from the beginning of a file that show which keys it has.
+_STEPS = 5_000
 
 
 @dataclass(frozen=True)
@@ -602,30 +570,7 @@ def _is_whatsapp(beginning: str) -> bool:
 def read_outline(head: bytes) -> set[str]:
     """Return the paths of the keys in the beginning of JSON, such as `messages[].author.name`.
 
-    Lists end with `[]`, also where they are empty. Objects one after another have the paths of one object.
+    Lists end with `[]`, also where they are empty.
     """
-    paths: set[str] = set()
-    stack: list[
-        tuple[bool, str]
-    ] = []  # for each open bracket whether it is an object's, and its path
-    path, last = "", b""
-    for count, token in enumerate(_TOKEN.finditer(head)):
-        if count > _TOKENS:
-            break
-        sign = token[0]
-        is_object, prefix = stack[-1] if stack else (False, "")
-        if sign == b":":
-            if is_object:
-                name = last[1:-1].decode("utf-8", "replace")
-                path = f"{prefix}.{name}" if prefix else name
-                paths.add(path)
-        elif sign == b"{":
-            stack.append((True, path if is_object else prefix))
-        elif sign == b"[":
-            inner = f"{path if is_object else prefix}[]"
-            paths.add(inner)
-            stack.append((False, inner))
-        elif sign in b"}]":
-            del stack[-1:]
-        last = sign
-    return paths
+    steps = itertools.islice(iter_outline(head), _STEPS)
+    return {step.path for step in steps if step.sign != b"{"}

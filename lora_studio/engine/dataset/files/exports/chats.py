@@ -244,7 +244,7 @@ def _make_parser(style: str) -> Any:
     return lambda text: datetime.strptime(text, style)
 
 
-def _list_objects(value: Any) -> list[dict[str, Any]]:
+def list_objects(value: Any) -> list[dict[str, Any]]:
     """Return the objects in a list, none for anything else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
@@ -295,14 +295,14 @@ class ChatLayout:
         """Yield the chats of a file; `name` is the title of one that has no other."""
         if self.chats:
             groups = [_get(document, path) for path in self.chats.split()]
-            every = [one for group in groups for one in _list_objects(group)]
+            every = [one for group in groups for one in list_objects(group)]
         else:
             every = []
         if isinstance(_get(document, self.messages), list):
             every.insert(0, document)
         for one in every:
             chat = Chat(self._pick(one, self.title) or PurePosixPath(name).stem)
-            for item in _list_objects(_get(one, self.messages)):
+            for item in list_objects(_get(one, self.messages)):
                 self._add(chat, item, left_out)
             yield chat
 
@@ -363,7 +363,7 @@ def _find_file_kind(name: Any) -> Template:
 
 
 def _list_files(items: Any, field: str) -> list[Template]:
-    return [_find_file_kind(item.get(field)) for item in _list_objects(items)]
+    return [_find_file_kind(item.get(field)) for item in list_objects(items)]
 
 
 def _repeat(kind: Template, items: Any) -> list[Template]:
@@ -430,12 +430,12 @@ def read_slack(days: Any, title: str, users: Any, left_out: LeftOut) -> Iterator
     """Yield one channel: the messages of all of its days. `users` describe the people."""
     names = {
         _to_text(user.get("id")): name
-        for user in _list_objects(users)
+        for user in list_objects(users)
         if (name := _get_slack_name(user.get("profile"), user))
     }
 
     def read_text(item: Item) -> str:
-        attached = [_to_text(part.get("text")) for part in _list_objects(item.get("attachments"))]
+        attached = [_to_text(part.get("text")) for part in list_objects(item.get("attachments"))]
         own = _read_slack_text(_to_text(item.get("text")), names)
         return own if own.strip() else _read_slack_text("\n".join(attached), names)
 
@@ -444,7 +444,7 @@ def read_slack(days: Any, title: str, users: Any, left_out: LeftOut) -> Iterator
         known = names.get(_to_text(item.get("user")))
         return known or _get_slack_name(profile if isinstance(profile, dict) else item)
 
-    items = [{**item, "name": find_name(item)} for item in _list_objects(days)]
+    items = [{**item, "name": find_name(item)} for item in list_objects(days)]
     for chat in replace(_SLACK, text=read_text).read({"messages": items}, "", left_out):
         yield Chat(title, chat.messages)
 
@@ -578,7 +578,7 @@ _GOOGLE_CHAT = ChatLayout(
 
 def read_google_chat(document: Any, name: str, left_out: LeftOut) -> Iterator[Chat]:
     """Yield the chat of a file `messages.json` of Google Takeout."""
-    topics = [_to_text(item.get("topic_id")) for item in _list_objects(_get(document, "messages"))]
+    topics = [_to_text(item.get("topic_id")) for item in list_objects(_get(document, "messages"))]
     has_threads = 2 * len(set(topics)) < len(topics)  # elsewhere, each message has its own
     layout = replace(_GOOGLE_CHAT, thread="topic_id") if has_threads else _GOOGLE_CHAT
     return layout.read(document, name, left_out)

@@ -14,10 +14,6 @@ from lora_studio.engine.dataset.files.blocks import SkipReason
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lxml.html import HtmlElement
 
 OTHER_PARAGRAPHS: Template = "paragraphs that answer no question ({count})"
 BOOSTS: Template = "posts of others that were shared ({count})"
