@@ -174,11 +174,9 @@ def _repeats_keys(plan: MemoryPlan) -> bool:
 def _keeps_result(plan: MemoryPlan) -> bool:
     """Return whether attention keeps its result in the layout that the next layer reads.
 
-    Without FlashAttention, a GPU computes packed rows one by one, and their results are joined in a copy.
+    Packed rows are computed one by one without FlashAttention, and their results are joined in a copy.
     """
-    if plan.kind == "cuda":
-        return plan.has_flash_attention or not plan.training.packing
-    return plan.bytes_each == 2 and plan.device.precision == "bf16" and plan.training.packing
+    return plan.kind == "cuda" and (plan.has_flash_attention or not plan.training.packing)
 
 
 def estimate_dora_bytes(plan: MemoryPlan) -> int:

@@ -28,7 +28,7 @@ from lora_studio.engine.generation.batched import skip_mask_checks
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.capped_attention import attend
 from lora_studio.engine.runtime.failures import is_out_of_memory
-from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
+from lora_studio.engine.training.kernels import numerical_equivalence
 
 # Check that a model computes packed rows as it computes each row alone, block by block.
 #
@@ -150,7 +150,7 @@ _NAME = "per_document"
 #: Largest relative difference that counts as rounding, by bytes of the dtype.
 _TOLERANCE = {2: 2e-2, 4: 1e-4}
 
-#: Lengths of the rows that a model is tested with: long enough, on average, for every kernel here.
+#: Lengths of the rows that a model is tested with.
 _TEST_LENGTHS = (9, 15)
 
 
@@ -196,9 +196,6 @@ def packed_attention(
         ), None
     if allows_flash and dropout == 0.0 and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
-    sees_all = sliding_window is None or max(documents) <= sliding_window
-    if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
-        return cpu_attention.causal_attention(query, key, value, documents, scaling), None
     return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
 
 
