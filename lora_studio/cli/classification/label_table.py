@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
-from lora_studio.core.training.classification import SHOWN_LABELS, ClassificationReport
+from lora_studio.core.tasks.classification import SHOWN_LABELS, ClassificationReport
 
 #: The longest label above a column of the confusion matrix, in characters.
 _WIDTH = 12

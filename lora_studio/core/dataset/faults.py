@@ -14,8 +14,7 @@ from itertools import pairwise
 from typing import Literal
 
 from lora_studio.core.dataset.personal_data import has_personal_data
-from lora_studio.core.dataset.samples import Sample, iter_texts
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message, Sample, iter_texts
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",

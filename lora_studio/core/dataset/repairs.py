@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, fix_mojibake, has_fault
 from lora_studio.core.dataset.personal_data import mask_personal_data
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Message, Repair
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.messages import Text, text
+from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
 
 #: Why a row is skipped, by the repair that skips it.
 REASONS: dict[Repair, Text] = {

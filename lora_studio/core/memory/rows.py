@@ -5,14 +5,14 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol.dataset import DatasetPlanned, LengthsMeasured
+from lora_studio.core.tasks.samples import TaskName
 
 #: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
 #: less random batches.
 STEPS_GROUPED = 50
 #: The most sequences of a row, of tasks whose rows have several.
-SEQUENCES: dict[Task, int] = {"preference": 2, "embedding": 3}
+SEQUENCES: dict[TaskName, int] = {"preference": 2, "embedding": 3}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RowStatistics:
     trained: float = 1.0
     tokens: int = 0
     count: int = 0
-    task: Task = "sft"
+    task: TaskName = "sft"
     edges: tuple[int, ...] = ()
     over: tuple[float, ...] = ()
     labels: int = 0
@@ -89,7 +89,7 @@ def build_row_statistics(
 
 
 def approximate_row_statistics(
-    lengths: LengthsMeasured, task: Task | None, limit: int
+    lengths: LengthsMeasured, task: TaskName | None, limit: int
 ) -> RowStatistics:
     """Return statistics of all rows, truncated to the limit, while the plan of the run isn't known."""
     cut = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
-from lora_studio.core.training.classification import SHOWN_LABELS
+from lora_studio.core.tasks.classification import SHOWN_LABELS
 from lora_studio.core.training.retrieval import MRR, RECALLS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message
 
 
 @dataclass(frozen=True)

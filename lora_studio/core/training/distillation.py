@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.samples import TaskName
 
 #: Bytes of a cached token: its id and its log-probability, 4 bytes each.
 _TOKEN_BYTES = 8
@@ -93,7 +93,7 @@ class DistillationSettings(Spec):
         return round(trained_tokens * (_TOKEN_BYTES * count + _REST_BYTES))
 
 
-def list_distillation_settings(task: Task | None, teacher: str) -> tuple[str, ...]:
+def list_distillation_settings(task: TaskName | None, teacher: str) -> tuple[str, ...]:
     """Return the fields of `DistillationSettings` that are used; `teacher` may be empty."""
     if task not in (None, "sft", "text"):
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, error, warning
@@ -15,8 +15,9 @@ from lora_studio.core.rewards.spec import (
     name_rewards,
 )
 from lora_studio.core.system.programs import BuildTool
+from lora_studio.core.tasks.preference import USUAL_RATES, UsualRate
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training import optimizers
-from lora_studio.core.training.preference import USUAL_RATES, UsualRate
 from lora_studio.core.training.spec import TrainingSpec
 
 #: Steps at the highest rate that rarely fails after which a model still answers.
@@ -28,7 +29,7 @@ def check(spec: TrainingSpec) -> list[Problem]:
     return [*_check_rate(spec), *_check_cadence(spec)]
 
 
-def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
+def check_for(task: TaskName, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
     what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
@@ -224,7 +225,7 @@ def _is_high(spec: TrainingSpec, rate: UsualRate) -> bool:
     return spec.learning_rate > rate.highest
 
 
-def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:
+def find_usual_rate(task: TaskName | None, spec: TrainingSpec) -> UsualRate | None:
     """Return the usual rate of preference or reward training with the recipe's optimizer; None for other tasks."""
     match task:
         case "kto" | "grpo":

@@ -7,14 +7,14 @@ from typing import Literal
 
 from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import setting
+from lora_studio.core.tasks.classification import ClassificationSettings
+from lora_studio.core.tasks.embedding import EmbeddingSettings
+from lora_studio.core.tasks.grpo import GrpoSettings
+from lora_studio.core.tasks.preference import PreferenceSettings
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
-from lora_studio.core.training.classification import ClassificationSettings
 from lora_studio.core.training.distillation import DistillationSettings
-from lora_studio.core.training.embedding import EmbeddingSettings
-from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
-from lora_studio.core.training.preference import PreferenceSettings
 from lora_studio.core.training.trackers import TITLES as TITLES_OF_TRACKERS
 from lora_studio.core.training.trackers import Tracker
 

@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.devices import devices
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation.token_choice import find_unusable

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.repairs import REASONS
-from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
+from lora_studio.core.tasks.samples import UnusableKind
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.files.blocks import SkipReason
 from lora_studio.engine.dataset.rows import mixture, token_cache

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import RowPreview, RowShown
+from lora_studio.core.tasks.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.model import sources

@@ -13,7 +13,6 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
@@ -43,6 +42,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.devices import lock
 from lora_studio.engine.evaluation import answer_cache
 from lora_studio.engine.evaluation.answer_cache import AnswerCache

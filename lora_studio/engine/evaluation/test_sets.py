@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation import measures
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import (
@@ -37,6 +36,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation import trained_rows
 from lora_studio.engine.evaluation.trained_rows import TrainedPrompts, get_prompt

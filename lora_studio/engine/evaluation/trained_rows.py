@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import hash_text

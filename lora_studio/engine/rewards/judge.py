@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -18,6 +17,7 @@ from lora_studio.core.project import access_requests
 from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
 from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers import openai_client

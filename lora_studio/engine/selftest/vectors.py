@@ -15,7 +15,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import capped_attention, loading

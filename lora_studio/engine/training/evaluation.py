@@ -13,7 +13,7 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.core.training.retrieval import MRR, RECALLS
 from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length
 from lora_studio.engine.runtime.channel import JobContext

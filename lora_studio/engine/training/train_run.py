@@ -19,7 +19,6 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.incremental_pca import IncrementalPCA
 
 from lora_studio import __version__
-from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
@@ -27,6 +26,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.tasks.samples import Sample
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.batches import Batch, collate

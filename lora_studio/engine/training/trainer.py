@@ -16,7 +16,6 @@ import peft
 import torch
 from torch.optim import Optimizer
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.messages import Text, text
@@ -29,6 +28,7 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel

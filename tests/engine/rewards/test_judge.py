@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import access_requests
 from lora_studio.core.project.project import Draft
@@ -18,6 +17,7 @@ from lora_studio.core.rewards.base import RatedAnswer
 from lora_studio.core.rewards.judge_prompt import build_grade_prompt, parse_grade
 from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.system import consent
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
 from tests.helpers.accepted_projects import accept_project, list_new_requests

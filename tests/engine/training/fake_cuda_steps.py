@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices import devices

@@ -15,7 +15,7 @@ from lora_studio.core.dataset.formats.values import (
     to_answer,
     to_text,
 )
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
+from lora_studio.core.tasks.samples import UnusableKind, UnusableRow
 
 _TIES = frozenset(
     ("tie", "ties", "tied", "tiebothbad", "bothbad", "both", "neither", "equal", "same", "none")

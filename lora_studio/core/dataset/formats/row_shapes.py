@@ -21,10 +21,10 @@ from lora_studio.core.dataset.formats.columns import (
     find_questions,
 )
 from lora_studio.core.dataset.formats.values import normalize_name
-from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import RowFormat
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.samples import dataset_error, dataset_warning, quote_names
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import re
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.tasks.samples import UnusableRow
 
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
 _PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lora_studio.core.dataset.spec import Message, Role, ToolCall
 from lora_studio.core.messages import Text, text
+from lora_studio.core.tasks.samples import Message, Role, ToolCall
 
 #: The most markers of a chat template that go into a user's text.
 _MOST_MARKERS = 4

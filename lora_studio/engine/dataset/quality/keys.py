@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message, Sample
 from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalize
 from lora_studio.engine.dataset.rows.store import hash_text
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.repairs import REASONS
-from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.core.protocol.events import DatasetLinted
+from lora_studio.core.tasks.samples import UnusableKind
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.lint_report import (

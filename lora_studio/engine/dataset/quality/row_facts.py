@@ -25,9 +25,9 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.formats.mapping import fill_slots, list_columns
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.files import create_folder
+from lora_studio.core.tasks.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.engine.dataset.files.blocks import NO_FORMAT, SkipReason, load_reason, parse_values
 from lora_studio.engine.dataset.quality.keys import (
     describe_shape,

@@ -12,7 +12,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.core.training.recipe_checks import embedding_needs_two_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput

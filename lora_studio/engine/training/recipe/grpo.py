@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate, collate_shared

@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.training.classification import ACCURACY, weigh_classes
-from lora_studio.core.training.preference import DpoLoss
+from lora_studio.core.tasks.classification import ACCURACY, weigh_classes
+from lora_studio.core.tasks.preference import DpoLoss
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
@@ -65,7 +65,7 @@ class ReferenceObjective(Protocol):
 
 def create_objective(
     spec: TrainingSpec,
-    task: Task,
+    task: TaskName,
     scorer: Scorer,
     ranks: ProcessGroup | None = None,
     label_counts: Sequence[int] = (),

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.model.folders import MODULES, POOLING_CONFIG, list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.training.embedding import Pooling, PoolingChoice
+from lora_studio.core.tasks.embedding import Pooling, PoolingChoice
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.project.project import Project
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.training.step_batches import TrainingRows
@@ -24,7 +24,7 @@ class ReproductionFacts:
 
     project: Project
     tuned: AdaptedModel
-    task: Task
+    task: TaskName
     rows: TrainingRows
     plan: BatchPlan
     steps: int

@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting, messages
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
@@ -39,14 +38,9 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     describe_teacher,
 )
-from lora_studio.core.training import (
-    distillation,
-    embedding,
-    grpo,
-    optimizers,
-    preference,
-    trackers,
-)
+from lora_studio.core.tasks import embedding, grpo, preference
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.training import distillation, optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -121,7 +115,7 @@ _NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
 _NEEDS_SEARCH_PAIRS = mark("Not used: your data has no pairs for search.")
 _NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
 #: Fields that only these kinds of data use, and the help text for other data.
-_TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
+_TASK_FIELDS: dict[str, tuple[tuple[TaskName, ...], str]] = {
     "preference": (("preference",), _NEEDS_PAIRS),
     "dpo_loss": (("preference",), _NEEDS_PAIRS),
     "beta": (
@@ -250,7 +244,7 @@ class RecipeForm(QWidget):
         kind = tr("{kind}, rank {rank}").format(kind=kinds[lora.adapter_type], rank=lora.rank)
         return f"{kind} · {layers[lora.targets]}"
 
-    def _get_task(self) -> Task | None:
+    def _get_task(self) -> TaskName | None:
         data = self.state.facts.dataset
         return data.task if data is not None else None
 
@@ -295,7 +289,7 @@ class RecipeForm(QWidget):
             ]
         )
 
-    def _describe_usual_rate(self, task: Task | None) -> str:
+    def _describe_usual_rate(self, task: TaskName | None) -> str:
         """Return a help text with the usual rate of preference training; empty for other data."""
         training = self.state.get_spec(_STEP)
         usual = find_usual_rate(task, training) if isinstance(training, TrainingSpec) else None

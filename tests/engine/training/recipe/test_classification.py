@@ -25,7 +25,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.classification import ACCURACY, ClassificationReport, weigh_classes
+from lora_studio.core.tasks.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.lora import attach

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.training.grpo import CLIP_RANGES, ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import CLIP_RANGES, ClipRange, GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer

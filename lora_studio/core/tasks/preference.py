@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import Spec, setting
-from lora_studio.core.training.classification import ClassificationSettings
-from lora_studio.core.training.embedding import EmbeddingSettings
-from lora_studio.core.training.grpo import GrpoSettings
+from lora_studio.core.tasks.classification import ClassificationSettings
+from lora_studio.core.tasks.embedding import EmbeddingSettings
+from lora_studio.core.tasks.grpo import GrpoSettings
+from lora_studio.core.tasks.samples import TaskName
 
 PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
 DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
@@ -131,7 +131,7 @@ class PreferenceSettings(Spec):
         return int(self.trains_reward_model(task))
 
 
-def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
+def list_used_settings(task: TaskName | None, method: str, loss: str) -> tuple[str, ...]:
     """Return the fields of `PreferenceSettings` that a method uses, or those of the settings of
     another task.
 
