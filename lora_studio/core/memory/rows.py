@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from lora_studio.core.protocol.dataset import DatasetPlanned, LengthsMeasured
 from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 
 #: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
 #: less random batches.
 STEPS_GROUPED = 50
-#: The most sequences of a row, of tasks whose rows have several.
-SEQUENCES: dict[TaskName, int] = {"preference": 2, "embedding": 3}
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class RowStatistics:
 
         Documents are split instead of truncated, so nearly every row is as long as the limit.
         """
-        if self.task == "text" and self.longest > limit:
+        if TASKS[self.task].is_document and self.longest > limit:
             return micro_batch * limit
-        sides = SEQUENCES.get(self.task, 1)
+        sides = TASKS[self.task].sequences
         size, below = 1, 1
         while size < per_step and size * 2 <= max(self.heaviest, default=1):
             below, size = size, size * 2
@@ -60,7 +59,7 @@ class RowStatistics:
 
     def count_padded_tokens(self, micro_batch: int, limit: int) -> int:
         """Return the tokens of a padded micro-batch with the longest row."""
-        sides = SEQUENCES.get(self.task, 1)
+        sides = TASKS[self.task].sequences
         return micro_batch * sides * min(self.longest, limit)
 
     def _top(self, size: int, count: int, limit: int) -> int:

@@ -1,10 +1,14 @@
-"""Settings of embedding training: how a text becomes a vector, and how sharply vectors are compared."""
+"""Embedding: vectors of queries and of the texts that they should find."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.preference import PairTask
+from lora_studio.core.tasks.samples import Sample
+from lora_studio.core.tasks.task import PairFault, Turns
 
 PoolingChoice = Literal["auto", "last", "mean"]
 Pooling = Literal["last", "mean"]
@@ -37,3 +41,33 @@ class EmbeddingSettings(Spec):
         advanced=True,
         help_topic="embedding-training",
     )
+
+
+class EmbeddingTask(PairTask):
+    """Learn which text a query should find, and which it should not."""
+
+    title: ClassVar[str] = "queries with the text to find"
+    sequences: ClassVar[int] = 3
+    takes_system_prompt: ClassVar[bool] = False
+    counts_tokens: ClassVar[bool] = False
+
+    def iter_conversations(self, sample: Sample) -> Iterator[Turns]:
+        """Yield the query with the text to find."""
+        yield sample.messages + sample.chosen
+
+    def find_pair_faults(self, sample: Sample) -> set[PairFault]:
+        """Return whether a query finds itself, or the text that it must not find."""
+        faults = super().find_pair_faults(sample)
+        query, passage = (
+            [" ".join(turn.content.split()) for turn in turns]
+            for turns in (sample.messages, sample.chosen)
+        )
+        return faults | {"identical_pair"} if query == passage else faults
+
+    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
+        """Return all of `EmbeddingSettings`."""
+        return tuple(EmbeddingSettings.model_fields)
+
+    def writes_text(self, method: str) -> bool:
+        """Return False: the model returns vectors."""
+        return False

@@ -37,6 +37,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation import trained_rows
 from lora_studio.engine.evaluation.trained_rows import TrainedPrompts, get_prompt
@@ -197,7 +198,7 @@ def _iter_samples(
 def to_item(key: str, sample: Sample, source: str, row: int) -> EvaluationItem:
     """Return the item of a sample; raises UnusableRow for one that asks for nothing."""
     facts: dict[str, Any] = {"source": source, "row": row}
-    if sample.task == "text":
+    if TASKS[sample.task].is_document:
         if not sample.text.strip():
             raise UnusableRow(_NO_PROMPT)
         return create_item(test_set=key, reference=sample.text, **facts)

@@ -20,6 +20,7 @@ from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol.events import SourceFound
 from lora_studio.core.tasks.samples import Message, Sample, TaskName
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.files.blocks import NO_FORMAT
 from lora_studio.engine.dataset.rows.scan import open_store
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore, mix64, sample_rows
@@ -70,7 +71,7 @@ def make_sample(
     sample = convert(values, source_format, mapping)
     if spec.fixes:
         sample = repair(sample, spec.fixes)
-    if spec.system_prompt and sample.task not in ("text", "embedding", "classification"):
+    if spec.system_prompt and TASKS[sample.task].takes_system_prompt:
         return _with_system(sample, spec.system_prompt)
     return sample
 

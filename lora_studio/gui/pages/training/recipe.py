@@ -38,8 +38,9 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     describe_teacher,
 )
-from lora_studio.core.tasks import embedding, grpo, preference
+from lora_studio.core.tasks import embedding, grpo
 from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training import distillation, optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
@@ -259,14 +260,16 @@ class RecipeForm(QWidget):
             else:
                 self._advanced.body.addWidget(self.preference)
         method, loss = (str(self.state.get(_STEP, field)) for field in ("preference", "dpo_loss"))
-        self.preference.show_only(preference.list_used_settings(self._get_task(), method, loss))
+        task = self._get_task()
+        own = TASKS[task].list_settings(method, loss) if task is not None else ()
+        self.preference.show_only(own or TASKS["preference"].list_settings(method, loss))
 
     def _refresh_help(self) -> None:
         """Explain fields that the data or the optimizer doesn't use, or hide them."""
         task = self._get_task()
         for field, (tasks, unused) in _TASK_FIELDS.items():
             self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
-        is_unused = task not in (None, "sft", "text")
+        is_unused = task is not None and not TASKS[task].is_supervised
         self._set_help("teacher", tr(_NEEDS_CONVERSATIONS) if is_unused else "")
         teacher = str(self.state.get(_STEP, "teacher"))
         used = distillation.list_distillation_settings(task, teacher)
@@ -554,7 +557,7 @@ def _describe_placement(plan: MemoryPlan) -> str:
 
 def _explain_missing_time(needed: MemoryEstimate, plan: MemoryPlan) -> str:
     """Return when the training time is estimated; "" if it is, or if it never is for such a training."""
-    if needed.seconds is not None or plan.processes > 1 or plan.rows.task == "grpo":
+    if needed.seconds is not None or plan.processes > 1 or TASKS[plan.rows.task].writes_rollouts:
         return ""
     return tr(
         "The training time can be estimated once you have trained a similar model on this device."
