@@ -9,7 +9,7 @@ import torch
 from lora_studio.core.project.project import Project
 from lora_studio.core.tasks.samples import TaskName
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset.batches import BatchPlan
+from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.training.step_batches import TrainingRows
 
 

@@ -16,10 +16,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
+from lora_studio.engine.kernels.logprobs import is_dropping
 from lora_studio.engine.lora import feature_extraction
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.capped_attention import has_capped_scores
-from lora_studio.engine.training.kernels.logprobs import is_dropping
 from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 from lora_studio.engine.training.reproduction.python_source import (

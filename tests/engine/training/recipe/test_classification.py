@@ -28,12 +28,12 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.tasks.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.selftest.comparison import StageComparison
 from lora_studio.engine.selftest.selftest import measure_merged
 from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Classification, create_objective
 from lora_studio.engine.training.recipe.score_head import (
     attach_classifier,

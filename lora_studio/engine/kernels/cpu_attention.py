@@ -26,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from packaging.version import Version
 
 from lora_studio.engine.devices.devices import has_bfloat16_instructions
-from lora_studio.engine.training.kernels import numerical_equivalence
+from lora_studio.engine.kernels import numerical_equivalence
 
 #: Columns to add to queries and keys: three are needed, and an aligned size is faster.
 _EXTRA = 16

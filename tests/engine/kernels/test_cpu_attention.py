@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lora_studio.engine.devices import devices
-from lora_studio.engine.training.kernels import cpu_attention, sequence_packing
+from lora_studio.engine.kernels import cpu_attention, sequence_packing
 
 SIZE = 16
 
