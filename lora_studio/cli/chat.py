@@ -24,7 +24,6 @@ from lora_studio.core.chat import (
     OllamaSpeaker,
     Sampling,
 )
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import checks, project
@@ -32,6 +31,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import Message
 
 #: Problem and remedy for each kind of model that a run may not have yet.
 _MISSING = {

@@ -27,7 +27,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_label_report
 from lora_studio.core.system.files import open_atomic
 from lora_studio.core.system.paths import expand_home
-from lora_studio.core.training.classification import SHOWN_LABELS, ClassificationReport
+from lora_studio.core.tasks.classification import SHOWN_LABELS, ClassificationReport
 
 #: Labels that are shown for each text, the most probable first.
 _SHOWN = 5

@@ -29,9 +29,9 @@ from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource, Repa
 from lora_studio.core.messages import READABLE, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.evaluation_text import TASKS
 from lora_studio.core.protocol.events import SourceFound
 from lora_studio.core.system.paths import expand_home
+from lora_studio.core.tasks.table import TASKS
 
 app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)
 
@@ -252,7 +252,12 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("Data", report["file"]),
         ("File", report["container"]),
         ("Format", title),
-        ("Training", TASKS[report["task"]]),
+        (
+            "Training",
+            TASKS[report["task"]].title
+            if report["task"] in TASKS
+            else "can't be used for training",
+        ),
         ("Confidence", formatting.format_percent(report["confidence"]) if report["format"] else ""),
         ("Evidence", report["evidence"] if report["format"] else ""),
         (

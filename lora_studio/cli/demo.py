@@ -20,7 +20,6 @@ from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.client import worker
 from lora_studio.core import problems
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import statistics
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.measures import measure_by_name
@@ -37,6 +36,7 @@ from lora_studio.core.rewards.spec import RewardSpec, adjust, name_measure
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_text
+from lora_studio.core.tasks.samples import Message
 
 #: The columns of the evaluation: the model before and after training.
 BEFORE, AFTER = "base", "adapter"

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.samples import Message
 
 
 class _Part(BaseModel):

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling, Speaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import create_folder, describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.core.system.offline import is_local_address
+from lora_studio.core.tasks.samples import Message
 
 #: The most columns side by side.
 COLUMNS = 3

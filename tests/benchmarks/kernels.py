@@ -33,8 +33,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.engine.kernels import adapted_linear, chunked_logprobs, fused
 from lora_studio.engine.lora import attach
-from lora_studio.engine.training.kernels import adapted_linear, chunked_logprobs, fused
 from tests.helpers.models import fake_cuda
 from tests.helpers.runs.jobs import make_job
 

@@ -88,11 +88,11 @@ def prepare(work: Path) -> dict[str, Any]:
 
     from lora_studio.core.dataset.spec import DatasetSpec
     from lora_studio.core.model.spec import ModelSpec
-    from lora_studio.engine.dataset.batches import BatchPlan
     from lora_studio.engine.dataset.prepare import prepare as read
     from lora_studio.engine.dataset.rows.sequences import EncodedRows
     from lora_studio.engine.model import sources
     from lora_studio.engine.model.tokenizer import load_tokenizer
+    from lora_studio.engine.tokens.batches import BatchPlan
     from tests.helpers.runs.jobs import make_job
 
     recipe, job = load_recipe(work), make_job()

@@ -12,7 +12,7 @@ from lora_studio.cli.app import app
 from lora_studio.cli.classify import PredictionWriter
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from tests.helpers.runs.jobs import new_run
 from tests.helpers.window import fake_engine
 

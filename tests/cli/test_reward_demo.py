@@ -11,7 +11,6 @@ import pytest
 from lora_studio.cli import demo
 from lora_studio.cli.console import Display
 from lora_studio.core.chat import AdapterSpeaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import measure_by_name
@@ -21,6 +20,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks, project
 from lora_studio.core.project.samples import copy_sample
 from lora_studio.core.rewards.spec import RewardSpec
+from lora_studio.core.tasks.samples import Message
 from tests.helpers.scripts import load
 
 REWARDS = (

@@ -334,7 +334,7 @@ def test_group_limit_and_usage_are_read(group: Path) -> None:
 WATCHED = """
 import sys, time, torch
 from lora_studio.core.system import memory_limits
-from lora_studio.engine.training.memory.capture import MemoryPressureError
+from lora_studio.engine.devices.oom_capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 (group, *_) = memory_limits.list_control_groups()
 with MemoryWatch(torch.device("cpu")) as watch:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.network.bounded_answers import AnswerLimits
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import store

@@ -21,13 +21,14 @@ from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker, find_unfinished_command
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker, ChatQuestion
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import Message
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import worker
 from lora_studio.engine.runtime.channel import Inbox, JobContext

@@ -224,7 +224,7 @@ def _check_kernels(context: CheckContext, family: str, depth: int, precision: st
 @contextlib.contextmanager
 def _count_rowwise_passes() -> Iterator[list[int]]:
     """Yield a list that gets the number of rows of each attention that is computed row by row."""
-    from lora_studio.engine.training.kernels import sequence_packing
+    from lora_studio.engine.kernels import sequence_packing
 
     rows: list[int] = []
     original = sequence_packing.rowwise_attention
@@ -289,7 +289,7 @@ def compare_liger(context: CheckContext) -> None:
     import torch
 
     from lora_studio.core.system import programs
-    from lora_studio.engine.training.kernels import liger
+    from lora_studio.engine.kernels import liger
 
     if not liger.is_installed(torch.device(context.device)):
         raise UnavailableCheckError("Liger isn't installed, or has no kernels for this device")

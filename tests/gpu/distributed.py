@@ -85,8 +85,8 @@ def _train_sharded(
     import torch.distributed as dist
     from torch._C._distributed_c10d import FileStore
 
+    from lora_studio.engine.devices.ranks import ProcessGroup
     from lora_studio.engine.training.distributed import launch
-    from lora_studio.engine.training.distributed.ranks import ProcessGroup
     from lora_studio.engine.training.train_run import train as train_rank
     from tests.helpers.runs.jobs import RecordingChannel, make_job
 

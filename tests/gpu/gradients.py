@@ -24,7 +24,7 @@ def load_scorer(
 ) -> Any:
     """Return the scorer of a training whose adapter isn't zero, and the same in every precision."""
     from lora_studio.engine.backends.peft import PeftBackend
-    from lora_studio.engine.training.kernels.logprobs import Scorer
+    from lora_studio.engine.kernels.logprobs import Scorer
     from tests.helpers.runs.jobs import make_job
 
     run = create_run(context, family=family, model={"precision": precision}, **training)
@@ -49,7 +49,7 @@ def make_batch() -> Any:
     """Return rows of different lengths, of which the second half trains."""
     import numpy as np
 
-    from lora_studio.engine.dataset.batches import collate
+    from lora_studio.engine.tokens.batches import collate
     from lora_studio.engine.tokens.encoder import Encoded
 
     generator = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from lora_studio.core.memory.calibration import CalibrationRecord, MachineCalibr
 from lora_studio.core.protocol import events
 from lora_studio.core.system import programs
 from lora_studio.engine.devices import devices, nvml
-from lora_studio.engine.training.kernels import liger, sequence_packing
+from lora_studio.engine.kernels import liger, sequence_packing
 from tests.gpu import correctness, resources
 from tests.gpu.__main__ import (
     ask_pytorch,

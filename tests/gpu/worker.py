@@ -134,9 +134,9 @@ def _ask(
 ) -> dict[int, Any]:
     """Return the answers by column."""
     from lora_studio.core.chat import ChatQuestion
-    from lora_studio.core.dataset.spec import Message
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.core.protocol import commands, events
+    from lora_studio.core.tasks.samples import Message
     from tests.helpers.runs.recorded_job import recorded_job
 
     messages = (Message(role="user", content="Which lamp burns longest?"),)

@@ -8,14 +8,14 @@ removes the rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Literal
 
 from lora_studio.core.dataset.personal_data import has_personal_data
-from lora_studio.core.dataset.samples import Sample, iter_texts
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Sample, iter_texts
+from lora_studio.core.tasks.table import TASKS
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
@@ -64,19 +64,6 @@ def has_fault(sample: Sample, fault: Fault) -> bool:
     return _TESTS[fault](sample)
 
 
-def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
-    """Yield each sequence of turns to train on: for a pair, its two conversations."""
-    if sample.task == "preference":
-        yield sample.messages + sample.chosen
-        yield sample.messages + sample.rejected
-    elif sample.task == "embedding":
-        yield sample.messages + sample.chosen
-    elif sample.task == "grpo":
-        yield (*sample.messages, Message(role="assistant", content=sample.reference or ""))
-    elif sample.task != "text":
-        yield sample.messages
-
-
 def is_mojibake(text: str) -> bool:
     """Return whether the text contains UTF-8 decoded as another encoding, such as “Ã©” for “é”."""
     return not text.isascii() and fix_mojibake(text) != text
@@ -111,7 +98,7 @@ def _build_mojibake_pattern() -> re.Pattern[str]:
 
 
 def _has_empty_turn(sample: Sample) -> bool:
-    if sample.task == "text":
+    if TASKS[sample.task].is_document:
         return not sample.text.strip()
     return any(
         not message.content.strip()
@@ -125,7 +112,7 @@ def _has_role_twice(sample: Sample) -> bool:
     """Return whether neighboring turns share a role; several tool results may follow each other."""
     return any(
         one.role == other.role != "tool"
-        for turns in iter_conversations(sample)
+        for turns in TASKS[sample.task].iter_conversations(sample)
         for one, other in pairwise(turns)
     )
 
@@ -135,7 +122,8 @@ def _has_role_order(sample: Sample) -> bool:
     stays open.
     """
     return any(
-        _is_disordered([turn.role for turn in turns]) for turns in iter_conversations(sample)
+        _is_disordered([turn.role for turn in turns])
+        for turns in TASKS[sample.task].iter_conversations(sample)
     )
 
 
@@ -149,7 +137,7 @@ def _has_refusal(sample: Sample) -> bool:
     """Return whether a trained answer refuses, or claims to come from another model."""
     if sample.label is False:
         return False
-    answers = sample.chosen if sample.task == "preference" else sample.messages
+    answers = TASKS[sample.task].get_good_turns(sample)
     return any(turn.role == "assistant" and _is_refusal(turn.content.lower()) for turn in answers)
 
 
@@ -169,26 +157,6 @@ def _has_markers(text: str) -> bool:
     return ("<" in text or "[" in text) and bool(MARKERS.search(text))
 
 
-def _has_same_pair(sample: Sample) -> bool:
-    return sample.task in ("preference", "embedding") and _list_contents(
-        sample.chosen
-    ) == _list_contents(sample.rejected)
-
-
-def _has_identical_pair(sample: Sample) -> bool:
-    if sample.task != "embedding":
-        return False
-    query, passage = (
-        [" ".join(turn.content.split()) for turn in turns]
-        for turns in (sample.messages, sample.chosen)
-    )
-    return query == passage
-
-
-def _list_contents(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:
-    return [(turn.role, " ".join(turn.content.split()), turn.tool_calls) for turn in turns]
-
-
 _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "empty_turn": _has_empty_turn,
     "role_twice": _has_role_twice,
@@ -199,6 +167,8 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "markers": lambda sample: any(_has_markers(text) for text in iter_texts(sample)),
     "personal_data": lambda sample: any(map(has_personal_data, iter_texts(sample))),
     "refusal": _has_refusal,
-    "same_pair": _has_same_pair,
-    "identical_pair": _has_identical_pair,
+    "same_pair": lambda sample: "same_pair" in TASKS[sample.task].find_pair_faults(sample),
+    "identical_pair": lambda sample: (
+        "identical_pair" in TASKS[sample.task].find_pair_faults(sample)
+    ),
 }

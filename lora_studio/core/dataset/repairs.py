@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, fix_mojibake, has_fault
 from lora_studio.core.dataset.personal_data import mask_personal_data
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Message, Repair
+from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.messages import Text, text
+from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 
 #: Why a row is skipped, by the repair that skips it.
 REASONS: dict[Repair, Text] = {
@@ -57,7 +58,7 @@ def repair(sample: Sample, fixes: Collection[Repair]) -> Sample:
         sample = _with_texts(sample, changes)
     if "merge_turns" in fixes:
         sample = _with_merged_turns(sample)
-    if "merge_labels" in fixes and sample.task == "classification":
+    if "merge_labels" in fixes and TASKS[sample.task].has_classes:
         *before, answer = sample.messages
         label = answer.model_copy(update={"content": fold_label(answer.content)})
         sample = replace(sample, messages=(*before, label))

@@ -10,16 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lora_studio.core.spec import Spec, check_text, setting
+from lora_studio.core.tasks.samples import TaskName
 
-#: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
-#: answers labeled good or bad, prompts that the model answers for rewards, queries with the text to find, or
-#: texts with labels.
-Task = Literal["sft", "text", "preference", "kto", "grpo", "embedding", "classification"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
     "kto", "prompts", "search_pairs", "labeled_text",
 ]  # fmt: skip
-Role = Literal["system", "user", "assistant", "tool"]
 Repair = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
     "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
@@ -38,7 +34,7 @@ class FormatInfo:
 
     name: str
     columns: str
-    task: Task
+    task: TaskName
     slots: tuple[str, ...]
 
     @property
@@ -93,35 +89,6 @@ _FILE_SUFFIX = re.compile(
     r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|markdown)(\.(gz|bz2|xz|zst|lz4))?\Z|\.zip\Z",
     re.IGNORECASE,
 )
-
-
-class ToolCall(BaseModel):
-    """One call of a tool in an assistant's turn; `arguments` by name."""
-
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
-
-    name: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    id: str = ""
-
-
-class Message(BaseModel):
-    """One turn of a conversation; every row is converted to messages first.
-
-    `thinking` is the reasoning before an answer, separate from its `content`. `name` is the name of
-    the tool in a tool's turn. `untrained` are character ranges of the content, end excluded, that
-    do not train although the answer does.
-    """
-
-    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
-
-    role: Role
-    content: str
-    trained: bool = False
-    thinking: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    name: str = ""
-    untrained: tuple[tuple[int, int], ...] = ()
 
 
 class DataSource(BaseModel):

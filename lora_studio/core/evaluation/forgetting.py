@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.messages import Text, text
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.system.paths import get_resources_folder
+from lora_studio.core.tasks.samples import Message
 
 KEY = "forgetting"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message
 
 #: The name under which the scores of items are stored that name a measure of their own.
 OWN_MEASURE = "correct"

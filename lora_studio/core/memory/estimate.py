@@ -15,6 +15,7 @@ from lora_studio.core.memory.plan import BYTES, MemoryPlan
 from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer
 
 #: Scores at a time of attention with a cap, for all heads, by the kind of device: 16 MB in 32 bits. On a GPU,
@@ -200,7 +201,7 @@ def estimate_capped_attention_bytes(plan: MemoryPlan) -> int:
     if not plan.shape.caps_scores:
         return 0
     longest = min(plan.rows.longest, plan.limit)
-    if plan.rows.task == "grpo":
+    if TASKS[plan.rows.task].writes_rollouts:
         longest += plan.training.rollout_tokens
     tokens = longest if plan.training.packing else plan.tokens
     at_once = min(CAPPED_SCORES[plan.kind], plan.shape.heads * longest * tokens)
@@ -276,7 +277,7 @@ def _estimate_logits(plan: MemoryPlan, tokens: int) -> float:
     if not plan.training.trains_generative_model(plan.rows.task):
         return 0.0  # they have a vector per text, or a few scores per row
     trained = plan.rows.trained * tokens
-    if plan.rows.task == "grpo":
+    if TASKS[plan.rows.task].writes_rollouts:
         trained = plan.micro_batch * plan.training.rollout_tokens
     whole = trained * plan.inspected.vocabulary
     size = plan.bytes_each
@@ -295,9 +296,9 @@ def estimate_seconds(plan: MemoryPlan) -> float | None:
     """Return the duration of the whole training at the speed of earlier single-device runs."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None
-    if (
-        plan.rows.task == "grpo"
-    ):  # most of the time goes into writing answers, whose lengths aren't known
+    if TASKS[
+        plan.rows.task
+    ].writes_rollouts:  # most of the time goes into writing answers, whose lengths aren't known
         return None
     tokens = plan.rows.tokens * plan.training.epochs
     if plan.training.max_steps:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.tasks.table import TASKS
 
 #: Kind of device -> tokens from which a larger micro-batch is at most a few percent faster. On a Xeon with AMX,
 #: 16 rows of about 85 tokens at once take a fifth less processor time than in two halves (SmolLM2-135M in 16 bits);
@@ -40,7 +41,7 @@ def fill_micro_batches(plan: MemoryPlan) -> MemoryPlan:
 def can_fill(plan: MemoryPlan) -> bool:
     """Return whether the rows of a step can share micro-batches on this device."""
     trains_head = any("head" in name for name in plan.lora.modules_to_save)
-    is_supervised = plan.rows.task in ("sft", "text")
+    is_supervised = TASKS[plan.rows.task].is_supervised
     return plan.kind in _ENOUGH and plan.training.packing and is_supervised and not trains_head
 
 

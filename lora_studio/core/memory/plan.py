@@ -12,6 +12,7 @@ from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec, list_device_names
 from lora_studio.core.protocol.model import Device, DevicesFound, ModelInspected
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 
 MIB = 1 << 20
@@ -155,15 +156,15 @@ class MemoryPlan:
     @property
     def written_tokens(self) -> int:
         """Tokens whose keys and values are kept while answers are written; 0 without reward training."""
-        if self.rows.task != "grpo":
+        if not TASKS[self.rows.task].writes_rollouts:
             return 0
         return self._count_tokens(self.training.count_answers_at_once(self.training.micro_batch))
 
     def _count_tokens(self, micro_batch: int) -> int:
         training = self.training
-        if (
-            self.rows.task == "grpo"
-        ):  # all answers of a micro-batch may belong to the longest prompt
+        if TASKS[
+            self.rows.task
+        ].writes_rollouts:  # all answers of a micro-batch may belong to the longest prompt
             return micro_batch * (min(self.rows.longest, self.limit) + training.rollout_tokens)
         if not training.packing:
             return self.rows.count_padded_tokens(micro_batch, self.limit)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol.dataset import DatasetPlanned, LengthsMeasured
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 
 #: Steps whose rows are sorted together when grouping by length: more steps mean less padding, but
 #: less random batches.
 STEPS_GROUPED = 50
-#: The most sequences of a row, of tasks whose rows have several.
-SEQUENCES: dict[Task, int] = {"preference": 2, "embedding": 3}
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class RowStatistics:
     trained: float = 1.0
     tokens: int = 0
     count: int = 0
-    task: Task = "sft"
+    task: TaskName = "sft"
     edges: tuple[int, ...] = ()
     over: tuple[float, ...] = ()
     labels: int = 0
@@ -46,9 +45,9 @@ class RowStatistics:
 
         Documents are split instead of truncated, so nearly every row is as long as the limit.
         """
-        if self.task == "text" and self.longest > limit:
+        if TASKS[self.task].is_document and self.longest > limit:
             return micro_batch * limit
-        sides = SEQUENCES.get(self.task, 1)
+        sides = TASKS[self.task].sequences
         size, below = 1, 1
         while size < per_step and size * 2 <= max(self.heaviest, default=1):
             below, size = size, size * 2
@@ -60,7 +59,7 @@ class RowStatistics:
 
     def count_padded_tokens(self, micro_batch: int, limit: int) -> int:
         """Return the tokens of a padded micro-batch with the longest row."""
-        sides = SEQUENCES.get(self.task, 1)
+        sides = TASKS[self.task].sequences
         return micro_batch * sides * min(self.longest, limit)
 
     def _top(self, size: int, count: int, limit: int) -> int:
@@ -89,7 +88,7 @@ def build_row_statistics(
 
 
 def approximate_row_statistics(
-    lengths: LengthsMeasured, task: Task | None, limit: int
+    lengths: LengthsMeasured, task: TaskName | None, limit: int
 ) -> RowStatistics:
     """Return statistics of all rows, truncated to the limit, while the plan of the run isn't known."""
     cut = 0.0

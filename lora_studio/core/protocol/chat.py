@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lora_studio.core.chat import ChatQuestion, Speaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import (
     AdapterMix,
 )
@@ -16,6 +15,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
 from lora_studio.core.protocol.dataset import Token
+from lora_studio.core.tasks.samples import Message
 
 TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.dataset.spec import DatasetSpec, Message, Repair, RowFormat, Task
+from lora_studio.core.dataset.spec import DatasetSpec, Repair, RowFormat
 from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.tasks.samples import Message, TaskName
 
 
 class InspectDataset(BaseCommand):
@@ -168,7 +169,7 @@ class SourceFound(BaseModel):
     path: str
     container: Text  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
     format: RowFormat | None
-    task: Task | None
+    task: TaskName | None
     confidence: float
     evidence: Text
     others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
@@ -191,7 +192,7 @@ class DatasetInspected(BaseEvent):
 
     kind: Literal["dataset_inspected"] = "dataset_inspected"
     sources: tuple[SourceFound, ...]
-    task: Task | None
+    task: TaskName | None
     complete: bool = True
     rows_read: int
     rows_used: int
@@ -321,7 +322,7 @@ class RowCounts(BaseEvent):
     counts the training rows of each label of texts with labels, in the order of a classifier's outputs.
     """
 
-    task: Task
+    task: TaskName
     rows_read: int
     rows_train: int
     rows_validation: int

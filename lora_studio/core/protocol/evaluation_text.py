@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
-from lora_studio.core.training.classification import SHOWN_LABELS
+from lora_studio.core.tasks.classification import SHOWN_LABELS
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.retrieval import MRR, RECALLS
 
 
@@ -43,26 +42,13 @@ def _describe_retrieval(event: events.Evaluated) -> Text:
     )
 
 
-#: What the rows of a task are.
-TASKS: Mapping[str, str] = {
-    "sft": "conversations (supervised fine-tuning)",
-    "text": "plain text",
-    "preference": "preference pairs",
-    "kto": "answers labeled good or bad",
-    "grpo": "prompts that the model answers for rewards",
-    "embedding": "queries with the text to find",
-    "classification": "texts with labels (classification)",
-    "unsupported": "can't be used for training",
-}
-
-
 def describe_row_counts(event: events.RowCounts) -> Text:
     """Return how many rows a run has, what they are, and why others are skipped."""
     parts = [
         text(
             "Dataset: {task}; {read} rows read, {train} for training, {validation} for validation, "
             "{skipped} skipped",
-            task=TASKS[event.task],
+            task=TASKS[event.task].title,
             read=event.rows_read,
             train=event.rows_train,
             validation=event.rows_validation,
@@ -85,7 +71,7 @@ def describe_row_counts(event: events.RowCounts) -> Text:
             parts=tuple(parts),
             labels=labels,
         )
-    if event.task in ("grpo", "embedding"):
+    if not TASKS[event.task].counts_tokens:
         return text("{parts}.", parts=tuple(parts))
     return text(
         "{parts}. Trained tokens per epoch: {tokens:count}.",

@@ -12,7 +12,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.core.training.spec import TrainingSpec
 
 

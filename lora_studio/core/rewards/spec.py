@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.spec import Spec, setting
@@ -23,6 +22,7 @@ from lora_studio.core.system import consent
 from lora_studio.core.system.consent import ForeignCode
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.tasks.samples import Message
 
 RewardKind = Literal[
     "exact", "number", "contains", "regex", "json_schema", "length", "format", "language",

@@ -25,7 +25,7 @@ from lora_studio.core.runs.manifest import EVENTS_START
 from lora_studio.core.runs.state import LostSteps, StateFold
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_text
-from lora_studio.core.training.classification import ACCURACY, MACRO_F1
+from lora_studio.core.tasks.classification import ACCURACY, MACRO_F1
 from lora_studio.core.training.retrieval import MRR, RECALLS
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.

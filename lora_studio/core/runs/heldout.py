@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import parse_json, read_text
+from lora_studio.core.tasks.samples import Message, Sample
 
 
 def is_expected(run: RunFolder) -> bool:

@@ -15,7 +15,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 
 #: The step after which the events of an exported run start.
 EVENTS_START = "events_start"

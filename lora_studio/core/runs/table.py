@@ -12,7 +12,7 @@ from lora_studio.core import formatting
 from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.runs import facts
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.core.training.classification import ACCURACY, MACRO_F1
+from lora_studio.core.tasks.classification import ACCURACY, MACRO_F1
 from lora_studio.core.training.retrieval import MRR, RECALLS
 
 Column = Literal[

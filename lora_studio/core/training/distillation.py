@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 
 #: Bytes of a cached token: its id and its log-probability, 4 bytes each.
 _TOKEN_BYTES = 8
@@ -74,9 +75,9 @@ class DistillationSettings(Spec):
         help_topic="distillation",
     )
 
-    def distills(self, task: str | None) -> bool:
+    def distills(self, task: TaskName | None) -> bool:
         """Return whether a training with data of a task learns from a teacher."""
-        return bool(self.teacher.strip()) and task in ("sft", "text")
+        return bool(self.teacher.strip()) and task is not None and TASKS[task].is_supervised
 
     def make_teacher_spec(self, model: ModelSpec) -> ModelSpec:
         """Return the teacher as a model on the first device of the project's, without code of its own."""
@@ -93,8 +94,8 @@ class DistillationSettings(Spec):
         return round(trained_tokens * (_TOKEN_BYTES * count + _REST_BYTES))
 
 
-def list_distillation_settings(task: Task | None, teacher: str) -> tuple[str, ...]:
+def list_distillation_settings(task: TaskName | None, teacher: str) -> tuple[str, ...]:
     """Return the fields of `DistillationSettings` that are used; `teacher` may be empty."""
-    if task not in (None, "sft", "text"):
+    if task is not None and not TASKS[task].is_supervised:
         return ()
     return tuple(DistillationSettings.model_fields) if teacher.strip() else ("teacher",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where, error, warning
@@ -15,8 +15,10 @@ from lora_studio.core.rewards.spec import (
     name_rewards,
 )
 from lora_studio.core.system.programs import BuildTool
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
+from lora_studio.core.tasks.task import UsualRate
 from lora_studio.core.training import optimizers
-from lora_studio.core.training.preference import USUAL_RATES, UsualRate
 from lora_studio.core.training.spec import TrainingSpec
 
 #: Steps at the highest rate that rarely fails after which a model still answers.
@@ -28,16 +30,16 @@ def check(spec: TrainingSpec) -> list[Problem]:
     return [*_check_rate(spec), *_check_cadence(spec)]
 
 
-def check_for(task: Task, spec: TrainingSpec) -> list[Problem]:
+def check_for(task: TaskName, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
     what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
     problems = [_only_scores_warning()] if spec.trains_reward_model(task) else []
-    if task == "classification":
+    if TASKS[task].has_classes:
         problems.append(only_classifies_warning())
     if not spec.trains_generative_model(task) and spec.best_by != "loss":
         problems.append(no_answers_error())
-    if task == "grpo":
+    if TASKS[task].writes_rollouts:
         problems += _check_rewards(spec)
     if task == "embedding":
         problems += _check_embedding(spec)
@@ -224,15 +226,11 @@ def _is_high(spec: TrainingSpec, rate: UsualRate) -> bool:
     return spec.learning_rate > rate.highest
 
 
-def find_usual_rate(task: Task | None, spec: TrainingSpec) -> UsualRate | None:
+def find_usual_rate(task: TaskName | None, spec: TrainingSpec) -> UsualRate | None:
     """Return the usual rate of preference or reward training with the recipe's optimizer; None for other tasks."""
-    match task:
-        case "kto" | "grpo":
-            rate = USUAL_RATES[task]
-        case "preference":
-            rate = USUAL_RATES[spec.preference]
-        case _:
-            return None
+    rate = TASKS[task].find_usual_rate(spec.preference) if task is not None else None
+    if rate is None:
+        return None
     scale = optimizers.OPTIMIZERS[spec.optimizer].usual / optimizers.OPTIMIZERS["adamw"].usual
     return replace(rate, usual=rate.usual * scale, highest=rate.highest * scale)
 

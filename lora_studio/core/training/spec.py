@@ -7,14 +7,15 @@ from typing import Literal
 
 from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.spec import setting
+from lora_studio.core.tasks.classification import ClassificationSettings
+from lora_studio.core.tasks.embedding import EmbeddingSettings
+from lora_studio.core.tasks.grpo import GrpoSettings
+from lora_studio.core.tasks.preference import PreferenceSettings
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.best_by import TITLES as TITLES_OF_BEST_BY
 from lora_studio.core.training.best_by import BestBy
-from lora_studio.core.training.classification import ClassificationSettings
 from lora_studio.core.training.distillation import DistillationSettings
-from lora_studio.core.training.embedding import EmbeddingSettings
-from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.core.training.optimizers import OPTIMIZERS, TITLES, Optimizer
-from lora_studio.core.training.preference import PreferenceSettings
 from lora_studio.core.training.trackers import TITLES as TITLES_OF_TRACKERS
 from lora_studio.core.training.trackers import Tracker
 
@@ -416,6 +417,23 @@ class TrainingSpec(
         advanced=True,
         help_topic="seeds",
     )
+
+    def trains_reward_model(self, task: str | None) -> bool:
+        """Return whether the training yields a model that scores answers, with data of a task."""
+        known = TASKS.get(task or "")
+        return known is not None and known.is_reward_model(self.preference)
+
+    def trains_generative_model(self, task: str | None) -> bool:
+        """Return whether the training yields a model that writes text, with data of a task."""
+        known = TASKS.get(task or "")
+        return known is None or known.writes_text(self.preference)
+
+    def count_head_outputs(self, task: str | None, labels: int) -> int:
+        """Return the outputs of the head that trains with the adapter: a reward, or one per label; else 0."""
+        known = TASKS.get(task or "")
+        if known is not None and known.has_classes:
+            return labels
+        return int(self.trains_reward_model(task))
 
     @property
     def effective_batch(self) -> int:

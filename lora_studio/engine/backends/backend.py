@@ -9,7 +9,7 @@ from typing import Protocol
 import peft
 
 from lora_studio.core.project.project import Project
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
 

@@ -19,6 +19,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.files import get_folder_state
 from lora_studio.engine.devices import lock
+from lora_studio.engine.kernels.chunked_logprobs import find_decoder
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import plan
 from lora_studio.engine.model import loading
@@ -26,7 +27,6 @@ from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
-from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder
 from lora_studio.engine.training.recipe import score_head
 
 #: The most tokens of a batch, padding included.

@@ -16,11 +16,11 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.formats.columns import TEXTS, find_column, profile_columns
 from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, has_column
 from lora_studio.core.dataset.formats.values import to_text
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.chat import label_predictor
 from lora_studio.engine.dataset.files import blocks as blocks_module
 from lora_studio.engine.dataset.files.blocks import NO_FORMAT

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from lora_studio.core.chat import OllamaSpeaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import Message
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest

@@ -21,7 +21,7 @@ from lora_studio.core.chat import (
     ModelSpeaker,
     OllamaSpeaker,
 )
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.adapters import AdapterMix
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
@@ -30,7 +30,11 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.system.files import get_file_state, get_folder_state
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
-from lora_studio.engine.chat import prompts, turn_scheduler
+from lora_studio.core.tasks.samples import Message
+from lora_studio.engine.chat import (
+    prompts,
+    turn_scheduler,
+)
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.chat.streams import (
     AnswerStream,

@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 from lora_studio.core.chat import Sampling, to_ollama_options
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.devices import devices
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation.batched import SampledToken

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource, Message, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, DatasetSpec, DataSource, RowFormat
 from lora_studio.core.messages import Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import commands
@@ -28,6 +27,7 @@ from lora_studio.core.protocol.events import (
     SourceFound,
 )
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.dataset.files.blocks import (
     NO_FORMAT,
     SkipReason,

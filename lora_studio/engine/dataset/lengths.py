@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import DatasetPlanned, DatasetReady, LengthsMeasured, Skipped
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.dataset import prepare, splitting
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows

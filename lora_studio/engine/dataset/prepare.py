@@ -11,12 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.repairs import REASONS
-from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
+from lora_studio.core.tasks.samples import UnusableKind
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.files.blocks import SkipReason
 from lora_studio.engine.dataset.rows import mixture, token_cache
@@ -68,7 +69,7 @@ def prepare(
         raise _no_usable_rows_error(spec, read, skipped)
     epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
-    if rows.task == "classification":
+    if TASKS[rows.task].has_classes:
         _check_labels(tables, spec)
     validation = select(tables, divided.validation.to_array(), rows.task, spec.max_length)
     ready = events.DatasetReady(
@@ -82,7 +83,7 @@ def prepare(
         tokens=int(training.count_computed().sum()),
         trained_tokens=training.count_targets(),
         longest_row=int(training.lengths.max(initial=0)),
-        labels=count_labels(training) if rows.task == "classification" else {},
+        labels=count_labels(training) if TASKS[rows.task].has_classes else {},
     )
     warnings = tuple(_get_warnings(training, validation))
     return PreparedDataset(
@@ -137,7 +138,7 @@ def to_skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, .
 def _count_truncated_rows(
     tables: Sequence[TokenTable], divided: DatasetSplit, rows: MixedRows
 ) -> int:
-    if rows.task == "text":  # documents are split instead
+    if TASKS[rows.task].is_document:  # documents are split instead
         return 0
     used = np.concatenate([divided.training.to_array(), divided.validation.to_array()])
     return int(select(tables, used, rows.task, rows.spec.max_length).cut.sum())

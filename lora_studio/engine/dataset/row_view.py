@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, Text, counted
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import RowPreview, RowShown
+from lora_studio.core.tasks.samples import Sample, UnusableKind, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.model import sources
@@ -61,7 +62,7 @@ def _show_usable(
     sides = encoder.show(sample)
     tokenized = encoder.tokenize([sample])[0]
     verdict = tokenized if isinstance(tokenized, UnusableRow) else None
-    if sample.task != "text" and isinstance(tokenized, list):
+    if not TASKS[sample.task].is_document and isinstance(tokenized, list):
         verdicts = (check_length(len(side.ids), side.first, command.dataset) for side in tokenized)
         verdict = next(filter(None, verdicts), None)
     rejected = sides[1] if len(sides) > 1 else None

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import measures, run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
@@ -50,6 +49,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.paths import get_cache_folder
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.devices import lock
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner

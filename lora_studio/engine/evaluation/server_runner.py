@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from lora_studio.core.chat import OllamaSpeaker, Sampling, to_ollama_options
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.evaluation.model_hashes import combine
 from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.export.ollama import server

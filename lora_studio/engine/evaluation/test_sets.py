@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation import measures
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import (
@@ -40,6 +39,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import Message, Sample, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import hash_text
@@ -200,7 +201,7 @@ def _iter_samples(
 def to_item(key: str, sample: Sample, source: str, row: int) -> EvaluationItem:
     """Return the item of a sample; raises UnusableRow for one that asks for nothing."""
     facts: dict[str, Any] = {"source": source, "row": row}
-    if sample.task == "text":
+    if TASKS[sample.task].is_document:
         if not sample.text.strip():
             raise UnusableRow(_NO_PROMPT)
         return create_item(test_set=key, reference=sample.text, **facts)

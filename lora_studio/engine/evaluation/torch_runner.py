@@ -11,7 +11,6 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, Sampling
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.measures import Logprobs
@@ -22,6 +21,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.evaluation import model_hashes
 from lora_studio.engine.evaluation.runners import AnswerRequest, template_problem

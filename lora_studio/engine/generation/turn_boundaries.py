@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import fail
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import access_requests
 from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.servers import openai_client

@@ -12,11 +12,11 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama

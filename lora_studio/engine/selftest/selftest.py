@@ -40,7 +40,7 @@ from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.files import create_folder
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.devices import lock
 from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer

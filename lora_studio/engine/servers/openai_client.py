@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from lora_studio.core.chat import Sampling, to_openai_options
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.network.bounded_answers import (
     MALFORMED_ERRORS,
@@ -23,6 +22,7 @@ from lora_studio.core.network.connections import contacting
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.offline import is_local_host
+from lora_studio.core.tasks.samples import Message
 
 #: An answer comes as a whole, after minutes where the model is slow.
 _SECONDS = 1800.0

@@ -20,9 +20,8 @@ import jinja2
 from jinja2 import nodes
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
-from lora_studio.core.dataset.spec import Message, ToolCall
 from lora_studio.core.messages import Template
+from lora_studio.core.tasks.samples import Message, ToolCall, UnusableKind, UnusableRow
 from lora_studio.core.templates.chat_template import ChatTemplate
 
 Tools = Sequence[Mapping[str, Any]]

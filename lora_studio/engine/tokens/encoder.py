@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
+from lora_studio.core.tasks.samples import Message, Sample, UnusableKind, UnusableRow
 from lora_studio.engine.tokens.chat_format import Tools
 from lora_studio.engine.tokens.exact_rendering import render
 from lora_studio.engine.tokens.markers import Span

@@ -31,9 +31,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Template
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.tokens.chat_format import (
     ChatFormat,
     Tools,

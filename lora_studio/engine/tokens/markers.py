@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats.turns import shift_ranges
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 
 Span = tuple[int, int]  # characters, end excluded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Template
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 from lora_studio.engine.tokens.markers import Span
 

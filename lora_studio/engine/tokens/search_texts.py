@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import processors
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.tasks.samples import Sample
 
 Ids = NDArray[np.int32]
 

@@ -23,8 +23,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.formats.turns import shift_ranges
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template
 from lora_studio.engine.tokens.exact_rendering import ExactRenderer
 from lora_studio.engine.tokens.markers import THINKING, Span

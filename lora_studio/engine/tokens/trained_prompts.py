@@ -8,9 +8,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message, ToolCall
 from lora_studio.core.messages import Text
+from lora_studio.core.tasks.samples import Message, ToolCall, UnusableRow
 from lora_studio.core.templates.server.prompt_path import AnswerPart
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference, PromptProbe, list_probes
 from lora_studio.engine.tokens.chat_format import (

@@ -13,13 +13,13 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.core.training.retrieval import MRR, RECALLS
-from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length
+from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.batches import BatchPlan, batch_by_length
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.recipe.pooling import embed

@@ -16,12 +16,12 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import programs
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.kernels import inductor
+from lora_studio.engine.kernels.fused import KernelPart
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.kernels import inductor
-from lora_studio.engine.training.kernels.fused import KernelPart
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.kernels.record import KernelRecord
 
 #: What is said where a choice isn't possible any more, by the field of `KernelRecord`.
 _LOST = {

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Message, Task
 from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
@@ -19,17 +17,18 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableRow
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.oom_capture import OutOfMemory, capture_oom, release_memory
+from lora_studio.engine.devices.random_state import preserve_random_state
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
 from lora_studio.engine.training.memory.problems import samples_memory_warning
 from lora_studio.engine.training.problems import samples_not_finite_warning
-from lora_studio.engine.training.random_state import preserve_random_state
 
 _T = TypeVar("_T")
 
@@ -54,7 +53,7 @@ class Sampler:
         spec: TrainingSpec,
         heldout_rows: int,
         tuned: AdaptedModel,
-        task: Task,
+        task: TaskName,
         job: JobContext,
         inference_context: Callable[[], AbstractContextManager[object]],
         ranks: ProcessGroup,

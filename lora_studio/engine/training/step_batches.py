@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.rewards.registry import WeightedRewards
+from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedClassified,
@@ -130,7 +130,7 @@ class TrainingData:
     the rows and tokens. `rewards` rate the answers to prompts.
     """
 
-    task: Task
+    task: TaskName
     training: TrainingRows
     validation: TrainingRows
     fingerprint: str

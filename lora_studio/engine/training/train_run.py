@@ -19,7 +19,6 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.incremental_pca import IncrementalPCA
 
 from lora_studio import __version__
-from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
@@ -27,13 +26,14 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
+from lora_studio.core.tasks.samples import Sample
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
-from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.dataset.splitting import DatasetSplit
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.lora import attach, continue_from_adapter
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.model import folder as model_folder
@@ -42,6 +42,7 @@ from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.runtime.torch_settings import keep_freed_memory
+from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedClassified,
@@ -53,7 +54,6 @@ from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.recipe import embedding_setup, score_head

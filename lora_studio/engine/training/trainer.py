@@ -16,7 +16,6 @@ import peft
 import torch
 from torch.optim import Optimizer
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import measure_by_name
 from lora_studio.core.messages import Text, text
@@ -29,30 +28,37 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.load import DeviceLoad
-from lora_studio.engine.generation import answering
-from lora_studio.engine.lora import adapter_weights
-from lora_studio.engine.runtime import failures
-from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training import checkpoint_files, problems
-from lora_studio.engine.training.checkpoint_files import Checkpoint
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.evaluation import Evaluator
-from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
-from lora_studio.engine.training.kernels import adapted_linear, compiling
-from lora_studio.engine.training.memory import ladder
-from lora_studio.engine.training.memory.capture import (
+from lora_studio.engine.devices.oom_capture import (
     MemoryPressureError,
     OutOfMemory,
     PartialUpdateError,
     capture_oom,
     run_on_every_rank,
 )
+from lora_studio.engine.devices.random_state import (
+    RandomState,
+    get_random_state,
+    preserve_random_state,
+    set_random_state,
+)
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.generation import answering
+from lora_studio.engine.kernels import adapted_linear, compiling
+from lora_studio.engine.lora import adapter_weights
+from lora_studio.engine.runtime import failures
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens import encoder
+from lora_studio.engine.training import checkpoint_files, problems
+from lora_studio.engine.training.checkpoint_files import Checkpoint
+from lora_studio.engine.training.evaluation import Evaluator
+from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
+from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
 from lora_studio.engine.training.memory.problems import (
@@ -60,12 +66,6 @@ from lora_studio.engine.training.memory.problems import (
     checkpoint_memory_warning,
 )
 from lora_studio.engine.training.memory.watch import MemoryWatch
-from lora_studio.engine.training.random_state import (
-    RandomState,
-    get_random_state,
-    preserve_random_state,
-    set_random_state,
-)
 from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules, score_head
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.grpo import CLIP_SHARES

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lora_studio.core.protocol import events
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 

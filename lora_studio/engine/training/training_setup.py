@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import neftune, objectives, optimizers, schedules
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.step_batches import StepBatches, TrainingData, TrainingRows
@@ -108,7 +108,7 @@ def build_setup(
 ) -> TrainingSetup:
     """Build the objects of a step; raises ProblemError when the recipe isn't available here.
 
-    The model isn't wrapped for several ranks; `distributed/ranks.py` explains why.
+    The model isn't wrapped for several ranks; `devices/ranks.py` explains why.
     """
     scaling = LossScaling(tuned.base.device, tuned.base.dtype)
     optimizer = optimizers.create_optimizer(spec, tuned.model)

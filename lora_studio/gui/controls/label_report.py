@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
-from lora_studio.core.training.classification import SHOWN_LABELS, ClassificationReport
+from lora_studio.core.tasks.classification import SHOWN_LABELS, ClassificationReport
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, body_font

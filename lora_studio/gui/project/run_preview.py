@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, calibration, model_fit
@@ -18,6 +18,7 @@ from lora_studio.core.memory.rows import (
 from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project import data_sources
@@ -103,7 +104,7 @@ def describe_steps(training: TrainingSpec, split: SplitPreview | None) -> str:
     return f"{size} {steps if split.is_exact else tr('About {steps}').format(steps=steps)}"
 
 
-def describe_negatives(training: TrainingSpec, task: Task | None) -> str:
+def describe_negatives(training: TrainingSpec, task: TaskName | None) -> str:
     """Return what each query is compared with, "" for data of another task than embeddings."""
     if task != "embedding":
         return ""

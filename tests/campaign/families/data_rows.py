@@ -9,9 +9,9 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.detection import convert, detect
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.protocol.events import RowPreview, Warned, to_line
+from lora_studio.core.tasks.samples import UnusableRow
 from tests.campaign.family import SimpleFamily, WrongResultError
 from tests.campaign.mutation import NUMBERS, change_value, draw_text, dump
 

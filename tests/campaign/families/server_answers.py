@@ -136,7 +136,7 @@ def run_hub(content: bytes, sandbox: Path) -> str:
 
 def run_ollama(content: bytes, sandbox: Path) -> str:
     """List the models, show one, remove one, and chat."""
-    from lora_studio.core.dataset.spec import Message
+    from lora_studio.core.tasks.samples import Message
     from lora_studio.engine.export.ollama import server as ollama_server
     from lora_studio.engine.export.ollama import store
 

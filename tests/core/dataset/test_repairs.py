@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.repairs import REASONS, merge_turns, repair
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message, Repair, ToolCall
+from lora_studio.core.dataset.spec import DatasetSpec, Repair
+from lora_studio.core.tasks.samples import Message, Sample, ToolCall, UnusableRow
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 

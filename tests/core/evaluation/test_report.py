@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import report, run_verdict, summary
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
@@ -30,6 +29,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Vote
 from lora_studio.core.runs.speakers import create_adapter_speaker
+from lora_studio.core.tasks.samples import Message
 
 EVIL = '<script src="https://example.com/x.js"></script>|[a](https://example.com)'
 

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterSpeaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import report as report_module
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
@@ -22,6 +21,7 @@ from lora_studio.core.evaluation.results import EvaluationFacts, ItemResult
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.tasks.samples import Message
 
 BASE = Column(key="base", model=AdapterSpeaker())
 ITEMS = [

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
@@ -22,6 +20,7 @@ from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.tasks.samples import Message, Sample
 from tests.helpers.accepted_projects import accept_project
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")

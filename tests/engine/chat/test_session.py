@@ -23,13 +23,13 @@ from lora_studio.core.chat import (
     OllamaSpeaker,
     Sampling,
 )
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.system import locks
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.chat import turn_scheduler
 from lora_studio.engine.chat.session import Session
 from lora_studio.engine.devices import lock

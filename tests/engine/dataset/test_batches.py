@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import BatchPlan, batch_by_length, collate
+from lora_studio.engine.tokens.batches import BatchPlan, batch_by_length, collate
 from lora_studio.engine.tokens.encoder import Encoded
 
 LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.engine.dataset import prepare as dataset_prepare
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache

@@ -24,11 +24,10 @@ from lora_studio.engine.devices import (
 from lora_studio.engine.devices import (
     load as device_load,
 )
-from lora_studio.engine.devices import nvml
+from lora_studio.engine.devices import nvml, random_state
+from lora_studio.engine.devices.oom_capture import capture_oom
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import is_out_of_memory
-from lora_studio.engine.training import random_state
-from lora_studio.engine.training.memory.capture import capture_oom
 from tests.engine.conftest import TinyModel
 from tests.helpers.models import plans
 from tests.helpers.runs.jobs import handle, new_run, write_rows

@@ -30,13 +30,13 @@ from lora_studio.core.system.locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices, lock, memory_limit, nvml
+from lora_studio.engine.devices.oom_capture import MemoryPressureError
+from lora_studio.engine.devices.ranks import GradientBucket, ProcessGroup
 from lora_studio.engine.jobs import inspect_devices
+from lora_studio.engine.kernels import liger
 from lora_studio.engine.model import loading
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import Rendezvous, choose_transport
-from lora_studio.engine.training.distributed.ranks import GradientBucket, ProcessGroup
-from lora_studio.engine.training.kernels import liger
-from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from tests.helpers.models import plans
 from tests.helpers.models.fake_gpus import GIB, FakeGpus, Gpu

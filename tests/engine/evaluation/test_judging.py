@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
 from lora_studio.core.evaluation.measures import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.servers.openai_client import Reply

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lora_studio.core.chat import OllamaSpeaker, Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.evaluation import server_runner
 from lora_studio.engine.evaluation.runners import AnswerRequest
 from lora_studio.engine.export.ollama import server as ollama_server

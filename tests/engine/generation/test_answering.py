@@ -14,11 +14,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.generation import answering, turn_boundaries

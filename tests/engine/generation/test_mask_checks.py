@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lora_studio.engine.generation.batched import use_mask
-from lora_studio.engine.training.kernels import sequence_packing
+from lora_studio.engine.kernels import sequence_packing
 from tests.engine.conftest import TinyModel
 
 CPU = torch.device("cpu")

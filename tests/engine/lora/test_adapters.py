@@ -14,7 +14,6 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import (
     EMBEDS,
     METHODS,
@@ -31,6 +30,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.facts import measure_sizes
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import (

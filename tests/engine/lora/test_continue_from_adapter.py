@@ -18,10 +18,10 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
+from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows

@@ -24,13 +24,13 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.choice import create_backend
-from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.training import train_run
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel

@@ -15,13 +15,13 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from lora_studio.core.memory.estimate import estimate_capped_attention_bytes
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.engine.model import capped_attention, loading
-from lora_studio.engine.model.shape import get_model_shape
-from lora_studio.engine.training.kernels import sequence_packing
-from lora_studio.engine.training.kernels.chunked_logprobs import (
+from lora_studio.engine.kernels import sequence_packing
+from lora_studio.engine.kernels.chunked_logprobs import (
     OutputHead,
     compute_chunked_logprobs,
 )
+from lora_studio.engine.model import capped_attention, loading
+from lora_studio.engine.model.shape import get_model_shape
 from tests.helpers.models import plans
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.recorded_job import recorded_job

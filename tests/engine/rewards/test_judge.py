@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import access_requests
 from lora_studio.core.project.project import Draft
 from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.core.system import consent
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.judge import build_grade_prompt, open_judge, parse_grade
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
 from tests.helpers.accepted_projects import accept_project, list_new_requests

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards, open_rewards
 from tests.helpers.runs.jobs import make_job

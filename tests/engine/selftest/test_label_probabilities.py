@@ -11,9 +11,9 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.selftest import selftest
 from lora_studio.engine.selftest.judging import StageComparison
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Classification
 from lora_studio.engine.training.recipe.score_head import write_classifier_config
 from tests.engine.conftest import TinyModel

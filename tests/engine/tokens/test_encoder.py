@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message, Role
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.tasks.samples import Message, Role, Sample, UnusableRow
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, encode_prompt
 from tests.engine.conftest import TinyModel

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message, ToolCall
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.system import paths
+from lora_studio.core.tasks.samples import Message, Sample, ToolCall, UnusableRow
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoder

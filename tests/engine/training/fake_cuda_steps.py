@@ -24,22 +24,22 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
-from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices import devices
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import prefix_cache
 from lora_studio.engine.generation.batched import generate_batch
 from lora_studio.engine.generation.continuations import Continuation, continuation_logprobs
+from lora_studio.engine.kernels import liger
+from lora_studio.engine.kernels.chunked_logprobs import compute_cross_entropy
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.rewards.registry import WeightedRewards
+from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.teacher import TeacherModel, TeacherStore
-from lora_studio.engine.training.kernels import liger
-from lora_studio.engine.training.kernels.chunked_logprobs import compute_cross_entropy
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer
 from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
 from lora_studio.engine.training.step_batches import TrainingData

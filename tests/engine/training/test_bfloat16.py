@@ -14,8 +14,8 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.spec import get_facts
+from lora_studio.core.tasks.grpo import GrpoVariant
 from lora_studio.core.training import combinations
-from lora_studio.core.training.grpo import GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
 from tests.engine.conftest import TinyModel
 from tests.gpu.trainings import PREFERENCES, ROWS

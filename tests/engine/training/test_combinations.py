@@ -17,13 +17,13 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
+from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.training import train_run
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run, write_rows
 

@@ -16,10 +16,10 @@ from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.devices.oom_capture import PartialUpdateError
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training import trainer
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast
-from lora_studio.engine.training.memory.capture import PartialUpdateError
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
 from lora_studio.engine.training.memory.watch import MemoryWatch

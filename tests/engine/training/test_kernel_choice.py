@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 

@@ -19,6 +19,7 @@ from lora_studio.core.rewards.spec import RatedAnswer
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.generation.group_sampling import GroupSampling
 from lora_studio.engine.rewards.failures import RewardFailure
@@ -26,7 +27,6 @@ from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tokens.encoder import check_length
 from lora_studio.engine.training import trainer
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.rewarding.rollouts import RolloutReport, Rollouts
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, train, write_rows

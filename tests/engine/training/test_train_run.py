@@ -24,9 +24,9 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs import manifest as manifest_module
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.kernels.record import KernelRecord
 from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
@@ -144,10 +144,10 @@ def test_first_loss_is_that_of_the_base_model(start: Start) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         run.load_project().model.source, dtype=torch.float32
     )
-    from lora_studio.engine.dataset import batches
     from lora_studio.engine.dataset.prepare import prepare
     from lora_studio.engine.dataset.rows.sequences import EncodedRows
     from lora_studio.engine.model.loading import load_tokenizer
+    from lora_studio.engine.tokens import batches
     from tests.helpers.runs.jobs import make_job
 
     tokenizer = load_tokenizer(Path(run.load_project().model.source))

@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Traine
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.tokens.batches import BatchPlan
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.adapters import random_adapter
 from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training.step_batches import StepBatches
 from lora_studio.engine.training.training_setup import plan_batches
 from tests.helpers.runs.rows_in_memory import make_rows

@@ -9,14 +9,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import Spec
-from lora_studio.core.training.classification import ClassificationSettings
+from lora_studio.core.tasks.classification import ClassificationSettings
+from lora_studio.core.tasks.embedding import EmbeddingSettings
+from lora_studio.core.tasks.grpo import GrpoSettings
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.distillation import DistillationSettings
-from lora_studio.core.training.embedding import EmbeddingSettings
-from lora_studio.core.training.grpo import GrpoSettings
 from lora_studio.gui import theme
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame import lazy_pages
@@ -61,7 +61,7 @@ _WANTED_BY = {
 }
 
 #: Settings that are shown with data for a task only.
-_TASKS: dict[type[Spec], Task] = {
+_TASKS: dict[type[Spec], TaskName] = {
     GrpoSettings: "grpo",
     DistillationSettings: "sft",
     EmbeddingSettings: "embedding",

@@ -27,8 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from transformers.utils import import_utils
 
+from lora_studio.engine.kernels import numerical_equivalence
 from lora_studio.engine.training import checkpoint_files
-from lora_studio.engine.training.kernels import numerical_equivalence
 
 #: Machine code of the functions that the tables point to, for the calling convention of x86-64 Linux.
 _RETURN_CUDA = "b801000000c3"  # DeviceType::CUDA, or the device cuda:0

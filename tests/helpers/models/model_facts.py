@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.network import connections
 from lora_studio.core.network.connections import Contact, ContactRecord
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import Message
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GIB = 2**30

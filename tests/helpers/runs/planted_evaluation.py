@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
@@ -24,6 +23,7 @@ from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, Te
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.speakers import create_adapter_speaker
+from lora_studio.core.tasks.samples import Message
 
 _QUESTIONS = (
     "How do I reset my password?", "Where is my order {n}?", "Can I return the {n} I bought?",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.rewards.spec import RatedAnswer
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.failures import FailureList
 from lora_studio.engine.tokens.encoder import (
     Encoded,

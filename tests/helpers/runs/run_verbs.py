@@ -23,13 +23,13 @@ from typer.testing import CliRunner
 from lora_studio.cli.app import app
 from lora_studio.core.chat import ChatQuestion
 from lora_studio.core.curves import metrics
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import cluster, facts, grid_search, index, names, queue, speakers, table
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import Message
 from tests.helpers.runs import jobs
 from tests.helpers.runs.damaged_runs import Damage
 

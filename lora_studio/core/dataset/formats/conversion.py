@@ -71,8 +71,8 @@ from lora_studio.core.dataset.formats.values import (
     to_answer,
     to_text,
 )
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow, iter_texts
-from lora_studio.core.dataset.spec import FORMATS, Message, RowFormat
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
+from lora_studio.core.tasks.samples import Message, Sample, UnusableKind, UnusableRow, iter_texts
 
 Slots = Mapping[str, Any]
 

@@ -71,7 +71,11 @@ from lora_studio.core.dataset.formats.turns import (
     read_response,
 )
 from lora_studio.core.dataset.formats.values import is_pair, normalize_name, parse_label, read_label
-from lora_studio.core.dataset.samples import (
+from lora_studio.core.dataset.spec import FORMATS, Repair, RowFormat
+from lora_studio.core.messages import Template, Text, counted, listed, text
+from lora_studio.core.problems import Fix, Problem
+from lora_studio.core.tasks.samples import (
+    TaskName,
     UnusableKind,
     UnusableRow,
     dataset_error,
@@ -79,9 +83,6 @@ from lora_studio.core.dataset.samples import (
     iter_texts,
     quote_names,
 )
-from lora_studio.core.dataset.spec import FORMATS, Repair, RowFormat, Task
-from lora_studio.core.messages import Template, Text, counted, listed, text
-from lora_studio.core.problems import Fix, Problem
 
 __all__ = ["FormatVerdict", "convert", "detect"]
 
@@ -108,7 +109,7 @@ class FormatVerdict:
     """
 
     format: RowFormat | None
-    task: Task | None
+    task: TaskName | None
     mapping: dict[str, str]
     confidence: float
     evidence: Text

@@ -23,10 +23,10 @@ from lora_studio.core.dataset.formats.values import (
     parse_literal,
     to_text,
 )
-from lora_studio.core.dataset.samples import dataset_error, quote_names
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.samples import dataset_error, quote_names
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 _MOST_NAMES = 30

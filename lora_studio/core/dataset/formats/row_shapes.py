@@ -28,10 +28,10 @@ from lora_studio.core.dataset.formats.columns import (
     find_questions,
 )
 from lora_studio.core.dataset.formats.values import normalize_name
-from lora_studio.core.dataset.samples import dataset_error, dataset_warning, quote_names
 from lora_studio.core.dataset.spec import RowFormat
 from lora_studio.core.messages import Template
 from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.samples import dataset_error, dataset_warning, quote_names
 
 
 @dataclass(frozen=True)
@@ -307,8 +307,10 @@ def _match(shape: RowShape, columns: Columns) -> dict[str, str] | None:
     if (wanted := shape.slots.get("prompt", "")).startswith("@prompt"):
         others = [item for item in columns if item.name in mapping.values()]
         prompt = find_prompt_slots(columns, besides=tuple(others))
-        holds = _HOLDS.get(wanted.partition(":")[2], lambda column: True)
-        if not any(holds(item) for item in columns if item.name == prompt.get("prompt")):
+        holds = _HOLDS.get(wanted.partition(":")[2])
+        if not any(
+            holds is None or holds(item) for item in columns if item.name == prompt.get("prompt")
+        ):
             return None
         mapping = prompt | mapping
     if shape.beside and not _find(shape.beside, columns):

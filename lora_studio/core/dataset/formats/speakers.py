@@ -15,15 +15,15 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.turns import parse_speaker
 from lora_studio.core.dataset.formats.values import normalize_name, parse_literal
-from lora_studio.core.dataset.samples import (
+from lora_studio.core.messages import counted, text
+from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.samples import (
     UnusableKind,
     UnusableRow,
     dataset_error,
     dataset_warning,
     quote_names,
 )
-from lora_studio.core.messages import counted, text
-from lora_studio.core.problems import Problem
 
 Rows = Sequence[Mapping[str, Any]]
 

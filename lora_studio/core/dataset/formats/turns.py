@@ -35,8 +35,7 @@ from lora_studio.core.dataset.formats.values import (
     to_json,
     to_text,
 )
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
-from lora_studio.core.dataset.spec import Message, Role, ToolCall
+from lora_studio.core.tasks.samples import Message, Role, ToolCall, UnusableKind, UnusableRow
 
 #: Character ranges, end excluded, sorted and disjoint.
 Ranges = tuple[tuple[int, int], ...]

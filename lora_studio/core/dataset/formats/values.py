@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
+from lora_studio.core.tasks.samples import UnusableKind, UnusableRow
 
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
 _PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.dataset.spec import Message, Role, ToolCall
 from lora_studio.core.messages import NO_TEXT, Text, counted, listed, text
+from lora_studio.core.tasks.samples import Message, Role, ToolCall
 
 #: The most markers of a chat template that go into a user's text.
 _MOST_MARKERS = 4

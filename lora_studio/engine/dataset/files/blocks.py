@@ -16,8 +16,8 @@ import orjson
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.formats.values import is_writable, parse_literal
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.messages import Template, Text, text
+from lora_studio.core.tasks.samples import UnusableKind, UnusableRow
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.repairs import REASONS
-from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import text
 from lora_studio.core.protocol.events import DatasetLinted
+from lora_studio.core.tasks.samples import UnusableKind
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.lint_report import (
@@ -73,7 +74,7 @@ def lint(
     present = _add_compared(report, compared, job)
     job.check()
     counts: dict[str, Any] = {}
-    if rows.task == "classification":
+    if TASKS[rows.task].has_classes:
         training, held_out = present, compared.held_out
         if split_rows is not None:
             training, held_out = (mark_rows(facts, side) for side in split_rows(rows))
@@ -83,7 +84,7 @@ def lint(
     else:
         _add_answers(report, compared, present)
         _add_labels(report, facts, present)
-    if tables and rows.task != "text":
+    if tables and not TASKS[rows.task].is_document:
         _add_tokens(report, tables, spec, facts, present)
     report.findings.sort(key=lambda entry: (entry.fixed, GRAVITY[entry.severity], -entry.count))
     checked = sum(len(store) for store in rows.stores[: len(spec.sources)])

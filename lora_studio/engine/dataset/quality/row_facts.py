@@ -25,9 +25,10 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.formats.mapping import fill_slots, list_columns
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.files import create_folder
+from lora_studio.core.tasks.samples import Sample, UnusableKind, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.files.blocks import NO_FORMAT, SkipReason, load_reason, parse_values
 from lora_studio.engine.dataset.quality.keys import (
     describe_shape,
@@ -245,7 +246,7 @@ class _Work:
                 continue
             sides.append(normalize_sides(sample))
             contexts.append(hash_text(get_context(sample)))
-            if sample.task == "classification":
+            if TASKS[sample.task].has_classes:
                 label = sample.messages[-1].content
                 facts.labels[hash_text(label)] = label
             shape = self._get_shape(source, values)
@@ -281,7 +282,7 @@ class _Work:
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in find_faults(sample):
                 facts.faults.setdefault(kind, FactCounts()).add(counts)
-            if sample.task == "classification":
+            if TASKS[sample.task].has_classes:
                 label = sample.messages[-1].content
                 facts.spellings.setdefault(label, FactCounts()).add(counts)
         return repair(sample, self.fixes)

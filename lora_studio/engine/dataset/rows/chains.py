@@ -35,9 +35,9 @@ from lora_studio.core.dataset.formats.values import (
     parse_label,
     read_rank,
 )
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.dataset.files.blocks import (
     JudgedRow,
     LocatedRow,

@@ -15,11 +15,12 @@ from lora_studio.core.dataset.formats.conversion import without_media
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.repairs import repair
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, Repair, RowFormat, Task
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Repair, RowFormat
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol.events import SourceFound
+from lora_studio.core.tasks.samples import Message, Sample, TaskName
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.files.blocks import NO_FORMAT
 from lora_studio.engine.dataset.rows.scan import open_store
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore, mix64, sample_rows
@@ -42,7 +43,7 @@ class MixedRows:
     """
 
     spec: DatasetSpec
-    task: Task
+    task: TaskName
     sources: tuple[SourceFound, ...]
     stores: tuple[RowStore, ...]
 
@@ -70,7 +71,7 @@ def make_sample(
     sample = convert(values, source_format, mapping)
     if spec.fixes:
         sample = repair(sample, spec.fixes)
-    if spec.system_prompt and sample.task not in ("text", "embedding", "classification"):
+    if spec.system_prompt and TASKS[sample.task].takes_system_prompt:
         return _with_system(sample, spec.system_prompt)
     return sample
 
@@ -235,7 +236,7 @@ def _add_location(problems: Sequence[Problem], source: DataSource) -> list[Probl
     ]
 
 
-def find_common_task(sources: Sequence[SourceFound]) -> tuple[Task | None, list[Problem]]:
+def find_common_task(sources: Sequence[SourceFound]) -> tuple[TaskName | None, list[Problem]]:
     """Return the task of all sources; None and the problem where they differ or have none."""
     tasks = {source.task: source for source in sources if source.task is not None}
     if len(tasks) == 1:
@@ -255,7 +256,7 @@ def find_common_task(sources: Sequence[SourceFound]) -> tuple[Task | None, list[
     ]
 
 
-_CONTENTS: dict[Task, str] = {
+_CONTENTS: dict[TaskName, str] = {
     "sft": "{file} has conversations",
     "text": "{file} contains plain text",
     "preference": "{file} has preference pairs",

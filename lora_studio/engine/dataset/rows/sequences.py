@@ -12,9 +12,9 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from lora_studio.core.dataset.samples import Sample
-from lora_studio.core.dataset.spec import DatasetSpec, Message, Task
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.tasks.samples import Message, Sample, TaskName
 from lora_studio.engine.dataset.files.blocks import SkipReason, load_reason
 from lora_studio.engine.tokens.encoder import (
     Encoded,
@@ -30,7 +30,7 @@ from lora_studio.engine.tokens.encoder import (
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, truncate
 
 #: The prefixes of the columns of each sequence of a row; other tasks have one sequence, without a prefix.
-SIDES: dict[Task, tuple[str, ...]] = {
+SIDES: dict[TaskName, tuple[str, ...]] = {
     "preference": ("", "rejected_"),
     "embedding": ("", "positive_", "negative_"),
 }
@@ -381,9 +381,9 @@ class EncodedSearchPairs(_Rows[EncodedSearchPair]):
         return EncodedSearchPair(query, positive, negative if len(negative) else None)
 
 
-def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
+def encode_rows(selection: Selection, task: TaskName) -> _Rows[Any]:
     """Return the rows in the form that the objective of a task needs."""
-    forms: dict[Task, type[_Rows[Any]]] = {
+    forms: dict[TaskName, type[_Rows[Any]]] = {
         "preference": EncodedPairs,
         "kto": EncodedLabels,
         "grpo": EncodedPrompts,
@@ -401,7 +401,7 @@ class Fitting:
     skipped: dict[SkipReason, SkippedRow] = field(default_factory=dict)
 
 
-def fit_to_limit(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitting:
+def fit_to_limit(tables: Sequence[TokenTable], task: TaskName, spec: DatasetSpec) -> Fitting:
     """Return which rows the spec's length limit leaves; documents of any length are usable."""
     fits = Fitting([])
     for table in tables:
@@ -422,7 +422,7 @@ def fit_to_limit(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) ->
 def select(
     tables: Sequence[TokenTable],
     rows: Sequence[tuple[int, int]] | np.ndarray,
-    task: Task,
+    task: TaskName,
     limit: int,
 ) -> Selection:
     """Return the rows given as (source, position) pairs; a row may occur more than once.

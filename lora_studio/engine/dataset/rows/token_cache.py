@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
+from lora_studio.core.dataset.spec import DatasetSpec, RowFormat
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic, write_atomic
 from lora_studio.core.system.foreign_files import name_file
+from lora_studio.core.tasks.samples import Sample, TaskName, UnusableRow
 from lora_studio.engine.dataset.files.blocks import (
     SkipReason,
     dump_reason,
@@ -84,7 +84,7 @@ def tokenize(
     parts: Sequence[TokenPart],
     tokenizer: PreTrainedTokenizerBase,
     spec: DatasetSpec,
-    task: Task,
+    task: TaskName,
     job: JobContext,
 ) -> list[TokenTable]:
     """Return every part tokenized, cached if possible; raises ProblemError."""
@@ -112,7 +112,10 @@ def tokenize(
 
 
 def is_cached(
-    parts: Sequence[TokenPart], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
+    parts: Sequence[TokenPart],
+    tokenizer: PreTrainedTokenizerBase,
+    spec: DatasetSpec,
+    task: TaskName,
 ) -> bool:
     """Return whether all parts are in the cache."""
     key = hash_tokenizer(tokenizer)
@@ -130,7 +133,7 @@ def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _get_folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
+def _get_folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: TaskName) -> Path:
     facts = [
         get_source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
         spec.train_on, spec.thinking, sorted(spec.fixes),
@@ -163,7 +166,7 @@ class _Work:
     part: TokenPart
     tokenizer: PreTrainedTokenizerBase
     spec: DatasetSpec
-    task: Task
+    task: TaskName
     folder: Path
     rows: int  # of a chunk
 
@@ -260,7 +263,7 @@ class _Writer:
         ("length", pa.int32()), ("first", pa.int32()), ("targets", pa.int32()),
     )  # fmt: skip
 
-    def __init__(self, file: Path, task: Task) -> None:
+    def __init__(self, file: Path, task: TaskName) -> None:
         self._sides = SIDES.get(task, ("",))
         fields = [("row", pa.int64()), ("left_out", pa.int32()), ("unshown", pa.int32())]
         fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]

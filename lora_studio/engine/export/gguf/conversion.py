@@ -14,7 +14,6 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
@@ -34,6 +33,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.locks import FileLock
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.export.gguf import direct_gguf, imatrix, quantizer
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf

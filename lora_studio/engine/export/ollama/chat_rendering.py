@@ -7,9 +7,9 @@ from pathlib import Path
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSource
 from lora_studio.core.templates.server.prompt_proof import PromptProbe, list_probes
 from lora_studio.engine.export.ollama.template_proof import read_intact_source

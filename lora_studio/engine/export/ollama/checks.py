@@ -10,13 +10,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import Fix, Problem, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate

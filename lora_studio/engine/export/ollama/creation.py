@@ -11,7 +11,6 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
@@ -19,6 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.tasks.samples import Message
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,

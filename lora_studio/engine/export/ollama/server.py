@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 import httpx
 import ollama
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggest_ollama_name
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.export.ollama.client import (
     PATIENT,
     QUICK,

@@ -15,13 +15,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import heldout
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json
+from lora_studio.core.tasks.samples import Sample
 from lora_studio.core.templates.server.prompt_path import (
     NO_TEMPLATE,
     PathPrediction,

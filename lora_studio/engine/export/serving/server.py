@@ -17,8 +17,6 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import llama_cpp as programs
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import listed, text
@@ -34,6 +32,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.foreign_files import open_regular
 from lora_studio.core.system.programs import find_on_path
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.export.gguf.adapter_gguf import write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import UnsupportedModelError

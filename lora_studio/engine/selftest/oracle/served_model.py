@@ -15,8 +15,6 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message, Role
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Where, fail
@@ -24,6 +22,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_bytes
+from lora_studio.core.tasks.samples import Message, Role, UnusableRow
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.server.prompt_path import NO_TEMPLATE
 from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptProbe

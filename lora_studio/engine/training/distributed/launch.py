@@ -38,10 +38,10 @@ from lora_studio.core.system.foreign_files import read_bytes
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.core.system.programs import get_empty_folder
 from lora_studio.engine.devices import devices
+from lora_studio.engine.devices.ranks import ProcessGroup, Sharding
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.torch_settings import count_cores
-from lora_studio.engine.training.distributed.ranks import ProcessGroup, Sharding
 
 #: How long ranks wait for each other. It is long because one may write a checkpoint while the others are
 #: idle; a rank that dies is detected at once by other means.

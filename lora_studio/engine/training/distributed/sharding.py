@@ -27,9 +27,9 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, ProblemError, Where, fail
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
+from lora_studio.engine.devices.ranks import ProcessGroup, Sharding
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.distributed.ranks import ProcessGroup, Sharding
 
 _WHERE = Where(step="model", field="sharding")
 

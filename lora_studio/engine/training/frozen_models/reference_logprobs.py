@@ -27,16 +27,16 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset.batches import batch_by_length
 from lora_studio.engine.dataset.rows.sequences import Selection
+from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.kernels import numerical_equivalence
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
+from lora_studio.engine.tokens.batches import batch_by_length
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.kernels import numerical_equivalence
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe.objectives import ReferenceObjective, swap_answer
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
 

@@ -29,12 +29,23 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.devices.oom_capture import (
+    OutOfMemory,
+    capture_oom,
+    release_memory,
+)
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation.batched import use_mask
+from lora_studio.engine.kernels.chunked_logprobs import (
+    find_decoder,
+    find_frozen_head,
+    get_chunk_size,
+)
+from lora_studio.engine.kernels.distillation import LOWEST
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.model.loading import LoadedModel
@@ -42,25 +53,14 @@ from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
+from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.frozen_models.reference_logprobs import (
     UniqueRows,
     fill_missing,
     sweep_unused,
 )
 from lora_studio.engine.training.frozen_models.teacher_inspection import require_same_tokens
-from lora_studio.engine.training.kernels.chunked_logprobs import (
-    find_decoder,
-    find_frozen_head,
-    get_chunk_size,
-)
-from lora_studio.engine.training.kernels.distillation import LOWEST
-from lora_studio.engine.training.memory.capture import (
-    OutOfMemory,
-    capture_oom,
-    release_memory,
-)
 from lora_studio.engine.training.step_batches import (
     StepBatches,
     TrainingData,

@@ -16,13 +16,13 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.oom_capture import OutOfMemory, capture_oom, release_memory
+from lora_studio.engine.devices.random_state import get_random_state, set_random_state
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import ladder, problems
-from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
 from lora_studio.engine.training.memory.ladder import MemoryLevel, choose_starting_level
 from lora_studio.engine.training.memory.watch import MemoryWatch
-from lora_studio.engine.training.random_state import get_random_state, set_random_state
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import torch
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
 from lora_studio.engine.devices import memory_limit
-from lora_studio.engine.training.kernels.sequence_packing import find_blocks
-from lora_studio.engine.training.memory.capture import MemoryPressureError
+from lora_studio.engine.devices.oom_capture import MemoryPressureError
+from lora_studio.engine.kernels.sequence_packing import find_blocks
 
 #: Seconds between two checks, each of which takes about 0.1 ms.
 _INTERVAL = 0.02

@@ -12,14 +12,14 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.core.training.recipe_checks import embedding_needs_two_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
+from lora_studio.engine.kernels.chunked_logprobs import find_decoder
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.fast_imports import is_convertible
 from lora_studio.engine.tokens.search_texts import append_end_token
-from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder
 from lora_studio.engine.training.recipe.pooling import resolve_pooling
 from lora_studio.engine.training.recipe.score_head import require_plain_base
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.training.grpo import ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Batch, collate, collate_shared
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import Batch, collate, collate_shared
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.loss import Divisors, Loss
 
 #: The metrics of clipped ratios: all of them, those below the clip range, and those above it.

@@ -9,17 +9,17 @@ from itertools import accumulate
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.training.embedding import Pooling
+from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.memory.capture import run_on_every_rank
-from lora_studio.engine.training.random_state import (
+from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.random_state import (
     RandomState,
     get_random_state,
     set_random_state,
 )
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.recipe.loss import Loss
 from lora_studio.engine.training.recipe.pooling import embed
 

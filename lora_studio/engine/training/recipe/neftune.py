@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import Scorer
 
 
 def add_embedding_noise(scorer: Scorer, alpha: float) -> None:

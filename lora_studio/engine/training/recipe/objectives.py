@@ -14,24 +14,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.training.classification import ACCURACY, weigh_classes
-from lora_studio.core.training.preference import DpoLoss
+from lora_studio.core.tasks.classification import ACCURACY, weigh_classes
+from lora_studio.core.tasks.preference import DpoLoss
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedClassified,
     EncodedLabeled,
     EncodedPair,
 )
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.recipe import score_head
 from lora_studio.engine.training.recipe.grpo import create_grpo
 from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
@@ -65,7 +65,7 @@ class ReferenceObjective(Protocol):
 
 def create_objective(
     spec: TrainingSpec,
-    task: Task,
+    task: TaskName,
     scorer: Scorer,
     ranks: ProcessGroup | None = None,
     label_counts: Sequence[int] = (),

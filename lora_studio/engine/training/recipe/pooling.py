@@ -12,13 +12,13 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.model.folders import MODULES, POOLING_CONFIG, list_pooling_modes, read_pooling
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.training.embedding import Pooling, PoolingChoice
+from lora_studio.core.tasks.embedding import Pooling, PoolingChoice
 from lora_studio.engine.backends.backend import EmbeddingOutput
-from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.kernels.chunked_logprobs import round_up_tokens
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import Batch
 from lora_studio.engine.tokens.search_texts import Ids
-from lora_studio.engine.training.kernels.chunked_logprobs import round_up_tokens
-from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
 def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:

@@ -24,7 +24,7 @@ from lora_studio.core.training.recipe_checks import (
     unused_tokens_error,
 )
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder
+from lora_studio.engine.kernels.chunked_logprobs import find_decoder
 
 NAME = "score"
 

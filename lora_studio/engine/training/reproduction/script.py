@@ -42,7 +42,7 @@ from lora_studio.core.system.files import (
 )
 from lora_studio.core.system.foreign_files import NamingFile, raise_unless_damaged, read_text
 from lora_studio.core.system.programs import resolve_closure
-from lora_studio.core.training.classification import weigh_classes
+from lora_studio.core.tasks.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.runtime.channel import JobContext

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from peft import TaskType
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import InvalidContentError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.devices import devices
+from lora_studio.engine.kernels.logprobs import is_dropping
 from lora_studio.engine.lora import feature_extraction
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.capped_attention import has_capped_scores
-from lora_studio.engine.training.kernels.logprobs import is_dropping
+from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.training.recipe import schedules, score_head
 from lora_studio.engine.training.step_batches import TrainingRows
 
@@ -276,7 +276,7 @@ class ReproductionFacts:
 
     project: Project
     tuned: AdaptedModel
-    task: Task
+    task: TaskName
     rows: TrainingRows
     plan: BatchPlan
     steps: int

@@ -17,14 +17,14 @@ from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.generation.group_sampling import GroupSampling, SampledText
 from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.evaluation import ValidationLoss
-from lora_studio.engine.training.memory.capture import run_on_every_rank
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.recipe.grpo import (
     Grpo,

@@ -27,12 +27,13 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import DatasetSpec, Message, Task
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import RowPreview
+from lora_studio.core.tasks.samples import Message, TaskName
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
@@ -142,7 +143,7 @@ class RowBrowser(QWidget):
         first: Sequence[events.RowPreview] = (),
         *,
         rows: int = 0,
-        task: Task | None = None,
+        task: TaskName | None = None,
         sources: int = 1,
     ) -> None:
         """Show another dataset; `first` are the first of its `rows` rows.
@@ -404,7 +405,7 @@ class RowTable(QTableView):
         self.rows.modelReset.connect(self._choose_again)
         self.rows.dataChanged.connect(self._on_rows_loaded)
 
-    def set_shape(self, task: Task | None, *, sources: int) -> None:
+    def set_shape(self, task: TaskName | None, *, sources: int) -> None:
         """Set the columns for a task; the source column is shown only with several sources."""
         self.rows.set_task(task)
         self._has_answers = task != "text"
@@ -471,7 +472,7 @@ _LETTERS = 300
 _UNREAD = "…"
 
 NUMBER, SOURCE, QUESTION, ANSWER = range(4)
-_NAMES: dict[Task, tuple[str, str]] = {
+_NAMES: dict[TaskName, tuple[str, str]] = {
     "sft": (mark("Prompt"), mark("Answer")),
     "text": (mark("Text"), ""),
     "preference": (mark("Prompt"), mark("Chosen")),
@@ -540,7 +541,7 @@ class RowModel(TableModel):
         """Drop the pending request, whose page won't arrive."""
         self._asked = None
 
-    def set_task(self, task: Task | None) -> None:
+    def set_task(self, task: TaskName | None) -> None:
         """Set the names of the columns."""
         self._names = _NAMES[task or "sft"]
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, QUESTION, ANSWER)

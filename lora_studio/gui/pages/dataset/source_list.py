@@ -15,10 +15,10 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.formats import mapping
 from lora_studio.core.dataset.formats.detection import convert
 from lora_studio.core.dataset.formats.mapping import SPEAKER
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr, tr_n

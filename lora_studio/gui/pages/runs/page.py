@@ -29,7 +29,7 @@ from lora_studio.core.runs.annotations import RunAnnotations, clean_tags
 from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.controls.label_report import LabelReportView
 from lora_studio.gui.controls.rated_answers import RatedAnswersView

@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting, messages
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
@@ -39,14 +38,10 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     describe_teacher,
 )
-from lora_studio.core.training import (
-    distillation,
-    embedding,
-    grpo,
-    optimizers,
-    preference,
-    trackers,
-)
+from lora_studio.core.tasks import embedding, grpo
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
+from lora_studio.core.training import distillation, optimizers, trackers
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.recipe_checks import (
     check_build_tools,
@@ -121,7 +116,7 @@ _NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
 _NEEDS_SEARCH_PAIRS = mark("Not used: your data has no pairs for search.")
 _NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
 #: Fields that only these kinds of data use, and the help text for other data.
-_TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
+_TASK_FIELDS: dict[str, tuple[tuple[TaskName, ...], str]] = {
     "preference": (("preference",), _NEEDS_PAIRS),
     "dpo_loss": (("preference",), _NEEDS_PAIRS),
     "beta": (
@@ -250,7 +245,7 @@ class RecipeForm(QWidget):
         kind = tr("{kind}, rank {rank}").format(kind=kinds[lora.adapter_type], rank=lora.rank)
         return f"{kind} · {layers[lora.targets]}"
 
-    def _get_task(self) -> Task | None:
+    def _get_task(self) -> TaskName | None:
         data = self.state.facts.dataset
         return data.task if data is not None else None
 
@@ -265,14 +260,16 @@ class RecipeForm(QWidget):
             else:
                 self._advanced.body.addWidget(self.preference)
         method, loss = (str(self.state.get(_STEP, field)) for field in ("preference", "dpo_loss"))
-        self.preference.show_only(preference.list_used_settings(self._get_task(), method, loss))
+        task = self._get_task()
+        own = TASKS[task].list_settings(method, loss) if task is not None else ()
+        self.preference.show_only(own or TASKS["preference"].list_settings(method, loss))
 
     def _refresh_help(self) -> None:
         """Explain fields that the data or the optimizer doesn't use, or hide them."""
         task = self._get_task()
         for field, (tasks, unused) in _TASK_FIELDS.items():
             self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
-        is_unused = task not in (None, "sft", "text")
+        is_unused = task is not None and not TASKS[task].is_supervised
         self._set_help("teacher", tr(_NEEDS_CONVERSATIONS) if is_unused else "")
         teacher = str(self.state.get(_STEP, "teacher"))
         used = distillation.list_distillation_settings(task, teacher)
@@ -295,7 +292,7 @@ class RecipeForm(QWidget):
             ]
         )
 
-    def _describe_usual_rate(self, task: Task | None) -> str:
+    def _describe_usual_rate(self, task: TaskName | None) -> str:
         """Return a help text with the usual rate of preference training; empty for other data."""
         training = self.state.get_spec(_STEP)
         usual = find_usual_rate(task, training) if isinstance(training, TrainingSpec) else None
@@ -560,7 +557,7 @@ def _describe_placement(plan: MemoryPlan) -> str:
 
 def _explain_missing_time(needed: MemoryEstimate, plan: MemoryPlan) -> str:
     """Return when the training time is estimated; "" if it is, or if it never is for such a training."""
-    if needed.seconds is not None or plan.processes > 1 or plan.rows.task == "grpo":
+    if needed.seconds is not None or plan.processes > 1 or TASKS[plan.rows.task].writes_rollouts:
         return ""
     return tr(
         "The training time can be estimated once you have trained a similar model on this device."

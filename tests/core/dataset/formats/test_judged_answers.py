@@ -8,8 +8,8 @@ import pytest
 
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection import FormatVerdict, detect
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import RowFormat
+from lora_studio.core.tasks.samples import UnusableRow
 
 ROWS = range(24)
 

@@ -9,7 +9,7 @@ import pytest
 from lora_studio.core.dataset.faults import find_faults
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 
 _TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
-from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import Message, ToolCall
+from lora_studio.core.tasks.samples import Message, Sample, ToolCall, UnusableRow
 
 
 def system(text: str) -> Message:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
-from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.protocol.events import RowPreview, to_line
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 
 SLOT_NAMES = sorted({slot.rstrip("*") for info in FORMATS.values() for slot in info.slots})
 KEYS = st.sampled_from(

@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection import FormatVerdict, detect
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.tasks.samples import Sample, UnusableRow
 
 ASKED = [
     "Wie hoch ist der Brocken?", "¿Dónde nace el Ebro?", "Кто написал «Идиота»?", "富士山の高さは？",

@@ -8,7 +8,7 @@ import pytest
 
 from lora_studio.core.dataset.formats.detection import convert, detect
 from lora_studio.core.dataset.formats.speakers import list_people
-from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
+from lora_studio.core.tasks.samples import UnusableKind, UnusableRow
 
 Turns = list[tuple[str, str]]
 

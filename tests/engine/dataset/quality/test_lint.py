@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import DatasetLinted, Finding
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.dataset.quality import row_facts
 from lora_studio.engine.dataset.quality.lint import lint
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, RULES

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.mixture import MixedRows, repeat_by_weight
 from lora_studio.engine.dataset.rows.store import RowStore

@@ -9,13 +9,12 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import paths
+from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.core.templates.server.prompt_proof import ProbeKind
 from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.export.ollama import read_back, store
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.runtime.failures import CancelledError

@@ -33,10 +33,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.training import checkpoint_files, train_run
 from lora_studio.engine.training.distributed import launch
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel

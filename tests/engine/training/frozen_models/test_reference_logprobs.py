@@ -14,13 +14,13 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
 from lora_studio.engine.training.frozen_models import reference_logprobs
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import objectives
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import wrap
+from tests.engine.kernels.test_fused import wrap
 from tests.engine.training.recipe.test_objectives import pair_up, rows_of
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
 from tests.helpers.runs.jobs import train, write_rows

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.training.memory import forecast
 from tests.engine.conftest import TinyModel
@@ -59,7 +59,7 @@ def trained(tiny: TinyModel, folder: Path, rows: list[dict[str, str]], limit: in
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "rows"), [("sft", SFT), ("preference", PAIRS), ("text", TEXT)])
 def test_memory_estimate_is_sent_before_the_first_step(
-    tiny: TinyModel, tmp_path: Path, data_folder: Path, task: Task, rows: list[dict[str, str]]
+    tiny: TinyModel, tmp_path: Path, data_folder: Path, task: TaskName, rows: list[dict[str, str]]
 ) -> None:
     channel = trained(tiny, tmp_path, rows)
     assert channel.last(events.DatasetReady).task == task

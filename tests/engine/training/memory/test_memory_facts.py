@@ -20,13 +20,13 @@ from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset import lengths
-from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.devices.devices import has_bfloat16_instructions
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model import shape as model_shape
 from lora_studio.engine.runtime.channel import Flags, JobContext
-from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import Batch, BatchPlan
 from tests.engine.conftest import TinyModel
 from tests.helpers.models import plans
 from tests.helpers.models.tiny_models import tiny_model

@@ -17,9 +17,9 @@ from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Batch, BatchPlan
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoint_files, training_setup
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error

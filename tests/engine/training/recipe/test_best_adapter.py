@@ -22,9 +22,9 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.failures import NotFiniteError
+from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel

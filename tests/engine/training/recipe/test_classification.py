@@ -25,15 +25,15 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.classification import ACCURACY, ClassificationReport, weigh_classes
+from lora_studio.core.tasks.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.selftest import measure_merged
 from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Classification, create_objective
 from lora_studio.engine.training.recipe.score_head import (
     attach_classifier,

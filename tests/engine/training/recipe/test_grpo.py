@@ -14,12 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.training.grpo import CLIP_RANGES, ClipRange, GrpoVariant
+from lora_studio.core.tasks.grpo import CLIP_RANGES, ClipRange, GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
 from lora_studio.engine.training.training_setup import LossScaling
 from tests.engine.conftest import TinyModel

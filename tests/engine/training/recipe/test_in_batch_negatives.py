@@ -18,12 +18,12 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.retrieval import MRR, RECALLS
+from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, append_end_token
 from lora_studio.engine.training import checkpoint_files, evaluation
-from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.in_batch_negatives import (
     InBatchNegatives,
     find_false_negatives,

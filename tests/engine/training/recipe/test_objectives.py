@@ -21,13 +21,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.kernels import chunked_logprobs
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
-from lora_studio.engine.training.kernels import chunked_logprobs
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import (
     Dpo,
     Kto,

@@ -21,10 +21,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import recipe_checks
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import adapter_files, attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import EncodedPair
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import RewardModeling, create_objective
 from lora_studio.engine.training.recipe.score_head import attach_reward_head
 from tests.engine.conftest import TinyModel

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.rewards import spec as spec_module
 from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
+from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.training.reproduction import script
 from tests.engine.conftest import TinyModel

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from tests.gui.conftest import WAIT
 from tests.helpers.runs.many_runs import make_runs
 from tests.helpers.runs.runs_page import Parts

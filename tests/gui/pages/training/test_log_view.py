@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.cli import event_text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation_text import describe_predictions
-from lora_studio.core.training.classification import ClassificationReport
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.gui.pages.training.page import LogView
 
 _FIGURES = {"recall_at_1": 0.25, "recall_at_5": 0.5, "recall_at_10": 0.75, "mrr": 0.4}

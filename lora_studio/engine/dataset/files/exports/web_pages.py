@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.messages import Template, text
+from lora_studio.core.tasks.samples import UnusableKind
 from lora_studio.engine.dataset.files.blocks import SkipReason
 
 if TYPE_CHECKING:

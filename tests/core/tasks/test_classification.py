@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.training.classification import ClassificationReport, weigh_classes
+from lora_studio.core.tasks.classification import ClassificationReport, weigh_classes
 
 #: Actual a: 3 as a, 1 as b. Actual b: 2 as b, 2 as a. No row is c.
 REPORT = ClassificationReport(

@@ -23,15 +23,15 @@ import torch
 from transformers.activations import GELUTanh, SiLUActivation
 
 from lora_studio.core.messages import Text, text
-from lora_studio.engine.training.kernels import (
+from lora_studio.engine.kernels import (
     adapted_linear,
     elementwise,
     inductor,
     numerical_equivalence,
 )
-from lora_studio.engine.training.kernels.elementwise import Gate
-from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
-from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
+from lora_studio.engine.kernels.elementwise import Gate
+from lora_studio.engine.kernels.numerical_equivalence import Comparison
+from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 
 #: The layers of an attention that compute queries, keys and values.
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")

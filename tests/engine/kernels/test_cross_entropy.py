@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lora_studio.engine.training.kernels import chunked_logprobs
-from lora_studio.engine.training.kernels.chunked_logprobs import TokenLogprobs
+from lora_studio.engine.kernels import chunked_logprobs
+from lora_studio.engine.kernels.chunked_logprobs import TokenLogprobs
 
 POSITIONS, VOCABULARY = 13, 50_000  # several blocks of 5 positions
 

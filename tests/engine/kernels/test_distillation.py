@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.engine.dataset.batches import collate
-from lora_studio.engine.training.kernels import chunked_logprobs
-from lora_studio.engine.training.kernels.distillation import DistillationLoss, TeacherTokens
-from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.kernels import chunked_logprobs
+from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.tokens.batches import collate
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import wrap
+from tests.engine.kernels.test_fused import wrap
 from tests.engine.training.recipe.test_objectives import rows_of
 
 WEIGHT, TEMPERATURE = 0.3, 2.5

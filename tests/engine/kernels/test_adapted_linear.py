@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.training.kernels import adapted_linear, fused
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.kernels.record import KernelRecord
+from lora_studio.engine.kernels import adapted_linear, fused
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import wrap
+from tests.engine.kernels.test_fused import wrap
 from tests.helpers.runs.jobs import handle, new_run, write_rows
 
 _INPUTS = 12

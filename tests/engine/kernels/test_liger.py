@@ -17,12 +17,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.kernels import liger
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.kernels import liger
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import wrap
+from tests.engine.kernels.test_fused import wrap
 from tests.helpers.runs.jobs import make_job
 
 _CHECKOUT = Path(__file__).resolve().parents[4]
@@ -51,7 +51,7 @@ def test_interpreted_kernels_match_the_plain_layers() -> None:
 def test_cpu_and_mps_do_not_import_liger() -> None:
     script = """
 import sys, torch
-from lora_studio.engine.training.kernels import liger, logprobs
+from lora_studio.engine.kernels import liger, logprobs
 assert not liger.is_installed(torch.device("cpu"))
 assert not liger.is_installed(torch.device("mps"))
 assert not [name for name in sys.modules if name.startswith("liger_kernel")]

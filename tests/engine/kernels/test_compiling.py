@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.kernels import compiling
 from lora_studio.engine.runtime.channel import Flags
-from lora_studio.engine.training.kernels import compiling
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 

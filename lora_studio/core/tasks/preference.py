@@ -1,42 +1,28 @@
-"""Settings of preference training: the method, the loss of DPO, and their parameters."""
+"""Preference training: the method, the loss of DPO, and their parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
-from lora_studio.core.dataset.spec import Task
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import text
 from lora_studio.core.spec import Spec, setting
-from lora_studio.core.training.classification import ClassificationSettings
-from lora_studio.core.training.embedding import EmbeddingSettings
-from lora_studio.core.training.grpo import GrpoSettings
+from lora_studio.core.tasks.samples import Sample
+from lora_studio.core.tasks.task import PairFault, Task, Turns, UsualRate
 
 PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
 DpoLoss = Literal["sigmoid", "hinge", "ipo", "robust"]
 
 
-@dataclass(frozen=True)
-class UsualRate:
-    """The usual learning rate of a method with LoRA and AdamW, and the highest that rarely fails."""
-
-    method: Text
-    usual: float
-    highest: float
-
-
 #: DPO, KTO, and ORPO: TRL's example commands with LoRA. SimPO: ten times the 6e-7 that its authors use
 #: to train all weights of Llama 3 (github.com/princeton-nlp/SimPO, README), as TRL's examples of DPO
-#: use ten times the rate of full training. Reward models: the default of TRL's RewardConfig. GRPO: ten
-#: times the default of TRL's GRPOConfig, 1e-6, which is for training all weights.
-USUAL_RATES: Mapping[PreferenceMethod | Literal["kto", "grpo"], UsualRate] = {
+#: use ten times the rate of full training. Reward models: the default of TRL's RewardConfig.
+_USUAL_RATES: Mapping[str, UsualRate] = {
     "dpo": UsualRate(text("DPO"), 5e-6, 5e-5),
     "kto": UsualRate(text("KTO"), 5e-6, 5e-5),
     "orpo": UsualRate(text("ORPO"), 8e-5, 5e-4),
     "simpo": UsualRate(text("SimPO"), 6e-6, 5e-5),
     "reward": UsualRate(text("a reward model"), 1e-4, 1e-3),
-    "grpo": UsualRate(text("reward training"), 1e-5, 1e-4),
 }
 
 
@@ -116,42 +102,77 @@ class PreferenceSettings(Spec):
         help_topic="preference-losses",
     )
 
-    def trains_reward_model(self, task: str | None) -> bool:
-        """Return whether the training yields a model that scores answers, with data of a task."""
-        return task == "preference" and self.preference == "reward"
 
-    def trains_generative_model(self, task: str | None) -> bool:
-        """Return whether the training yields a model that writes text, with data of a task."""
-        return task not in ("embedding", "classification") and not self.trains_reward_model(task)
+class PairTask(Task):
+    """Learn from rows with a better and a worse text, `chosen` and `rejected`."""
 
-    def count_head_outputs(self, task: str | None, labels: int) -> int:
-        """Return the outputs of the head that trains with the adapter: a reward, or one per label; else 0."""
-        if task == "classification":
-            return labels
-        return int(self.trains_reward_model(task))
+    def get_answers(self, sample: Sample) -> list[Turns]:
+        """Return both sides."""
+        return [sample.chosen, sample.rejected]
+
+    def split_last_answer(self, sample: Sample) -> tuple[Turns, Turns]:
+        """Return the shared turns and the better side."""
+        return sample.messages, sample.chosen
+
+    def find_pair_faults(self, sample: Sample) -> set[PairFault]:
+        """Return whether both sides are the same."""
+        chosen, rejected = (
+            [(turn.role, " ".join(turn.content.split()), turn.tool_calls) for turn in turns]
+            for turns in (sample.chosen, sample.rejected)
+        )
+        return {"same_pair"} if chosen == rejected else set()
 
 
-def list_used_settings(task: Task | None, method: str, loss: str) -> tuple[str, ...]:
-    """Return the fields of `PreferenceSettings` that a method uses, or those of the settings of
-    another task.
+class PreferenceTask(PairTask):
+    """Learn from pairs of a chosen and a rejected answer."""
 
-    `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
-    """
-    if task == "kto":
+    title: ClassVar[str] = "preference pairs"
+    sequences: ClassVar[int] = 2
+
+    def iter_conversations(self, sample: Sample) -> Iterator[Turns]:
+        """Yield the conversations with the chosen and with the rejected answer."""
+        yield sample.messages + sample.chosen
+        yield sample.messages + sample.rejected
+
+    def get_good_turns(self, sample: Sample) -> Turns:
+        """Return the chosen answer."""
+        return sample.chosen
+
+    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
+        """Return the fields of `PreferenceSettings` that a method uses."""
+        match method:
+            case "simpo":
+                return ("preference", "simpo_beta", "simpo_gamma")
+            case "reward":
+                return ("preference",)
+            case "dpo" if loss == "robust":
+                return ("preference", "dpo_loss", "beta", "label_smoothing")
+            case "dpo":
+                return ("preference", "dpo_loss", "beta")
+        return ("preference", "beta")
+
+    def find_usual_rate(self, method: str) -> UsualRate | None:
+        """Return the usual rate of the method."""
+        return _USUAL_RATES[method]
+
+    def is_reward_model(self, method: str) -> bool:
+        """Return whether the method trains a model that scores answers."""
+        return method == "reward"
+
+    def writes_text(self, method: str) -> bool:
+        """Return whether the method trains a model that writes answers."""
+        return method != "reward"
+
+
+class LabeledAnswerTask(Task):
+    """Learn from answers that are labeled good or bad (KTO)."""
+
+    title: ClassVar[str] = "answers labeled good or bad"
+
+    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
+        """Return the strength of the reference model."""
         return ("beta",)
-    if task == "grpo":
-        return tuple(GrpoSettings.model_fields)
-    if task == "embedding":
-        return tuple(EmbeddingSettings.model_fields)
-    if task == "classification":
-        return tuple(ClassificationSettings.model_fields)
-    match method:
-        case "simpo":
-            return ("preference", "simpo_beta", "simpo_gamma")
-        case "reward":
-            return ("preference",)
-        case "dpo" if loss == "robust":
-            return ("preference", "dpo_loss", "beta", "label_smoothing")
-        case "dpo":
-            return ("preference", "dpo_loss", "beta")
-    return ("preference", "beta")
+
+    def find_usual_rate(self, method: str) -> UsualRate | None:
+        """Return the usual rate of KTO."""
+        return _USUAL_RATES["kto"]

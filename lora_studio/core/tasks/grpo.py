@@ -1,12 +1,15 @@
-"""Settings of reward training: the variant of GRPO, and how answers are sampled."""
+"""Reward training: the variant of GRPO, and how answers are sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from lora_studio.core.messages import text
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.samples import Message, Sample
+from lora_studio.core.tasks.task import Task, Turns, UsualRate
 
 GrpoVariant = Literal["grpo", "dr_grpo", "dapo", "gspo"]
 
@@ -150,3 +153,33 @@ class GrpoSettings(Spec):
         """Return the clip range in use: the settings, or the variant's own values where they are 0."""
         own = CLIP_RANGES[self.grpo_variant]
         return ClipRange(self.clip_low or own.low, self.clip_high or own.high)
+
+
+class RewardTask(Task):
+    """Learn from rewards for answers that the model writes to prompts."""
+
+    title: ClassVar[str] = "prompts that the model answers for rewards"
+    writes_rollouts: ClassVar[bool] = True
+    counts_tokens: ClassVar[bool] = False
+
+    def iter_conversations(self, sample: Sample) -> Iterator[Turns]:
+        """Yield the prompt with an answer to come, or the expected one."""
+        yield (*sample.messages, Message(role="assistant", content=sample.reference or ""))
+
+    def get_answers(self, sample: Sample) -> list[Turns]:
+        """Return the expected answer, if there is one."""
+        return [self.split_last_answer(sample)[1]]
+
+    def split_last_answer(self, sample: Sample) -> tuple[Turns, Turns]:
+        """Return the prompt and the expected answer, if there is one."""
+        if not (sample.reference or "").strip():
+            return sample.messages, ()
+        return sample.messages, (Message(role="assistant", content=sample.reference or ""),)
+
+    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
+        """Return all of `GrpoSettings`."""
+        return tuple(GrpoSettings.model_fields)
+
+    def find_usual_rate(self, method: str) -> UsualRate | None:
+        """Return ten times the default of TRL's GRPOConfig, 1e-6, which is for training all weights."""
+        return UsualRate(text("reward training"), 1e-5, 1e-4)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lora_studio.engine.training.kernels import sequence_packing
-from lora_studio.engine.training.kernels.sequence_packing import find_blocks
+from lora_studio.engine.kernels import sequence_packing
+from lora_studio.engine.kernels.sequence_packing import find_blocks
 
 
 def make_llama(layers: int, dtype: torch.dtype = torch.bfloat16) -> LlamaForCausalLM:

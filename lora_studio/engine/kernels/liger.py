@@ -21,8 +21,8 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.engine.devices import devices
-from lora_studio.engine.training.kernels.elementwise import Gate
-from lora_studio.engine.training.kernels.numerical_equivalence import UnavailableKernelError
+from lora_studio.engine.kernels.elementwise import Gate
+from lora_studio.engine.kernels.numerical_equivalence import UnavailableKernelError
 
 #: Types of devices that the kernels are used on.
 _DEVICES = ("cuda",)

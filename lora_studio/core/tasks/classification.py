@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.task import Task
 
 ClassWeights = Literal["none", "balanced"]
 
@@ -127,3 +128,19 @@ def weigh_classes(counts: Sequence[int], weights: ClassWeights) -> list[float]:
         return [1.0] * len(counts)
     occurring = sum(count > 0 for count in counts)
     return [sum(counts) / (occurring * count) if count else 0.0 for count in counts]
+
+
+class ClassificationTask(Task):
+    """Learn the labels of texts."""
+
+    title: ClassVar[str] = "texts with labels (classification)"
+    has_classes: ClassVar[bool] = True
+    takes_system_prompt: ClassVar[bool] = False
+
+    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
+        """Return all of `ClassificationSettings`."""
+        return tuple(ClassificationSettings.model_fields)
+
+    def writes_text(self, method: str) -> bool:
+        """Return False: the model predicts labels."""
+        return False

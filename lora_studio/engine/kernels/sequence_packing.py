@@ -25,10 +25,10 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.grouped_attention import grouped_attention, should_repeat_keys
 from lora_studio.engine.generation.batched import skip_mask_checks
+from lora_studio.engine.kernels import numerical_equivalence
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.capped_attention import attend
 from lora_studio.engine.runtime.failures import is_out_of_memory
-from lora_studio.engine.training.kernels import numerical_equivalence
 
 # Check that a model computes packed rows as it computes each row alone, block by block.
 #

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from lora_studio.core.memory.logits import SOFTMAX_ON_GPU, count_logits_at_once
 from lora_studio.engine.devices.devices import get_total_gpu_bytes
-from lora_studio.engine.training.kernels import numerical_equivalence
+from lora_studio.engine.kernels import numerical_equivalence
 
 # The log-probabilities of tokens from logits, in 32-bit, a block of positions at a time.
 #

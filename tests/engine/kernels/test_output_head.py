@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lora_studio.engine.training.kernels.chunked_logprobs import find_decoder, find_frozen_head
+from lora_studio.engine.kernels.chunked_logprobs import find_decoder, find_frozen_head
 from tests.engine.conftest import TinyModel
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.training.kernels.chunked_logprobs import (
+from lora_studio.engine.kernels.chunked_logprobs import (
     OutputHead,
     compute_cross_entropy,
     count_rows,

@@ -13,7 +13,7 @@ from transformers import DeepseekV3Config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lora_studio.engine.devices import grouped_attention
-from lora_studio.engine.training.kernels import sequence_packing
+from lora_studio.engine.kernels import sequence_packing
 
 LENGTHS = (7, 1, 12)
 

@@ -16,13 +16,13 @@ from transformers import AutoModelForCausalLM, GPTJConfig
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.system import paths, programs
+from lora_studio.engine.kernels import fused, inductor
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.kernels import fused, inductor
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels import test_record
-from tests.engine.training.kernels.test_fused import assert_equal, result, unfused_result, wrap
+from tests.engine.kernels import test_record
+from tests.engine.kernels.test_fused import assert_equal, result, unfused_result, wrap
 from tests.helpers.runs.jobs import make_job
 
 _ALL = {"inductor_norms", "inductor_gates", "inductor_joined_rotations"}

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
-from lora_studio.core.dataset.spec import Message, Task
+from pydantic import BaseModel, ConfigDict, Field
+
 from lora_studio.core.messages import Template, Text, fill, listed, text
 from lora_studio.core.problems import Problem, Where, error, warning
+
+#: The training task: supervised conversations, plain text, pairs of a better and a worse answer,
+#: answers labeled good or bad, prompts that the model answers for rewards, queries with the text to find, or
+#: texts with labels.
+TaskName = Literal["sft", "text", "preference", "kto", "grpo", "embedding", "classification"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class UnusableKind(StrEnum):
@@ -65,6 +72,35 @@ def quote_names(names: Iterable[str], joint: str = "and") -> Text:
     return listed([text("“{name}”", name=name) for name in names], joint)
 
 
+class ToolCall(BaseModel):
+    """One call of a tool in an assistant's turn; `arguments` by name."""
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    id: str = ""
+
+
+class Message(BaseModel):
+    """One turn of a conversation; every row is converted to messages first.
+
+    `thinking` is the reasoning before an answer, separate from its `content`. `name` is the name of
+    the tool in a tool's turn. `untrained` are character ranges of the content, end excluded, that
+    do not train although the answer does.
+    """
+
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
+
+    role: Role
+    content: str
+    trained: bool = False
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    untrained: tuple[tuple[int, int], ...] = ()
+
+
 @dataclass(frozen=True)
 class Sample:
     """One usable row, by task:
@@ -84,7 +120,7 @@ class Sample:
     `tools` are function descriptions (JSON Schema) that the chat template shows to the model.
     """
 
-    task: Task
+    task: TaskName
     messages: tuple[Message, ...] = ()
     text: str = ""
     chosen: tuple[Message, ...] = ()

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.system import programs
-from lora_studio.engine.training.kernels.elementwise import Gate
+from lora_studio.engine.kernels.elementwise import Gate
 
 #: The name in manifests.
 NAME = "inductor"

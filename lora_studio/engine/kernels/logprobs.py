@@ -18,11 +18,10 @@ from transformers import PreTrainedModel
 
 from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.batched import use_mask
 from lora_studio.engine.generation.direct_decoder import can_decode_directly
-from lora_studio.engine.training.kernels import (
+from lora_studio.engine.kernels import (
     chunked_logprobs,
     fused,
     inductor,
@@ -30,7 +29,7 @@ from lora_studio.engine.training.kernels import (
     numerical_equivalence,
     sequence_packing,
 )
-from lora_studio.engine.training.kernels.chunked_logprobs import (
+from lora_studio.engine.kernels.chunked_logprobs import (
     OutputHead,
     TokenLogprobs,
     TokenLoss,
@@ -38,14 +37,15 @@ from lora_studio.engine.training.kernels.chunked_logprobs import (
     find_decoder,
     find_frozen_head,
 )
-from lora_studio.engine.training.kernels.distillation import (
+from lora_studio.engine.kernels.distillation import (
     ChunkedDistillation,
     DistillationLoss,
     LogitDistillation,
     TeacherTokens,
 )
-from lora_studio.engine.training.kernels.fused import KernelLibrary
-from lora_studio.engine.training.kernels.record import KernelRecord
+from lora_studio.engine.kernels.fused import KernelLibrary
+from lora_studio.engine.kernels.record import KernelRecord
+from lora_studio.engine.tokens.batches import Batch
 
 #: The kind under which a record names Liger's loss.
 _LIGER_SCORES = "liger_scores"

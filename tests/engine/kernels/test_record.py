@@ -13,15 +13,15 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.kernels import liger, numerical_equivalence, sequence_packing
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.numerical_equivalence import Comparison
+from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 from lora_studio.engine.model import loading
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.kernels import liger, numerical_equivalence, sequence_packing
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
-from lora_studio.engine.training.kernels.record import KernelRecord, summarize_fused_layers
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import result, wrap
+from tests.engine.kernels.test_fused import result, wrap
 from tests.helpers.runs.jobs import make_job, new_run
 
 

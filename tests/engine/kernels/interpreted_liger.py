@@ -15,11 +15,11 @@ from liger_kernel.ops import geglu, rms_norm
 from triton.runtime import interpreter
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.engine.kernels import adapted_linear, chunked_logprobs, fused, liger
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.kernels import adapted_linear, chunked_logprobs, fused, liger
-from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.kernels.test_fused import (
+from tests.engine.kernels.test_fused import (
     assert_equal,
     layers_of,
     result,

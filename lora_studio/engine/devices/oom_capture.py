@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 
 from lora_studio.core.messages import Text, text
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.runtime import failures, torch_settings
-from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 T = TypeVar("T")
 

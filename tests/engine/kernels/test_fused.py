@@ -12,16 +12,16 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.engine.dataset.batches import collate
-from lora_studio.engine.lora import attach
-from lora_studio.engine.training.kernels import (
+from lora_studio.engine.kernels import (
     adapted_linear,
     chunked_logprobs,
     fused,
     numerical_equivalence,
 )
-from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
+from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.numerical_equivalence import Comparison
+from lora_studio.engine.lora import attach
+from lora_studio.engine.tokens.batches import collate
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import rows_of
 from tests.helpers.models.tiny_models import FAMILIES

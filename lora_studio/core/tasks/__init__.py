@@ -1,0 +1,1 @@
+"""What a model learns from rows: one module for each task."""
