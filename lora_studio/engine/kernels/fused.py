@@ -377,7 +377,8 @@ def fuse_layers(
     )
     fused = FusedLayers(reasons=comparison.reasons, kinds=kinds, exceptions=exceptions)
     for layer, replacement in comparison.chosen.items():
-        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
+        # No method of a partial: since 2.14, torch.compile refuses methods without a source file.
+        layer.forward = partial(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
         fused.layers += 1
         fused.by_library += replacement.part is not None
     return fused
