@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lora_studio.engine.export.gguf.converter import choose_model_name, convert
-from lora_studio.engine.model import gguf_layout
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.gguf_header import LIST
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -40,7 +40,7 @@ def write_vocabulary(
     converted, target = scratch / "converted.gguf", scratch / "vocabulary.gguf"
     name = choose_model_name(folder.name, folder)
     convert(folder, converted, name, llama_cpp, job, vocabulary_only=True, adds_bos=adds_bos)
-    vocabulary = gguf_layout.read(converted)
+    vocabulary = gguf_header.read_layout(converted)
     writer = gguf.GGUFWriter(target, "llama")
     for key, value in vocabulary.values.items():
         if key == "general.name" or key.startswith("tokenizer."):
