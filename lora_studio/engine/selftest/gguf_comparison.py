@@ -32,8 +32,8 @@ from lora_studio.engine.export.gguf.tensor_comparison import (
     TensorDifference,
     TensorDifferences,
 )
-from lora_studio.engine.model import gguf_header, gguf_layout
-from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest import tensor_faults
@@ -121,7 +121,7 @@ class GgufComparer:
         try:
             paths = {stage: files[stage].file for stage in layouts}
             result = self._run(ComparisonRequest(files=paths, result=self._result))
-            outline = gguf_layout.read(self._outline)
+            outline = gguf_header.read_layout(self._outline)
             planned = self._plan_types(files)
             others = {stage: paths[stage] for stage in layouts if not files[stage].is_repeatable}
             request = ComparisonRequest(files=others, result=self._result)
@@ -302,7 +302,7 @@ def _combine(faults: Sequence[TensorFault], judged: Sequence[TensorFault]) -> li
 def _find_damage(file: Path, layouts: dict[str, GgufLayout], stage: str) -> Text | None:
     """Add the layout of a readable file; return why another can't be read."""
     try:
-        layout = gguf_layout.read(file)
+        layout = gguf_header.read_layout(file)
         size = file.stat().st_size
     except (OSError, InvalidContentError) as error:
         if is_caused_by_system(error):
@@ -433,7 +433,7 @@ def find_tensor_list_faults(actual: GgufLayout, expected: GgufLayout) -> list[Te
         elif stored.shape != wanted.shape:
             faults.append(TensorFault(name, "shape", _format_shape(stored), _format_shape(wanted)))
         elif stored.bytes is None:
-            actual_type, expected_type = map(gguf_layout.get_type_name, (stored.type, wanted.type))
+            actual_type, expected_type = map(gguf_header.get_type_name, (stored.type, wanted.type))
             faults.append(TensorFault(name, "type", actual_type, expected_type))
     return faults
 
@@ -451,8 +451,8 @@ def find_type_faults(
         return faults
     for name, wanted in expected.tensors.items():
         stored = actual.tensors.get(name)
-        kind = planned.get(name) or gguf_layout.get_type_name(wanted.type)
-        if stored is not None and (stored_kind := gguf_layout.get_type_name(stored.type)) != kind:
+        kind = planned.get(name) or gguf_header.get_type_name(wanted.type)
+        if stored is not None and (stored_kind := gguf_header.get_type_name(stored.type)) != kind:
             faults.append(TensorFault(name, "type", stored_kind, kind))
     return faults
 

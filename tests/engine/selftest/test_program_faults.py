@@ -24,7 +24,7 @@ from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas, merge, model_files
 from lora_studio.engine.merging import plan as merging_plan
-from lora_studio.engine.model import gguf_layout
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.oracle import gguf_tensors, trained_tensors
 from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment
@@ -431,7 +431,7 @@ def judge(
     base, job = run.path.parents[1] / "base", recorded_job()[0]
     mix = merge.get_chosen_adapters(run, MergingSpec())
     trained = trained_tensors.open_trained(base, mix, None, trust=False, check=job.check)
-    layouts = {name: gguf_layout.read(file) for name, file in files.items()}
+    layouts = {name: gguf_header.read_layout(file) for name, file in files.items()}
     return gguf_tensors.judge_files(
         layouts, trained, base, run.adapter, job, trust=False, all_rows=all_rows
     )

@@ -24,7 +24,7 @@ from lora_studio.core.system.files import write_file
 from lora_studio.engine.export.gguf.converter import choose_model_name, convert, convert_adapter
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
-from lora_studio.engine.model import gguf_layout, safetensors_files
+from lora_studio.engine.model import gguf_header, safetensors_files
 from lora_studio.engine.model.gguf_header import LIST
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
@@ -125,7 +125,7 @@ def write_vocabulary(
     converted, target = scratch / "converted.gguf", scratch / "vocabulary.gguf"
     name = choose_model_name(folder.name, folder)
     convert(folder, converted, name, llama_cpp, job, vocabulary_only=True, adds_bos=adds_bos)
-    vocabulary = gguf_layout.read(converted)
+    vocabulary = gguf_header.read_layout(converted)
     writer = gguf.GGUFWriter(target, "llama")
     for key, value in vocabulary.values.items():
         if key == "general.name" or key.startswith("tokenizer."):

@@ -20,8 +20,8 @@ from pydantic import BaseModel
 
 from lora_studio.engine.export.gguf import block_quantization
 from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
-from lora_studio.engine.model import gguf_layout
-from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.model import gguf_header
+from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.llama_cpp import count_threads
 
@@ -218,7 +218,7 @@ def compare_tensors(
     request: ComparisonRequest,
 ) -> TensorDifferences:
     """Return how the files of a request differ from these tensors."""
-    layouts = {stage: gguf_layout.read(file) for stage, file in request.files.items()}
+    layouts = {stage: gguf_header.read_layout(file) for stage, file in request.files.items()}
     with ThreadPoolExecutor(count_threads()) as pool:
         comparer = _Comparer(request, layouts, pool)
         for reference in references:

@@ -25,7 +25,7 @@ from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.gguf_layout import GgufLayout, GgufTensor
+from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest.oracle.trained_tensors import TrainedModel, TrainedTensor
