@@ -104,7 +104,7 @@ def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert described.endswith(f"13.0. {accelerator.note}")
 
 
-def test_gpus_are_summarized_best_first_and_equal_ones_with_their_number(
+def test_gpus_are_summarized_best_first_and_equal_ones_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = ("NVIDIA TITAN X (Pascal)", 12288, 6.1)

@@ -10,8 +10,8 @@ from PySide6.QtGui import QDesktopServices
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where
-from lora_studio.gui.problems.dialogs import open_file
 from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.widgets.external_open import open_path
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def make_problem(file: Path) -> Problem:
 def test_text_is_opened(name: str, tmp_path: Path, opened: list[Path]) -> None:
     file = tmp_path / name
     file.touch()
-    open_file(make_problem(file))
+    open_path(file)
     assert opened == [file]
 
 
@@ -46,7 +46,7 @@ def test_text_is_opened(name: str, tmp_path: Path, opened: list[Path]) -> None:
 def test_folder_of_any_other_file_is_opened(name: str, tmp_path: Path, opened: list[Path]) -> None:
     file = tmp_path / name
     file.touch(0o755)
-    open_file(make_problem(file))
+    open_path(file)
     assert opened == [tmp_path]
     assert suggest_action(make_problem(file)).label == "Open folder"
 
@@ -56,12 +56,12 @@ def test_link_is_opened_as_what_it_leads_to(tmp_path: Path, opened: list[Path]) 
     program = tmp_path / "programs" / "a.desktop"
     program.touch(0o755)
     (tmp_path / "log.txt").symlink_to(program)
-    open_file(make_problem(tmp_path / "log.txt"))
+    open_path(tmp_path / "log.txt")
     assert opened == [tmp_path / "programs"]
 
 
 def test_folder_that_macos_runs_is_not_opened(tmp_path: Path, opened: list[Path]) -> None:
     (tmp_path / "a.app").mkdir()
-    open_file(make_problem(tmp_path / "a.app"))
-    open_file(make_problem(tmp_path))
+    open_path(tmp_path / "a.app")
+    open_path(tmp_path)
     assert opened == [tmp_path, tmp_path]
