@@ -43,7 +43,7 @@ from tests.helpers.runs import many_runs
 from tests.helpers.window import fake_engine
 
 #: Most that ours may take of what the bare window takes.
-PAINT_RATIO, MEMORY_RATIO = 1.6, 1.5
+PAINT_RATIO, MEMORY_RATIO = 1.4, 1.5
 #: Longest turn of the event loop in 99 of 100 cases, and the longest opening, in milliseconds.
 LATE, OPENING = 16.0, 300.0
 #: Most bytes that an event may leave behind beyond the values that are plotted.
