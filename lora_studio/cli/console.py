@@ -217,18 +217,18 @@ class Display:
             console.print(f"    {escape(str(problem.remedy))}", soft_wrap=True)
 
     def _update_step(self, event: events.StepDone) -> None:
-        reward = event.figures.get("reward")
+        reward = event.metrics.get("reward")
         template: Template = (
-            "step {step:d}/{steps:d} · loss {measure:loss} · {rate} · {memory:memory}{left}"
+            "step {step:d}/{steps:d} · loss {metric:loss} · {rate} · {memory:memory}{left}"
             if reward is None
-            else "step {step:d}/{steps:d} · mean reward {measure:loss} · {rate} · {memory:memory}{left}"
+            else "step {step:d}/{steps:d} · mean reward {metric:loss} · {rate} · {memory:memory}{left}"
         )
         detail = str(
             text(
                 template,
                 step=event.step,
                 steps=event.steps,
-                measure=event.loss if reward is None else reward,
+                metric=event.loss if reward is None else reward,
                 rate=formatting.format_rate(event.tokens_per_s),
                 memory=event.memory_bytes,
                 left=_format_time_left(event.eta_s),

@@ -22,7 +22,7 @@ from lora_studio.client import worker
 from lora_studio.core import problems
 from lora_studio.core.evaluation import statistics
 from lora_studio.core.evaluation.columns import Column
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.statistics import PairedDifference
@@ -32,7 +32,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.project.samples import SampleName, copy_sample
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
-from lora_studio.core.rewards.spec import RewardSpec, adjust, name_measure
+from lora_studio.core.rewards.spec import RewardSpec, adjust, find_equivalent_metric
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_text
@@ -55,15 +55,15 @@ class RewardDemo:
     def check(self, run: RunFolder, display: Display) -> bool:
         """Evaluate both models and show the result; return whether the mean reward rose significantly."""
         training = run.load_project().training
-        measures = list_measures(training.rewards)
+        metrics = list_metrics(training.rewards)
         columns = [each for each in speakers.list_run_columns(run) if each.key in (BEFORE, AFTER)]
-        results = _evaluate(run, columns, measures, training.rollout_tokens, display)
+        results = _evaluate(run, columns, metrics, training.rollout_tokens, display)
         return results is not None and report(results, training.rewards, display)
 
 
-def list_measures(rewards: Sequence[RewardSpec]) -> list[str]:
-    """Return the measure of each reward; raises ProblemError for rewards that no evaluation computes."""
-    names = [name_measure(reward) for reward in rewards if not _has_own_text(reward)]
+def list_metrics(rewards: Sequence[RewardSpec]) -> list[str]:
+    """Return the metric of each reward; raises ProblemError for rewards that no evaluation computes."""
+    names = [find_equivalent_metric(reward) for reward in rewards if not _has_own_text(reward)]
     known = [name for name in names if name is not None]
     if not rewards or len(known) < len(rewards):
         raise fail(
@@ -71,7 +71,7 @@ def list_measures(rewards: Sequence[RewardSpec]) -> list[str]:
             "The rewards of this project can't be measured on held-out prompts.",
             "Start with an empty folder: lora-studio demo --sample reward --folder FOLDER.",
         )
-    return [measure_by_name(name).name for name in known]
+    return [create_metric(name).name for name in known]
 
 
 def _has_own_text(reward: RewardSpec) -> bool:
@@ -82,14 +82,14 @@ def _has_own_text(reward: RewardSpec) -> bool:
 def _evaluate(
     run: RunFolder,
     columns: Sequence[Column],
-    measures: Sequence[str],
+    metrics: Sequence[str],
     tokens: int,
     display: Display,
 ) -> EvaluationResults | None:
     """Answer the held-out prompts with both models; return None if that failed, which is shown."""
     plan = EvaluationPlan(
         columns=tuple(columns),
-        measures=tuple(measures),
+        metrics=tuple(metrics),
         sampling=GREEDY.model_copy(update={"max_tokens": tokens}),
     )
     command = commands.Evaluate(run=str(run.path), plan=plan)
@@ -138,13 +138,13 @@ def compute_rewards(
     results: EvaluationResults, rewards: Sequence[RewardSpec], column: str
 ) -> list[float | None]:
     """Return the total reward of each item's answer, Σ weight · value; None where a value is missing."""
-    measures = list_measures(rewards)
+    metrics = list_metrics(rewards)
     totals: list[float | None] = []
     for item in results.items:
         answer = results.answers.get((item.id, column))
         scores = {} if answer is None else answer.scores
         values = [
-            adjust(reward, scores.get(name)) for reward, name in zip(rewards, measures, strict=True)
+            adjust(reward, scores.get(name)) for reward, name in zip(rewards, metrics, strict=True)
         ]
         known = [
             reward.weight * value

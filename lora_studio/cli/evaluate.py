@@ -28,7 +28,7 @@ from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Samp
 from lora_studio.core.evaluation import preferences, report, run_verdict, storage, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import create_item
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.evaluation.plan import (
     GREEDY,
     EvaluationPlan,
@@ -83,14 +83,15 @@ TestOption = Annotated[
         help="Test set: heldout (default), forgetting, playground, benchmark:TASK, or a file. Repeat it for several.",
     ),
 ]
-MeasureOption = Annotated[
+MetricOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--measure",
+        "--metric",
         metavar="NAME",
-        help="Measure, such as exact, contains, number:0.01, rouge_l, or perplexity. Without this option, measures are chosen by what the references look like.",
+        help="Metric, such as exact, contains, number:0.01, rouge_l, or perplexity. Without this option, metrics are chosen by what the references look like.",
     ),
 ]
+OldMetricOption = Annotated[list[str] | None, typer.Option("--measure", hidden=True)]
 LimitOption = Annotated[
     int, typer.Option("--limit", min=0, help="Items drawn from each test set. 0 uses all.")
 ]
@@ -148,7 +149,8 @@ def evaluate(
     column: ColumnOption = None,
     against: AgainstOption = None,
     test: TestOption = None,
-    measure: MeasureOption = None,
+    metric: MetricOption = None,
+    old_metric: OldMetricOption = None,
     limit: LimitOption = 0,
     shots: ShotsOption = 0,
     judge: JudgeOption = "",
@@ -177,7 +179,9 @@ def evaluate(
             plan = EvaluationPlan(
                 columns=_choose_columns(run, column or [], against or [], key_variable),
                 test_sets=_choose_test_sets(test, limit, options["seed"], shots),
-                measures=tuple(measure_by_name(name).name for name in measure or ()),
+                metrics=tuple(
+                    create_metric(name).name for name in (*(metric or ()), *(old_metric or ()))
+                ),
                 sampling=Sampling(**options),
                 judge=_parse_judge(judge, criteria, key_variable),
             )
@@ -426,7 +430,7 @@ def show(
     checksums: Checksums,
     display: Display,
 ) -> None:
-    """Print what the test sets contained, and a table of each with the mean of every measure.
+    """Print what the test sets contained, and a table of each with the mean of every metric.
 
     `votes` are people's blind votes. `checksums` are those that the run's manifest records now.
     """
@@ -479,25 +483,25 @@ def describe_test_set(report: TestSetReport) -> list[Text]:
 def _build_table(
     results: EvaluationResults, report: TestSetReport, shown: EvaluationSummary
 ) -> Table:
-    """Return a table of columns × measures, each with its 95 % interval."""
+    """Return a table of columns × metrics, each with its 95 % interval."""
     table = Table(box=None, padding=(0, 1, 0, 2))
     table.add_column("", no_wrap=True)
-    measures = results.facts.measures.get(report.key, ())
-    for measure in measures:
-        table.add_column(str(summary.format_measure(measure)), justify="right")
+    metrics = results.facts.metrics.get(report.key, ())
+    for metric in metrics:
+        table.add_column(str(summary.format_metric(metric)), justify="right")
     for column in results.plan.columns:
-        means = (shown.means.get((report.key, measure, column.key)) for measure in measures)
-        cells = [_format_mean(*each) for each in zip(measures, means, strict=True)]
+        means = (shown.means.get((report.key, metric, column.key)) for metric in metrics)
+        cells = [_format_mean(*each) for each in zip(metrics, means, strict=True)]
         table.add_row(column.name if column.title else column.key, *cells)
     return table
 
 
-def _format_mean(measure: str, mean: MeanScore | None) -> str:
-    """Return the mean of a measure, and its interval on a second line; a dash without scores."""
+def _format_mean(metric: str, mean: MeanScore | None) -> str:
+    """Return the mean of a metric, and its interval on a second line; a dash without scores."""
     if mean is None:
         return "–"
-    score = summary.format_score(measure, mean.mean)
-    return f"{score}\n({summary.format_interval(measure, mean)})"
+    score = summary.format_score(metric, mean.mean)
+    return f"{score}\n({summary.format_interval(metric, mean)})"
 
 
 def _print_verdicts(results: EvaluationResults, shown: EvaluationSummary, display: Display) -> None:
@@ -543,13 +547,13 @@ def _describe_columns(results: EvaluationResults) -> list[Text]:
     groups: dict[tuple[str, ...], list[str]] = {}
     for column in results.facts.columns:
         groups.setdefault(column.unmeasured, []).append(column.key)
-    for measures, keys in groups.items():
-        if measures:
+    for metrics, keys in groups.items():
+        if metrics:
             lines.append(
                 text(
-                    "{columns}: no log-likelihoods from the server, so these can't be measured: {measures}.",
+                    "{columns}: no log-likelihoods from the server, so these can't be measured: {metrics}.",
                     columns=", ".join(keys),
-                    measures=listed([summary.format_measure(measure) for measure in measures]),
+                    metrics=listed([summary.format_metric(metric) for metric in metrics]),
                 )
             )
     return lines

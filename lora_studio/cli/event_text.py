@@ -102,7 +102,7 @@ def describe_estimate(estimate: MemoryEstimate) -> Text:
 
 @describe.register
 def _describe_evaluated(event: events.Evaluated) -> Text:
-    if (reward := event.figures.get("reward")) is not None:
+    if (reward := event.metrics.get("reward")) is not None:
         return text(
             "Evaluation after step {step}: mean reward {reward:loss}.",
             step=event.step,

@@ -54,7 +54,7 @@ def describe(event: events.Event) -> Text:
                 steps=event.steps,
                 step=event.step,
             )
-        case events.StepDone() if (reward := event.figures.get(events.REWARD)) is not None:
+        case events.StepDone() if (reward := event.metrics.get(events.REWARD)) is not None:
             return text(
                 "step {step:d} of {steps:d}: mean reward {reward:.4f}, {speed:.0f} tokens/s",
                 step=event.step,
@@ -86,7 +86,7 @@ def describe(event: events.Event) -> Text:
 
 
 def _describe_evaluation(event: events.Evaluated) -> Text:
-    reward = event.figures.get(events.REWARD)
+    reward = event.metrics.get(events.REWARD)
     if reward is not None:
         return text("step {step:d}: eval reward {reward:.4f}", step=event.step, reward=reward)
     if event.has_rewards:

@@ -68,7 +68,7 @@ def by_us(work: Path, recipe: dict[str, int], precision: str) -> dict[str, float
     def note(event: Any, _: Any) -> None:
         if isinstance(event, events.StepDone):
             answers = recipe["prompts"] * recipe["answers"]
-            clock.append(_read_clock(answers * event.figures["answer_tokens"]))
+            clock.append(_read_clock(answers * event.metrics["answer_tokens"]))
 
     run = new_run(
         work,

@@ -39,15 +39,15 @@ def test_bell_rings_after_a_long_job_in_a_terminal_only(
 
 
 @pytest.mark.parametrize(
-    ("figures", "shown"), [({}, "loss 1.25"), ({"reward": 0.5}, "mean reward 0.5")]
+    ("metrics", "shown"), [({}, "loss 1.25"), ({"reward": 0.5}, "mean reward 0.5")]
 )
-def test_step_shows_its_loss_or_its_mean_reward(figures: dict[str, float], shown: str) -> None:
+def test_step_shows_its_loss_or_its_mean_reward(metrics: dict[str, float], shown: str) -> None:
     out = io.StringIO()
     display = Display()
     display.notes = Console(file=out, width=120)
     step = events.StepDone(
         id="a", step=1, steps=1, epoch=1.0, loss=1.25, learning_rate=1e-4, grad_norm=1.0, tokens=10,
-        tokens_per_s=5.0, memory_bytes=1 << 30, figures=figures,
+        tokens_per_s=5.0, memory_bytes=1 << 30, metrics=metrics,
     )  # fmt: skip
     display.show(step)
     assert shown in out.getvalue()

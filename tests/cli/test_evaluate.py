@@ -75,7 +75,10 @@ def test_test_sets_are_recognized_by_their_name(tmp_path: Path) -> None:
     [
         pytest.param(["--column", "Q8_0"], "no model named Q8_0", id="column"),
         pytest.param(["--against", "nowhere"], "Unknown model: nowhere", id="model"),
-        pytest.param(["--measure", "beauty"], "Unknown measure: beauty", id="measure"),
+        pytest.param(["--metric", "beauty"], "Unknown metric: beauty", id="metric"),
+        pytest.param(
+            ["--measure", "beauty"], "Unknown metric: beauty", id="metric by its old name"
+        ),
         pytest.param(
             ["--out", "table.xlsx"], "neither a CSV, a JSON, nor an HTML file", id="export"
         ),
@@ -102,7 +105,7 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     created.write_facts(
         EvaluationFacts(
             test_sets=(TestSetReport(key="heldout", rows=15, items=12, trained=3),),
-            measures={"heldout": ("exact",)},
+            metrics={"heldout": ("exact",)},
             columns=(ColumnReport(key="adapter", problem=refused),),
         )
     )

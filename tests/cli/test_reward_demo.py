@@ -13,7 +13,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, ItemResult
 from lora_studio.core.problems import ProblemError
@@ -34,7 +34,7 @@ def _evaluate(before: Sequence[str], after: Sequence[str]) -> EvaluationResults:
     """Return the results of an evaluation with these answers of the base and the tuned model."""
     columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in (demo.BEFORE, demo.AFTER))
     results = EvaluationResults(Path(), EvaluationPlan(columns=columns), EvaluationFacts())
-    measures = [measure_by_name(name) for name in demo.list_measures(REWARDS)]
+    metrics = [create_metric(name) for name in demo.list_metrics(REWARDS)]
     prompt = (Message(role="user", content="1 + 1 = ?"),)
     for number, answers in enumerate(zip(before, after, strict=True)):
         item = EvaluationItem(id=str(number), messages=prompt, reference=RIGHT)
@@ -42,7 +42,7 @@ def _evaluate(before: Sequence[str], after: Sequence[str]) -> EvaluationResults:
         for column, answer in zip(columns, answers, strict=True):
             scores = {
                 each.name: value
-                for each in measures
+                for each in metrics
                 if (value := each.score(item, answer)) is not None
             }
             row = ItemResult(item=item.id, column=column.key, answer=answer, scores=scores)
@@ -74,9 +74,9 @@ def test_missing_rise_is_a_problem(before: list[str], after: list[str]) -> None:
 @pytest.mark.parametrize(
     "changed", [RewardSpec(kind="length"), RewardSpec(kind="exact", answer_tag="answer")]
 )
-def test_rewards_without_a_measure_are_refused(changed: RewardSpec) -> None:
+def test_rewards_without_a_metric_are_refused(changed: RewardSpec) -> None:
     with pytest.raises(ProblemError) as caught:
-        demo.list_measures([*REWARDS, changed])
+        demo.list_metrics([*REWARDS, changed])
     assert caught.value.problems[0].code == "demo.changed_rewards"
 
 
@@ -94,4 +94,4 @@ def test_held_out_sums_are_in_no_training_row(tmp_path: Path) -> None:
     assert not trained & held_out
     draft = project.load(folder)
     assert checks.check(draft) == []
-    assert demo.list_measures(draft.freeze().training.rewards)
+    assert demo.list_metrics(draft.freeze().training.rewards)

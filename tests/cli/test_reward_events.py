@@ -22,14 +22,14 @@ _OPTIONAL = {
 }  # fmt: skip
 
 
-def _list_figures() -> Iterator[dict[str, float]]:
-    """Yield the figures of a step, whole, without each, and without all."""
+def _list_metrics() -> Iterator[dict[str, float]]:
+    """Yield the metrics of a step, whole, without each, and without all."""
     sizes = (0, len(_OPTIONAL) - 1, len(_OPTIONAL))
     for names in chain.from_iterable(combinations(_OPTIONAL, size) for size in sizes):
         yield {"cut_share": 0.5} | {name: _OPTIONAL[name] for name in names}
 
 
-def _list_events(figures: dict[str, float]) -> list[events.Event]:
+def _list_events(metrics: dict[str, float]) -> list[events.Event]:
     answer = ShownAnswer(prompt="", text="", reward=0.5)
     full = ShownAnswer(
         prompt="p", text="[b]x", reference="r", reward=1, values={"exact": 1.0}, ended=False
@@ -37,9 +37,9 @@ def _list_events(figures: dict[str, float]) -> list[events.Event]:
     return [
         events.StepDone(
             id="t", step=1, steps=2, epoch=0.5, loss=0.0, learning_rate=1e-4, grad_norm=0.0, tokens=0,
-            tokens_per_s=0.0, memory_bytes=1 << 30, figures=figures,
+            tokens_per_s=0.0, memory_bytes=1 << 30, metrics=metrics,
         ),
-        events.Evaluated(id="t", step=1, loss=-0.5, figures=figures),
+        events.Evaluated(id="t", step=1, loss=-0.5, metrics=metrics),
         events.AnswersRated(id="t", step=1, best=full, worst=answer),
         events.AnswersRated(id="t", step=1, best=answer, worst=answer),
         *(events.EndedEarly(id="t", step=3, evaluations=2, best_by=by) for by in ("loss", "score", "reward")),
@@ -48,20 +48,20 @@ def _list_events(figures: dict[str, float]) -> list[events.Event]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("figures", list(_list_figures()), ids=" ".join)
-def test_every_event_is_shown_without_optional_figures(figures: dict[str, float]) -> None:
+@pytest.mark.parametrize("metrics", list(_list_metrics()), ids=" ".join)
+def test_every_event_is_shown_without_optional_metrics(metrics: dict[str, float]) -> None:
     display, out = Display(), io.StringIO()
     display.console = display.notes = Console(file=out, width=300, force_terminal=False)
-    for event in _list_events(figures):
+    for event in _list_events(metrics):
         display.show(event)
         cluster.describe(event)
         line = _format_line(event)
         assert "nan" not in line
-        if isinstance(event, events.Evaluated) and "reward" in figures:
+        if isinstance(event, events.Evaluated) and "reward" in metrics:
             assert line == "step 1: eval reward 0.50"
     shown = out.getvalue()
-    assert ("mean reward 0.5" in shown) == ("reward" in figures)
-    assert ("loss -0.5" in shown) == (not {"reward", "failed_share"} & set(figures))  # fmt: skip
+    assert ("mean reward 0.5" in shown) == ("reward" in metrics)
+    assert ("loss -0.5" in shown) == (not {"reward", "failed_share"} & set(metrics))  # fmt: skip
     assert "from step 3 with the highest mean reward, 0.0000" in shown
     assert "the mean reward didn't improve in 2 evaluations" in shown
 

@@ -111,7 +111,7 @@ def test_pause_and_kill_lose_no_answer_that_was_recorded(run: RunFolder, model: 
     plan = EvaluationPlan(
         columns=(Column(key="served", model=ServerModel(address=model.address, name="m")),),
         test_sets=(HeldoutRows(),),
-        measures=("exact",),
+        metrics=("exact",),
         sampling=Sampling(temperature=0.0, max_tokens=4),
     )
     worker = Worker.start(run)

@@ -54,7 +54,7 @@ class MetricSeries:
     `Recovered.step`): the steps after it are dropped, since they are computed again.
 
     `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
-    measured, `figures` and `evaluation_figures` for the additional metrics of an objective;
+    measured, `metrics` and `evaluation_metrics` for the additional metrics of an objective;
     `evaluations` are losses, which evaluations of reward training don't have. `checkpoints` are steps, and
     `lost` the steps that are missing.
     """
@@ -63,9 +63,9 @@ class MetricSeries:
         """Create a series without values."""
         self.steps = {name: MetricColumn() for name in STEP_VALUES}
         self.load: dict[str, MetricColumn] = {}
-        self.figures: dict[str, MetricColumn] = {}
+        self.metrics: dict[str, MetricColumn] = {}
         self.evaluations = MetricColumn()
-        self.evaluation_figures: dict[str, MetricColumn] = {}
+        self.evaluation_metrics: dict[str, MetricColumn] = {}
         self.checkpoints: list[int] = []
         self.recoveries: list[events.Recovered] = []
         self.lost = LostSteps()
@@ -92,11 +92,11 @@ class MetricSeries:
                     column.put(event.step, float(getattr(event, name)))
                 load = {name: getattr(event, name) for name in LOAD_VALUES}
                 _put_all(self.load, event.step, load)
-                _put_all(self.figures, event.step, event.figures)
+                _put_all(self.metrics, event.step, event.metrics)
             case events.Evaluated():
                 if not event.has_rewards:
                     self.evaluations.put(event.step, event.loss)
-                _put_all(self.evaluation_figures, event.step, event.figures)
+                _put_all(self.evaluation_metrics, event.step, event.metrics)
             case events.CheckpointSaved():
                 self.checkpoints = [
                     *_list_steps_until(self.checkpoints, event.step - 1),
@@ -112,8 +112,8 @@ class MetricSeries:
     def rewind(self, step: int) -> None:
         """Drop the values of later steps, which will be computed again."""
         for column in (
-            *self.steps.values(), *self.load.values(), *self.figures.values(),
-            self.evaluations, *self.evaluation_figures.values(),
+            *self.steps.values(), *self.load.values(), *self.metrics.values(),
+            self.evaluations, *self.evaluation_metrics.values(),
         ):  # fmt: skip
             column.rewind(step)
         self.checkpoints = _list_steps_until(self.checkpoints, step)
@@ -123,13 +123,13 @@ class MetricSeries:
         return {
             **self.steps,
             **self.load,
-            **self.figures,
+            **self.metrics,
             **(
                 {"eval_loss": self.evaluations}
-                if len(self.evaluations) or not self.evaluation_figures
+                if len(self.evaluations) or not self.evaluation_metrics
                 else {}
             ),
-            **{f"eval_{name}": column for name, column in self.evaluation_figures.items()},
+            **{f"eval_{name}": column for name, column in self.evaluation_metrics.items()},
         }
 
     def to_csv(self) -> str:
@@ -184,9 +184,9 @@ def read_metrics(run: RunFolder) -> MetricSeries:
 
 
 def _put_all(
-    columns: dict[str, MetricColumn], step: int, figures: Mapping[str, float | None]
+    columns: dict[str, MetricColumn], step: int, metrics: Mapping[str, float | None]
 ) -> None:
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if value is None:
             continue
         columns.setdefault(name, MetricColumn()).put(step, value)

@@ -350,7 +350,7 @@ class TrainingMonitor:
     def _on_step(self, event: events.StepDone) -> None:
         self._planned = event.steps
         self._steps += 1
-        self.has_rewards = has_rewards(event.figures)
+        self.has_rewards = has_rewards(event.metrics)
         self._is_finite = math.isfinite(event.loss)
         self._zeroes = self._zeroes + 1 if event.grad_norm == 0 else 0
         if not self._is_finite:

@@ -1,6 +1,6 @@
 """The built-in test set of general abilities: what a model may forget while it learns something else.
 
-300 short items in English and German, in `resources/evaluation/forgetting.jsonl`, each with the measure
+300 short items in English and German, in `resources/evaluation/forgetting.jsonl`, each with the metric
 that judges it, and a plain text in both languages, whose perplexity is measured by paragraphs.
 """
 
@@ -67,7 +67,7 @@ def _parse(row: dict[str, object], number: int) -> EvaluationItem:
         choices=tuple(map(str, choices)),
         correct=correct if isinstance(correct, int) else None,
         category=str(row["category"]),
-        measure=str(row["measure"]),
+        metric=str(row["metric"]),
         source="forgetting.jsonl",
         row=number,
     )

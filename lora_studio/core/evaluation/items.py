@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lora_studio.core.tasks.samples import Message
 
-#: The name under which the scores of items are stored that name a measure of their own.
-OWN_MEASURE = "correct"
+#: The name under which the scores of items are stored that name a metric of their own.
+OWN_METRIC = "correct"
 
 
 class EvaluationItem(BaseModel):
@@ -23,7 +23,7 @@ class EvaluationItem(BaseModel):
     `reference` then. `reference` is the expected answer, None if the test set has none. `choices` are
     the possible answers of a multiple-choice question, and `correct` is the position of the right one.
     `context` and `choices` of a benchmark that isn't a chat are scored as raw text: `raw_prompt` is its
-    prompt, used without a chat template, after BOS if the model has one. `measure` names the measure of this item alone,
+    prompt, used without a chat template, after BOS if the model has one. `metric` names the metric of this item alone,
     such as "regex:^\\d+$", for sets whose items are judged differently; "" for those of the evaluation.
     An answer also ends before any text in `stops`.
     `test_set` is the key of its test set, `category` a group within it, such as "arithmetic"; `source`
@@ -40,7 +40,7 @@ class EvaluationItem(BaseModel):
     choices: tuple[str, ...] = ()
     correct: int | None = None
     category: str = ""
-    measure: str = ""
+    metric: str = Field("", validation_alias=AliasChoices("metric", "measure"))
     source: str = ""
     row: int | None = None
     tools: tuple[dict[str, Any], ...] = ()

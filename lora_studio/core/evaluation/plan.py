@@ -1,11 +1,11 @@
-"""What to evaluate: test sets, columns, measures, sampling, and a judge."""
+"""What to evaluate: test sets, columns, metrics, sampling, and a judge."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ColumnModel, ServerModel
@@ -39,7 +39,7 @@ class JudgeSettings(BaseModel):
 class EvaluationPlan(BaseModel):
     """An evaluation as it was started; stored with its results as `plan.json`.
 
-    `measures` are names for every test set, () for those that suit each. `batch` is the number of answers
+    `metrics` are names for every test set, () for those that suit each. `batch` is the number of answers
     generated at once, 0 for automatic.
     """
 
@@ -49,7 +49,9 @@ class EvaluationPlan(BaseModel):
     title: str = ""
     columns: tuple[Column, ...] = Field(min_length=1)
     test_sets: tuple[TestSet, ...] = Field((HeldoutRows(),), min_length=1)
-    measures: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = Field(
+        (), validation_alias=AliasChoices("metrics", "measures"), serialization_alias="measures"
+    )
     sampling: Sampling = GREEDY
     judge: JudgeSettings | None = None
     batch: int = Field(0, ge=0, le=1024)
@@ -192,4 +194,6 @@ def _iter_path_requests(path: str, project: Path) -> Iterator[Text]:
 
 
 def _compute_digest(plan: EvaluationPlan) -> str:
-    return consent.compute_digest(f"evaluation\0{plan.model_dump_json()}".encode())
+    # Records may be older than the name `metrics`, so a digest uses the one before.
+    plain = plan.model_dump_json(by_alias=True)
+    return consent.compute_digest(f"evaluation\0{plain}".encode())

@@ -84,7 +84,7 @@ def build_card_section(
             "Means of all rows with 95 % bootstrap intervals; differences are paired, from the base "
             f"model. {_describe_sampling(results)}",
             "",
-            "| Test set | Measure | Model | Score | 95 % interval | Rows | Difference |",
+            "| Test set | Metric | Model | Score | 95 % interval | Rows | Difference |",
             "|---|---|---|---|---|---|---|",
             *lines,
             *(line for note in notes for line in ("", _escape_cell(note))),
@@ -135,15 +135,15 @@ def _iter_card_lines(
 ) -> Iterator[str]:
     """Yield a line of the table for each mean; `outdated` are the keys of models that have changed."""
     titles = {report.key: str(report.title) for report in results.facts.test_sets}
-    for test_set, measure, column, mean in _iter_means(results, shown):
-        verdict = shown.verdicts.get((test_set, measure, column))
+    for test_set, metric, column, mean in _iter_means(results, shown):
+        verdict = shown.verdicts.get((test_set, metric, column))
         name = results.plan.get_column(column).name
         cells = [
             titles.get(test_set) or test_set,
-            str(summary.format_measure(measure)),
+            str(summary.format_metric(metric)),
             f"{name} (out of date)" if column in outdated else name,
-            summary.format_score(measure, mean.mean),
-            summary.format_interval(measure, mean),
+            summary.format_score(metric, mean.mean),
+            summary.format_interval(metric, mean),
             str(mean.rows),
             "" if verdict is None else str(verdict.sentence),
         ]
@@ -191,12 +191,12 @@ def _describe(results: EvaluationResults, translate: Translate) -> str:
 def _iter_means(
     results: EvaluationResults, shown: EvaluationSummary
 ) -> Iterator[tuple[str, str, str, MeanScore]]:
-    """Yield test set, measure, column, and mean in the order of a table."""
-    for test_set, measures in shown.measures.items():
-        for measure in measures:
+    """Yield test set, metric, column, and mean in the order of a table."""
+    for test_set, metrics in shown.metrics.items():
+        for metric in metrics:
             for column in results.plan.columns:
-                if mean := shown.means.get((test_set, measure, column.key)):
-                    yield test_set, measure, column.key, mean
+                if mean := shown.means.get((test_set, metric, column.key)):
+                    yield test_set, metric, column.key, mean
 
 
 def _iter_sections(
@@ -206,7 +206,7 @@ def _iter_sections(
     header = [
         translate(word)
         for word in (
-            text("Measure"), text("Model"), text("Score"), text("95 % interval"), text("Rows"),
+            text("Metric"), text("Model"), text("Score"), text("95 % interval"), text("Rows"),
             text("Compared with {column}", column=results.plan.get_column(shown.baseline).label),
         )
     ]  # fmt: skip
@@ -232,15 +232,15 @@ def _to_row(
     entry: tuple[str, str, str, MeanScore],
     translate: Translate,
 ) -> dict[str, Any]:
-    test_set, measure, column, mean = entry
-    verdict = shown.verdicts.get((test_set, measure, column))
-    is_share = not summary.is_lower_better(measure)
+    test_set, metric, column, mean = entry
+    verdict = shown.verdicts.get((test_set, metric, column))
+    is_share = not summary.is_lower_better(metric)
     low, high = 100 * mean.interval.low, 100 * mean.interval.high
     return {
-        "measure": translate(summary.format_measure(measure)),
+        "metric": translate(summary.format_metric(metric)),
         "column": translate(results.plan.get_column(column).label),
-        "score": summary.format_score(measure, mean.mean),
-        "interval": summary.format_interval(measure, mean),
+        "score": summary.format_score(metric, mean.mean),
+        "interval": summary.format_interval(metric, mean),
         "rows": formatting.format_number(mean.rows),
         "finding": "" if verdict is None else verdict.finding,
         "verdict": "" if verdict is None else translate(verdict.sentence),
@@ -345,7 +345,7 @@ def _format_answer(item: EvaluationItem, answer: ItemResult | None, translate: T
     if answer.problem is not None:
         return translate(answer.problem.what)
     scores = [
-        f"{translate(summary.format_measure(name))}: {summary.format_score(name, value)}"
+        f"{translate(summary.format_metric(name))}: {summary.format_score(name, value)}"
         for name, value in answer.scores.items()
     ]
     choice = find_chosen(item, answer)
@@ -373,13 +373,13 @@ def to_csv(results: EvaluationResults, votes: Iterable[PreferenceVote] = ()) -> 
     `preference` is "better", "worse", "tie", or "no verdict" of the judge, who compared the answer with
     that of the column `compared_with`. Each of people's blind votes follows as a line of its own.
     """
-    measures = list_measures(results)
+    metrics = list_metrics(results)
     out = io.StringIO()
     writer = CsvWriter(out)
-    writer.writerow([*_HEADS, *measures])
+    writer.writerow([*_HEADS, *metrics])
     for facts, scores in (*_iter_answers(results), *_iter_votes(results, votes)):
         cells = [facts.get(head, "") for head in _HEADS]
-        writer.writerow([*cells, *(scores.get(measure, "") for measure in measures)])
+        writer.writerow([*cells, *(scores.get(metric, "") for metric in metrics)])
     return out.getvalue()
 
 
@@ -481,10 +481,10 @@ def _list_verdicts(shown: EvaluationSummary) -> dict[str, object]:
     """Return the baseline, each difference from it, and what each column has forgotten."""
     differences = [
         {
-            "test_set": test_set, "measure": measure, "column": column, "finding": verdict.finding,
+            "test_set": test_set, "metric": metric, "column": column, "finding": verdict.finding,
             "sentence": str(verdict.sentence), **asdict(verdict.difference),
         }
-        for (test_set, measure, column), verdict in shown.verdicts.items()
+        for (test_set, metric, column), verdict in shown.verdicts.items()
     ]  # fmt: skip
     forgetting = {
         column: {"has_forgotten": found.has_forgotten, "sentence": str(found.sentence)}
@@ -493,20 +493,20 @@ def _list_verdicts(shown: EvaluationSummary) -> dict[str, object]:
     return {"baseline": shown.baseline, "differences": differences, "forgetting": forgetting}
 
 
-def list_measures(results: EvaluationResults) -> list[str]:
-    """Return the names of all measures of an evaluation, in the order of its test sets."""
-    names = (name for measures in results.facts.measures.values() for name in measures)
+def list_metrics(results: EvaluationResults) -> list[str]:
+    """Return the names of all metrics of an evaluation, in the order of its test sets."""
+    names = (name for metrics in results.facts.metrics.values() for name in metrics)
     return list(dict.fromkeys(names))
 
 
 def compute_means(results: EvaluationResults) -> dict[str, dict[str, dict[str, float]]]:
-    """Return mean scores by test set, measure, and column."""
+    """Return mean scores by test set, metric, and column."""
     means: dict[str, dict[str, dict[str, float]]] = {}
-    for test_set, measures in results.facts.measures.items():
-        for measure in measures:
+    for test_set, metrics in results.facts.metrics.items():
+        for metric in metrics:
             for column in results.plan.columns:
-                scores = results.get_scores(test_set, column.key, measure)
-                mean = summary.compute_mean(measure, list(scores.values()))
+                scores = results.get_scores(test_set, column.key, metric)
+                mean = summary.compute_mean(metric, list(scores.values()))
                 if mean is not None:
-                    means.setdefault(test_set, {}).setdefault(measure, {})[column.key] = mean
+                    means.setdefault(test_set, {}).setdefault(metric, {})[column.key] = mean
     return means

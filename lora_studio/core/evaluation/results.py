@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.problems import Problem, fail
@@ -32,9 +32,9 @@ class _Stored(BaseModel):
 
 
 class ItemResult(_Stored):
-    """The answer of one column to one item, and its scores by the name of the measure.
+    """The answer of one column to one item, and its scores by the name of the metric.
 
-    A measure that doesn't apply to the item has no score. `seconds` is the time since the previous answer
+    A metric that doesn't apply to the item has no score. `seconds` is the time since the previous answer
     of the column, because answers are computed together: only their sum means something. Of a server, it
     is the time of the request. `cached`: an earlier evaluation had computed the answer. `problem` says why there is no
     answer: such an item counts as failed, and its scores are those of an empty answer.
@@ -71,7 +71,7 @@ class Judgment(_Stored):
 class ColumnReport(_Stored):
     """Facts about a column: the digest of its model, the device that ran it, and its time.
 
-    `unmeasured` are measures that need log-likelihoods, which a server doesn't report. `problem` says why
+    `unmeasured` are metrics that need log-likelihoods, which a server doesn't report. `problem` says why
     the column couldn't be evaluated, or not to its end. `recorded` is the digest of the checksums that the
     run had recorded of the model, "" if it isn't the run's own.
     """
@@ -92,7 +92,7 @@ class ColumnReport(_Stored):
 class EvaluationFacts(_Stored):
     """What is known about an evaluation besides its answers; the file `facts.json`.
 
-    `measures` are the names of the measures by the key of the test set. Times are in seconds since
+    `metrics` are the names of the metrics by the key of the test set. Times are in seconds since
     1970 (UTC); `finished` is None until everything is evaluated. `judge_problem` says why the judge couldn't
     compare the answers.
     """
@@ -103,7 +103,9 @@ class EvaluationFacts(_Stored):
     app_version: str = ""
     test_sets: tuple[TestSetReport, ...] = ()
     columns: tuple[ColumnReport, ...] = ()
-    measures: dict[str, tuple[str, ...]] = {}
+    metrics: dict[str, tuple[str, ...]] = Field(
+        {}, validation_alias=AliasChoices("metrics", "measures")
+    )
     judge_problem: Problem | None = None
 
 
@@ -124,14 +126,14 @@ class EvaluationResults:
         """Whether everything that can be evaluated was."""
         return self.facts.finished is not None
 
-    def get_scores(self, test_set: str, column: str, measure: str) -> dict[str, float]:
-        """Return the scores of one measure by item ID, in the order of the items."""
+    def get_scores(self, test_set: str, column: str, metric: str) -> dict[str, float]:
+        """Return the scores of one metric by item ID, in the order of the items."""
         chosen = [item.id for item in self.items if item.test_set == test_set]
         rows = ((item, self.answers.get((item, column))) for item in chosen)
         return {
-            item: row.scores[measure]
+            item: row.scores[metric]
             for item, row in rows
-            if row is not None and measure in row.scores
+            if row is not None and metric in row.scores
         }
 
 
@@ -150,7 +152,7 @@ def overlay(
 
     Items are equal if they ask and expect the same, so every comparison is paired. Columns of the
     evaluation number n have the title `n: NAME`. One whose model and sampling are those of an earlier
-    column isn't repeated. Only measures that all evaluations have remain. Raises ProblemError if the
+    column isn't repeated. Only metrics that all evaluations have remain. Raises ProblemError if the
     evaluations have no item in common.
     """
     first, shared = evaluations[0], _find_shared(evaluations)
@@ -242,13 +244,13 @@ def _combine_facts(
                 for report in first.test_sets
                 if report.key in counts
             ),
-            "measures": {
+            "metrics": {
                 key: tuple(
                     name
                     for name in names
-                    if all(name in each.facts.measures.get(key, ()) for each in evaluations)
+                    if all(name in each.facts.metrics.get(key, ()) for each in evaluations)
                 )
-                for key, names in first.measures.items()
+                for key, names in first.metrics.items()
                 if key in counts
             },
         }

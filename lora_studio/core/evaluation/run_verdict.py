@@ -22,15 +22,15 @@ from lora_studio.core.problems import ProblemError
 class RunVerdict:
     """The verdict on one model of a run; `column` is its key, `evaluation` the name of the evaluation.
 
-    `test_set` is the title of the test set that `difference` is about, and `measure` the name of its
-    measure. `is_outdated`: the model has changed since.
+    `test_set` is the title of the test set that `difference` is about, and `metric` the name of its
+    metric. `is_outdated`: the model has changed since.
     """
 
     evaluation: str
     column: str
     difference: DifferenceVerdict | None = None
     test_set: Text = NO_TEXT
-    measure: str = ""
+    metric: str = ""
     forgetting: ForgettingReport | None = None
     is_outdated: bool = False
 
@@ -71,7 +71,7 @@ def find_run_verdict(results: EvaluationResults, checksums: Checksums) -> RunVer
             column=column,
             difference=found.verdict if found else None,
             test_set=titles.get(found.test_set, NO_TEXT) if found else NO_TEXT,
-            measure=found.measure if found else "",
+            metric=found.metric if found else "",
             forgetting=forgotten,
             is_outdated=column in outdated,
         )
@@ -160,14 +160,14 @@ def _get_run_name(results: EvaluationResults) -> str:
 
 @dataclass(frozen=True)
 class AnswerScore:
-    """The mean score of a run's model, 0 to 1, by the first measure of the first test set.
+    """The mean score of a run's model, 0 to 1, by the first metric of the first test set.
 
-    `measure` and `test_set` are their names; scores by the same ones can be compared. `is_outdated`:
+    `metric` and `test_set` are their names; scores by the same ones can be compared. `is_outdated`:
     the model has changed since it was evaluated.
     """
 
     score: float
-    measure: str
+    metric: str
     test_set: str
     is_outdated: bool = False
 
@@ -195,12 +195,12 @@ def find_answer_score(results: EvaluationResults, checksums: Checksums) -> Answe
     complete = {report.key for report in results.facts.columns if report.complete}
     own = [key for key in list_own_columns(results) if key in complete]
     outdated = list_outdated(results, checksums)
-    for test_set, measures in results.facts.measures.items():
-        for measure in measures if test_set != forgetting.KEY else ():
-            if summary.is_lower_better(measure):
+    for test_set, metrics in results.facts.metrics.items():
+        for metric in metrics if test_set != forgetting.KEY else ():
+            if summary.is_lower_better(metric):
                 continue
             for column in own[:1]:
-                if scores := list(results.get_scores(test_set, column, measure).values()):
+                if scores := list(results.get_scores(test_set, column, metric).values()):
                     mean = sum(scores) / len(scores)
-                    return AnswerScore(mean, measure, test_set, column in outdated)
+                    return AnswerScore(mean, metric, test_set, column in outdated)
     return None

@@ -10,8 +10,8 @@ from typing import Literal
 from lora_studio.core import formatting
 from lora_studio.core.evaluation import forgetting, statistics
 from lora_studio.core.evaluation.columns import Column
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem
-from lora_studio.core.evaluation.measures import MEASURES, normalize
+from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem
+from lora_studio.core.evaluation.metrics import METRICS, normalize
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.statistics import Interval, PairedDifference
 from lora_studio.core.messages import Text, counted, listed, text
@@ -23,7 +23,7 @@ _PERPLEXITY = "perplexity"
 
 @dataclass(frozen=True)
 class MeanScore:
-    """The mean of one measure of a column over the rows that have a score, with its 95 % interval."""
+    """The mean of one metric of a column over the rows that have a score, with its 95 % interval."""
 
     mean: float
     interval: Interval
@@ -41,10 +41,10 @@ class DifferenceVerdict:
 
 @dataclass(frozen=True)
 class MainVerdict:
-    """The verdict that stands for a whole evaluation, with the names of its test set and measure."""
+    """The verdict that stands for a whole evaluation, with the names of its test set and metric."""
 
     test_set: str
-    measure: str
+    metric: str
     verdict: DifferenceVerdict
 
 
@@ -62,47 +62,47 @@ class ForgettingReport:
 class EvaluationSummary:
     """Everything that a table of results shows; `baseline` is the key of the column compared with.
 
-    `means` and `verdicts` are by test set, measure, and column. `forgetting` is by column.
+    `means` and `verdicts` are by test set, metric, and column. `forgetting` is by column.
     """
 
     baseline: str
-    measures: dict[str, tuple[str, ...]]
+    metrics: dict[str, tuple[str, ...]]
     means: dict[tuple[str, str, str], MeanScore] = field(default_factory=dict)
     verdicts: dict[tuple[str, str, str], DifferenceVerdict] = field(default_factory=dict)
     forgetting: dict[str, ForgettingReport] = field(default_factory=dict)
 
     def get_main_verdict(self, column: str) -> DifferenceVerdict | None:
-        """Return the verdict of a column on the main measure of the first task, None without one."""
+        """Return the verdict of a column on the main metric of the first task, None without one."""
         found = self.find_main_verdict(column)
         return found.verdict if found is not None else None
 
     def find_main_verdict(self, column: str) -> MainVerdict | None:
-        """Return the verdict of a column on the main measure of the first task, with what it is about."""
-        for test_set, measures in self.measures.items():
+        """Return the verdict of a column on the main metric of the first task, with what it is about."""
+        for test_set, metrics in self.metrics.items():
             if test_set != forgetting.KEY:
-                for measure in measures:
-                    if verdict := self.verdicts.get((test_set, measure, column)):
-                        return MainVerdict(test_set, measure, verdict)
+                for metric in metrics:
+                    if verdict := self.verdicts.get((test_set, metric, column)):
+                        return MainVerdict(test_set, metric, verdict)
         return None
 
 
 def summarize(results: EvaluationResults, *, baseline: str = "") -> EvaluationSummary:
     """Return what an evaluation shows so far; `baseline` is a column, the base model if it is "".
 
-    Takes about 10 ms per measure and column for 1,000 rows.
+    Takes about 10 ms per metric and column for 1,000 rows.
     """
     columns = [column.key for column in results.plan.columns]
     base = baseline if baseline in columns else choose_baseline(results.plan.columns)
-    summary = EvaluationSummary(base, dict(results.facts.measures))
-    for test_set, measures in summary.measures.items():
-        for measure in measures:
-            scores = {key: results.get_scores(test_set, key, measure) for key in columns}
+    summary = EvaluationSummary(base, dict(results.facts.metrics))
+    for test_set, metrics in summary.metrics.items():
+        for metric in metrics:
+            scores = {key: results.get_scores(test_set, key, metric) for key in columns}
             for key in columns:
-                if mean := compute_mean_score(measure, list(scores[key].values())):
-                    summary.means[test_set, measure, key] = mean
-                if key != base and (verdict := compare_scores(measure, scores[base], scores[key])):
-                    summary.verdicts[test_set, measure, key] = verdict
-    if forgetting.KEY in summary.measures:
+                if mean := compute_mean_score(metric, list(scores[key].values())):
+                    summary.means[test_set, metric, key] = mean
+                if key != base and (verdict := compare_scores(metric, scores[base], scores[key])):
+                    summary.verdicts[test_set, metric, key] = verdict
+    if forgetting.KEY in summary.metrics:
         for key in columns:
             if key != base and (report := _report_forgetting(results, base, key)):
                 summary.forgetting[key] = report
@@ -114,40 +114,40 @@ def choose_baseline(columns: Sequence[Column]) -> str:
     return next((column.key for column in columns if column.is_base), columns[0].key)
 
 
-def compute_mean_score(measure: str, scores: Sequence[float]) -> MeanScore | None:
+def compute_mean_score(metric: str, scores: Sequence[float]) -> MeanScore | None:
     """Return the mean of scores with its interval, None without scores."""
-    mean = compute_mean(measure, scores)
-    interval = statistics.compute_interval(_to_linear(measure, scores))
+    mean = compute_mean(metric, scores)
+    interval = statistics.compute_interval(_to_linear(metric, scores))
     if mean is None or interval is None:
         return None
-    if _is_perplexity(measure):
+    if _is_perplexity(metric):
         interval = Interval(math.exp(interval.low), math.exp(interval.high))
     return MeanScore(mean, interval, len(scores))
 
 
-def compute_mean(measure: str, scores: Sequence[float]) -> float | None:
+def compute_mean(metric: str, scores: Sequence[float]) -> float | None:
     """Return the mean of scores, None without scores; of perplexities, the geometric one."""
     if not scores:
         return None
-    mean = math.fsum(_to_linear(measure, scores)) / len(scores)
-    return math.exp(mean) if _is_perplexity(measure) else mean
+    mean = math.fsum(_to_linear(metric, scores)) / len(scores)
+    return math.exp(mean) if _is_perplexity(metric) else mean
 
 
 def compare_scores(
-    measure: str, before: Mapping[str, float], after: Mapping[str, float]
+    metric: str, before: Mapping[str, float], after: Mapping[str, float]
 ) -> DifferenceVerdict | None:
     """Return the verdict on rows that both columns have a score for, None without any."""
     shared = [item for item in before if item in after]
     difference = statistics.compare(
-        _to_linear(measure, [before[item] for item in shared]),
-        _to_linear(measure, [after[item] for item in shared]),
+        _to_linear(metric, [before[item] for item in shared]),
+        _to_linear(metric, [after[item] for item in shared]),
     )
-    return None if difference is None else judge_difference(measure, difference)
+    return None if difference is None else judge_difference(metric, difference)
 
 
-def judge_difference(measure: str, difference: PairedDifference) -> DifferenceVerdict:
+def judge_difference(metric: str, difference: PairedDifference) -> DifferenceVerdict:
     """Return what a difference shows, in words. Those of perplexities are of their logarithms."""
-    finding = _find(measure, difference)
+    finding = _find(metric, difference)
     if finding == "too_few":
         sentence = counted(
             difference.rows,
@@ -156,55 +156,55 @@ def judge_difference(measure: str, difference: PairedDifference) -> DifferenceVe
             least=statistics.FEWEST_ROWS,
         )
         return DifferenceVerdict(finding, sentence, difference)
-    sentence = _describe(measure, finding, difference)
+    sentence = _describe(metric, finding, difference)
     return DifferenceVerdict(finding, sentence, difference)
 
 
-def format_score(measure: str, score: float) -> str:
+def format_score(metric: str, score: float) -> str:
     """Return a score as shown in tables: a percentage, or a perplexity with three digits."""
-    if _is_perplexity(measure):
+    if _is_perplexity(metric):
         digits = 2 if score < 10 else 1 if score < 1000 else 0
         return formatting.format_float(score, f".{digits}f")
-    digits = 0 if is_binary(measure) else 1
+    digits = 0 if is_binary(metric) else 1
     return f"{formatting.format_float(100 * score, f'.{digits}f')} %"
 
 
-def format_interval(measure: str, mean: MeanScore) -> str:
+def format_interval(metric: str, mean: MeanScore) -> str:
     """Return both ends of the interval of a mean, a dash for one row, which says nothing of the others."""
-    if mean.rows == 1 and not is_binary(measure):
+    if mean.rows == 1 and not is_binary(metric):
         return "–"
-    ends = (format_score(measure, end) for end in (mean.interval.low, mean.interval.high))
+    ends = (format_score(metric, end) for end in (mean.interval.low, mean.interval.high))
     return "–".join(ends)
 
 
-def format_change(measure: str, low: float, high: float) -> tuple[str, str]:
+def format_change(metric: str, low: float, high: float) -> tuple[str, str]:
     """Return both ends of a change with signs: in points, for logarithms of perplexities in percent."""
-    if _is_perplexity(measure):
+    if _is_perplexity(metric):
         low, high = math.expm1(low), math.expm1(high)
     digits = 1 if max(abs(low), abs(high)) < 0.02 or 100 * (high - low) < 2 else 0
     return _format_signed(100 * low, digits), _format_signed(100 * high, digits)
 
 
-def format_measure(measure: str) -> Text:
-    """Return the title of a measure, with its parameter."""
-    if measure == OWN_MEASURE:
+def format_metric(metric: str) -> Text:
+    """Return the title of a metric, with its parameter."""
+    if metric == OWN_METRIC:
         return text("Correct")
-    kind, _, parameter = measure.partition(":")
-    info = MEASURES.get(kind)
+    kind, _, parameter = metric.partition(":")
+    info = METRICS.get(kind)
     title = info.title if info is not None else Text(template=kind)
     short = parameter if len(parameter) <= 24 else f"{parameter[:23]}…"
-    return text("{measure} ({parameter})", measure=title, parameter=short) if short else title
+    return text("{metric} ({parameter})", metric=title, parameter=short) if short else title
 
 
-def is_binary(measure: str) -> bool:
-    """Return whether the scores of a measure are right or wrong."""
-    info = MEASURES.get(measure.partition(":")[0])
-    return measure == OWN_MEASURE or (info is not None and info.type.is_binary)
+def is_binary(metric: str) -> bool:
+    """Return whether the scores of a metric are right or wrong."""
+    info = METRICS.get(metric.partition(":")[0])
+    return metric == OWN_METRIC or (info is not None and info.type.is_binary)
 
 
-def is_lower_better(measure: str) -> bool:
+def is_lower_better(metric: str) -> bool:
     """Return whether a lower score is better."""
-    info = MEASURES.get(measure.partition(":")[0])
+    info = METRICS.get(metric.partition(":")[0])
     return info is not None and info.type.lower_is_better
 
 
@@ -214,11 +214,11 @@ def _report_forgetting(
     """Return what a column has forgotten. Holm's correction allows for the number of categories."""
     verdicts: dict[str, DifferenceVerdict] = {}
     for category in _list_categories(results):
-        measure = _PERPLEXITY if category == forgetting.TEXT_CATEGORY else OWN_MEASURE
+        metric = _PERPLEXITY if category == forgetting.TEXT_CATEGORY else OWN_METRIC
         before, after = (
-            _get_category_scores(results, category, key, measure) for key in (base, column)
+            _get_category_scores(results, category, key, metric) for key in (base, column)
         )
-        if verdict := compare_scores(measure, before, after):
+        if verdict := compare_scores(metric, before, after):
             verdicts[category] = verdict
     if not verdicts:
         return None
@@ -238,8 +238,8 @@ def _find_overall_loss(
     results: EvaluationResults, base: str, column: str
 ) -> DifferenceVerdict | None:
     """Return the verdict over all abilities if it is a loss: many small ones may add up to it."""
-    before, after = (results.get_scores(forgetting.KEY, key, OWN_MEASURE) for key in (base, column))
-    verdict = compare_scores(OWN_MEASURE, before, after)
+    before, after = (results.get_scores(forgetting.KEY, key, OWN_METRIC) for key in (base, column))
+    verdict = compare_scores(OWN_METRIC, before, after)
     return verdict if verdict is not None and verdict.finding == "worse" else None
 
 
@@ -278,29 +278,29 @@ def _list_categories(results: EvaluationResults) -> list[str]:
 
 
 def _get_category_scores(
-    results: EvaluationResults, category: str, column: str, measure: str
+    results: EvaluationResults, category: str, column: str, metric: str
 ) -> dict[str, float]:
-    scores = results.get_scores(forgetting.KEY, column, measure)
+    scores = results.get_scores(forgetting.KEY, column, metric)
     chosen = {item.id for item in results.items if item.category == category}
     return {item: score for item, score in scores.items() if item in chosen}
 
 
-def _find(measure: str, difference: PairedDifference) -> Finding:
+def _find(metric: str, difference: PairedDifference) -> Finding:
     if difference.rows < statistics.FEWEST_ROWS:
         return "too_few"
     if not difference.is_shown:
         return "unclear"
-    return "better" if (difference.change > 0) != is_lower_better(measure) else "worse"
+    return "better" if (difference.change > 0) != is_lower_better(metric) else "worse"
 
 
-def _describe(measure: str, finding: Finding, difference: PairedDifference) -> Text:
+def _describe(metric: str, finding: Finding, difference: PairedDifference) -> Text:
     """Return a verdict in words; changes are in points, those of perplexities in percent."""
-    low, high = format_change(measure, difference.interval.low, difference.interval.high)
+    low, high = format_change(metric, difference.interval.low, difference.interval.high)
     before, after = difference.before, difference.after
-    perplexity = _is_perplexity(measure)
+    perplexity = _is_perplexity(metric)
     if perplexity:
         before, after = math.exp(before), math.exp(after)
-    values = {"before": format_score(measure, before), "after": format_score(measure, after)}
+    values = {"before": format_score(metric, before), "after": format_score(metric, after)}
     change = {"low": low, "high": high}
     if finding == "unclear":
         if (rows := difference.rows_needed) is None:
@@ -335,13 +335,13 @@ def _format_signed(value: float, digits: int) -> str:
     return formatting.localize_digits(written)
 
 
-def _is_perplexity(measure: str) -> bool:
-    return measure.partition(":")[0] == _PERPLEXITY
+def _is_perplexity(metric: str) -> bool:
+    return metric.partition(":")[0] == _PERPLEXITY
 
 
-def _to_linear(measure: str, scores: Iterable[float]) -> list[float]:
+def _to_linear(metric: str, scores: Iterable[float]) -> list[float]:
     """Return values whose mean is meaningful: logarithms of perplexities, other scores unchanged."""
-    if _is_perplexity(measure):
+    if _is_perplexity(metric):
         return [math.log(max(score, 1e-12)) for score in scores]
     return list(scores)
 
@@ -376,11 +376,11 @@ def filter_rows(results: EvaluationResults, rule: ResultFilter) -> list[Evaluati
 
 
 def get_score(results: EvaluationResults, item: EvaluationItem, column: str) -> float | None:
-    """Return the score of a column on an item by its main measure, None without one."""
+    """Return the score of a column on an item by its main metric, None without one."""
     row = results.answers.get((item.id, column))
     if row is None:
         return None
-    names = results.facts.measures.get(item.test_set, ())
+    names = results.facts.metrics.get(item.test_set, ())
     return next((row.scores[name] for name in names if name in row.scores), None)
 
 
@@ -404,7 +404,7 @@ def _is_kind(results: EvaluationResults, item: EvaluationItem, rule: ResultFilte
 
 def _compute_gain(results: EvaluationResults, item: EvaluationItem, rule: ResultFilter) -> float:
     """Return by how much the column is better than the other one; 0 if it isn't known."""
-    names = results.facts.measures.get(item.test_set, ())
+    names = results.facts.metrics.get(item.test_set, ())
     first, second = (results.answers[item.id, key].scores for key in (rule.other, rule.column))
     for name in names:
         if name in first and name in second:

@@ -32,7 +32,7 @@ class Evaluate(BaseCommand):
 
 
 class InspectTestSets(BaseCommand):
-    """Read test sets: how many items they have, which rows were trained on, and which measures suit them.
+    """Read test sets: how many items they have, which rows were trained on, and which metrics suit them.
 
     The first `preview` items of each are reported, too.
     """
@@ -94,7 +94,7 @@ class AnswersRecorded(BaseEvent):
 
 
 class ColumnEvaluated(BaseEvent):
-    """A column is complete. `means` are its mean scores by test set and measure."""
+    """A column is complete. `means` are its mean scores by test set and metric."""
 
     kind: Literal["column_evaluated"] = "column_evaluated"
     column: ColumnReport

@@ -11,7 +11,7 @@ from lora_studio.core.training.retrieval import MRR, RECALLS
 
 def describe_predictions(event: events.Evaluated) -> Text | None:
     """Return how well an embedding model finds texts or a classifier predicts labels, None for other training."""
-    if {MRR, *RECALLS.values()} <= event.figures.keys():
+    if {MRR, *RECALLS.values()} <= event.metrics.keys():
         return _describe_retrieval(event)
     if (report := event.classification) is None:
         return None
@@ -27,10 +27,10 @@ def describe_predictions(event: events.Evaluated) -> Text | None:
 def _describe_retrieval(event: events.Evaluated) -> Text:
     found = text(
         "recall@1 {one:percent}, @5 {five:percent}, @10 {ten:percent}, MRR {mrr:small}",
-        one=event.figures[RECALLS[1]],
-        five=event.figures[RECALLS[5]],
-        ten=event.figures[RECALLS[10]],
-        mrr=event.figures[MRR],
+        one=event.metrics[RECALLS[1]],
+        five=event.metrics[RECALLS[5]],
+        ten=event.metrics[RECALLS[10]],
+        mrr=event.metrics[MRR],
     )
     if event.step == 0:
         return text("Before training: {found}.", found=found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Text, text
@@ -131,7 +131,7 @@ class MemoryEstimated(BaseEvent):
 class StepDone(BaseEvent):
     """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
 
-    `figures` are additional metrics of an objective, such as how often the chosen answer is
+    `metrics` are additional metrics of an objective, such as how often the chosen answer is
     preferred. Utilization is in percent: of time for a GPU, of all CPU cores for this process on a
     CPU; None if unknown.
     """
@@ -150,42 +150,46 @@ class StepDone(BaseEvent):
     gpu_celsius: float | None = None
     cpu_percent: float | None = None
     eta_s: float | None = None
-    figures: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(
+        default_factory=dict, validation_alias=AliasChoices("metrics", "figures")
+    )
 
 
-#: The name of the mean score of answers to validation rows among the figures of `Evaluated`.
+#: The name of the mean score of answers to validation rows among the metrics of `Evaluated`.
 ANSWER_SCORE = "answer_score"
-#: The name of the mean reward among the figures of a step and of an evaluation of reward training.
+#: The name of the mean reward among the metrics of a step and of an evaluation of reward training.
 REWARD = "reward"
 #: The name of the share of answers without a reward, which every step of reward training has.
 FAILED_SHARE = "failed_share"
 
 #: What decides on the best adapter.
-BestMeasure = Literal["loss", "score", "reward"]
+BestMetric = Literal["loss", "score", "reward"]
 
 
-def has_rewards(figures: Container[str]) -> bool:
-    """Return whether figures, by name, are those of reward training; some steps have no mean reward."""
-    return REWARD in figures or FAILED_SHARE in figures
+def has_rewards(metrics: Container[str]) -> bool:
+    """Return whether metrics, by name, are those of reward training; some steps have no mean reward."""
+    return REWARD in metrics or FAILED_SHARE in metrics
 
 
 class Evaluated(BaseEvent):
     """Loss on the validation rows, in nats per trained token or in the objective's unit.
 
-    For reward training, `loss` is the negative mean reward, NaN without any; show `figures` instead.
+    For reward training, `loss` is the negative mean reward, NaN without any; show `metrics` instead.
     `classification` is how well a classifier predicts the labels of the rows.
     """
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
     loss: float
-    figures: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(
+        default_factory=dict, validation_alias=AliasChoices("metrics", "figures")
+    )
     classification: ClassificationReport | None = None
 
     @property
     def has_rewards(self) -> bool:
         """Whether the answers of validation prompts were rated, as reward training does."""
-        return has_rewards(self.figures)
+        return has_rewards(self.metrics)
 
 
 class CheckpointSaved(BaseEvent):
@@ -280,7 +284,7 @@ class EndedEarly(BaseEvent):
     kind: Literal["ended_early"] = "ended_early"
     step: int
     evaluations: int
-    best_by: BestMeasure = "loss"
+    best_by: BestMetric = "loss"
 
 
 class AdapterSaved(BaseEvent):

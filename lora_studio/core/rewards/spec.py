@@ -180,7 +180,7 @@ class RewardSpec(Spec):
     language: str = setting("en", "Language", "Language of the answer.", choices=LANGUAGES)
     similarity: Literal["chrf", "rouge_l", "token_f1"] = setting(
         "chrf",
-        "Measure",
+        "Metric",
         "How to compare the answer with the reference.",
         choices={"chrf": "chrF", "rouge_l": "ROUGE-L", "token_f1": "Token F1"},
         choice_details={
@@ -351,8 +351,8 @@ def _parse_name_of_kind(name: str) -> tuple[RewardKind, int] | None:
     return None
 
 
-def name_measure(spec: RewardSpec) -> str | None:
-    """Return the name of the measure of evaluations that rates an answer alike, None if there is none."""
+def find_equivalent_metric(spec: RewardSpec) -> str | None:
+    """Return the name of the metric of evaluations that rates an answer alike, None if there is none."""
     match spec.kind:
         case "exact":
             return "exact:verbatim" if spec.verbatim else "exact"

@@ -224,7 +224,7 @@ class RunProgress:
                 self.has_rewards = event.has_rewards
                 is_known = not (event.has_rewards and math.isnan(event.loss))
                 if is_known and (self._lowest is None or event.loss < self._lowest):
-                    scores = {name: event.figures[name] for name in SCORES if name in event.figures}
+                    scores = {name: event.metrics[name] for name in SCORES if name in event.metrics}
                     self.records.append((event.step, event.loss, scores))
             case events.StepDone():
                 self.step, self.steps, self.loss = event.step, event.steps, event.loss

@@ -69,9 +69,9 @@ class GridTable:
 
     @property
     def is_by_answers(self) -> bool:
-        """Whether every run was evaluated on the same test set by the same measure."""
+        """Whether every run was evaluated on the same test set by the same metric."""
         asked = {
-            (run.answers.test_set, run.answers.measure) if run.answers else None
+            (run.answers.test_set, run.answers.metric) if run.answers else None
             for run in self._runs
         }
         return len(asked) == 1 and None not in asked

@@ -237,7 +237,7 @@ def _build_curve(stream: Iterable[events.Event], kept: int | None) -> str:
     evaluated = [event for event in stream if isinstance(event, events.Evaluated)]
     has_rewards = any(event.has_rewards for event in evaluated)
     if has_rewards:
-        evaluated = [event for event in evaluated if events.REWARD in event.figures]
+        evaluated = [event for event in evaluated if events.REWARD in event.metrics]
     if not evaluated:
         return ""
     best = min(evaluated, key=lambda event: event.loss)
@@ -275,10 +275,10 @@ def _build_retrieval(evaluated: Sequence[events.Evaluated], kept: int | None) ->
     first = evaluated[0]
     best = next((event for event in evaluated if event.step == kept), evaluated[-1])
     names = [*RECALLS.values(), MRR]
-    if not all(name in event.figures for event in (first, best) for name in names):
+    if not all(name in event.metrics for event in (first, best) for name in names):
         return []
     rows = [
-        f"| {title} | {' | '.join(f'{event.figures[name]:.3f}' for name in names)} |"
+        f"| {title} | {' | '.join(f'{event.metrics[name]:.3f}' for name in names)} |"
         for title, event in (("Before training", first), (f"Step {best.step}", best))
     ]
     return ["| | Recall@1 | Recall@5 | Recall@10 | MRR |", "|---|---|---|---|---|", *rows, ""]

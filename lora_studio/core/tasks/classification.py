@@ -14,7 +14,7 @@ from lora_studio.core.tasks.task import Task
 
 ClassWeights = Literal["none", "balanced"]
 
-#: The names of what is measured among the figures of steps and evaluations.
+#: The names of what is measured among the metrics of steps and evaluations.
 ACCURACY, MACRO_F1 = "label_accuracy", "macro_f1"
 
 #: Labels of a confusion matrix that are shown; more don't fit on a page.

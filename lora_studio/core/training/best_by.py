@@ -6,7 +6,7 @@ from typing import Literal
 
 BestBy = Literal["loss", "exact", "contains", "number", "token_f1", "rouge_l", "chrf"]
 
-#: The title of each; all but the loss are measures of generated answers (core/evaluation/measures).
+#: The title of each; all but the loss are metrics of generated answers (core/evaluation/metrics).
 TITLES: dict[str, str] = {
     "loss": "Eval loss",
     "exact": "Exact match",

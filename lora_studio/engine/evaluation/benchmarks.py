@@ -150,7 +150,7 @@ def _to_item(key: str, task: Any, requests: list[Any]) -> EvaluationItem:
                 test_set=key,
                 raw_prompt=prompt,
                 reference=_get_target(task, first.doc),
-                measure=_choose_measure(task),
+                metric=_choose_metric(task),
                 stops=tuple([stops] if isinstance(stops, str) else stops),
                 **facts,
             )
@@ -193,8 +193,8 @@ def _get_target(task: Any, document: Any) -> str:
     return str(target)
 
 
-def _choose_measure(task: Any) -> str:
-    """Return the measure that is closest to the benchmark's own, "" for those that suit its answers."""
+def _choose_metric(task: Any) -> str:
+    """Return the metric that is closest to the benchmark's own, "" for those that suit its answers."""
     metrics = {metric["metric"]: metric for metric in task.config.metric_list or ()}
     if (exact := metrics.get("exact_match")) is None:
         return ""

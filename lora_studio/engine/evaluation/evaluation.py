@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
-from lora_studio.core.evaluation import measures, run_verdict, storage
+from lora_studio.core.evaluation import metrics, run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem, create_item
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.evaluation.plan import (
     EvaluationPlan,
     JudgeSettings,
@@ -182,26 +182,26 @@ class ItemNeeds:
 
 
 class ItemScorer:
-    """The measures of an evaluation, by the key of the test set."""
+    """The metrics of an evaluation, by the key of the test set."""
 
     def __init__(self, names: Mapping[str, Sequence[str]], *, judges: bool = False) -> None:
-        """Take the names of the measures by test set; raises ProblemError for an unknown one.
+        """Take the names of the metrics by test set; raises ProblemError for an unknown one.
 
         With `judges`, every item is answered, for the judge to compare.
         """
         self._judges = judges
-        self._measures = {
-            test_set: [measures.measure_by_name(name) for name in chosen if name != OWN_MEASURE]
+        self._metrics = {
+            test_set: [metrics.create_metric(name) for name in chosen if name != OWN_METRIC]
             for test_set, chosen in names.items()
         }
-        self._own: dict[str, measures.AnswerMeasure] = {}
+        self._own: dict[str, metrics.AnswerMetric] = {}
 
     def get_needs(self, item: EvaluationItem, column: Column) -> ItemNeeds:
         """Return what an item needs from a column."""
         chosen = self._list(item)
-        needs_logprobs = any(measure.needs_logprobs for _, measure in chosen)
+        needs_logprobs = any(metric.needs_logprobs for _, metric in chosen)
         is_answered = not item.is_text and (
-            self._judges or not chosen or any(not measure.needs_logprobs for _, measure in chosen)
+            self._judges or not chosen or any(not metric.needs_logprobs for _, metric in chosen)
         )
         return ItemNeeds(is_answered, needs_logprobs and column.can_measure_logprobs)
 
@@ -210,42 +210,42 @@ class ItemScorer:
     ) -> dict[str, float]:
         """Return the scores of an answer and of log-likelihoods, where there are any."""
         scores: dict[str, float] = {}
-        for name, measure in self._list(item):
+        for name, metric in self._list(item):
             value = None
-            if measure.needs_logprobs:
-                value = None if logprobs is None else measure.score_logprobs(item, logprobs)
+            if metric.needs_logprobs:
+                value = None if logprobs is None else metric.score_logprobs(item, logprobs)
             elif answer is not None:
-                value = measure.score(item, answer)
+                value = metric.score(item, answer)
             if value is not None:
                 scores[name] = value
         return scores
 
     def list_unmeasured(self, column: Column, items: Iterable[EvaluationItem]) -> tuple[str, ...]:
-        """Return the measures that can't be computed for a column, because it is on a server."""
+        """Return the metrics that can't be computed for a column, because it is on a server."""
         if column.can_measure_logprobs:
             return ()
-        every = (measure for item in items for _, measure in self._list(item))
+        every = (metric for item in items for _, metric in self._list(item))
         return tuple(dict.fromkeys(each.name for each in every if each.needs_logprobs))
 
-    def _list(self, item: EvaluationItem) -> list[tuple[str, measures.AnswerMeasure]]:
-        """Return the measures of an item, by the names of their scores."""
-        chosen = [(each.name, each) for each in self._measures.get(item.test_set, ())]
-        if not item.measure:
+    def _list(self, item: EvaluationItem) -> list[tuple[str, metrics.AnswerMetric]]:
+        """Return the metrics of an item, by the names of their scores."""
+        chosen = [(each.name, each) for each in self._metrics.get(item.test_set, ())]
+        if not item.metric:
             return chosen
-        if item.measure not in self._own:
-            self._own[item.measure] = measures.measure_by_name(item.measure)
-        own = self._own[item.measure]
-        return [(OWN_MEASURE, own), *(pair for pair in chosen if pair[1].needs_logprobs)]
+        if item.metric not in self._own:
+            self._own[item.metric] = metrics.create_metric(item.metric)
+        own = self._own[item.metric]
+        return [(OWN_METRIC, own), *(pair for pair in chosen if pair[1].needs_logprobs)]
 
 
-def choose_measures(
+def choose_metrics(
     plan: EvaluationPlan, reports: Sequence[TestSetReport]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the names of the measures by test set: those of the plan, else those that suit each."""
+    """Return the names of the metrics by test set: those of the plan, else those that suit each."""
     return {
         report.key: (
-            tuple(name for name in report.suggested if name == OWN_MEASURE) + plan.measures
-            if plan.measures
+            tuple(name for name in report.suggested if name == OWN_METRIC) + plan.metrics
+            if plan.metrics
             else report.suggested
         )
         for report in reports
@@ -379,7 +379,7 @@ class _Evaluation:
     def run(self) -> None:
         """Evaluate every column, then let the judge compare their answers."""
         self._read_items()
-        scorer = ItemScorer(self.facts.measures, judges=self.plan.judge is not None)
+        scorer = ItemScorer(self.facts.metrics, judges=self.plan.judge is not None)
         rows = self.folder.read().answers
         self.answered = {key for key, row in rows.items() if row.problem is None}
         progress = _Progress(self.folder.path.name, self._count_needed(scorer), self.job)
@@ -403,7 +403,7 @@ class _Evaluation:
     def _read_items(self) -> None:
         """Read the test sets, or what an earlier start has read; raises ProblemError without items."""
         self.facts, self.items = self.folder.read_facts(), self.folder.read_items()
-        if self.items and self.facts.measures:
+        if self.items and self.facts.metrics:
             return
         self.items, reports = read_test_sets(
             self.factory.run, self.factory.project, self.plan.test_sets, self.plan.columns, self.job
@@ -417,11 +417,9 @@ class _Evaluation:
             created=time.time(),
             app_version=__version__,
             test_sets=tuple(reports),
-            measures=choose_measures(self.plan, reports),
+            metrics=choose_metrics(self.plan, reports),
         )
-        ItemScorer(
-            self.facts.measures
-        )  # an unknown measure is a problem before anything is computed
+        ItemScorer(self.facts.metrics)  # an unknown metric is a problem before anything is computed
         self.folder.write_items(self.items)
         self._save(finished=None)
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import GgufSpeaker, Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lora_studio.core.chat import Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.problems import Problem, error
 from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.engine.servers.openai_client import Reply

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from lora_studio.core.chat import OllamaSpeaker, Sampling, to_ollama_options
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.tasks.samples import Message

@@ -12,10 +12,10 @@ from typing import Any
 
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.evaluation import measures
+from lora_studio.core.evaluation import metrics
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import (
-    OWN_MEASURE,
+    OWN_METRIC,
     EvaluationItem,
     create_item,
     find_choices,
@@ -167,9 +167,9 @@ def _select(
 
 
 def suggest_for_set(items: Sequence[EvaluationItem]) -> tuple[str, ...]:
-    """Return the measures that suit a test set; items with measures of their own count as one."""
-    suggested = measures.suggest_measures(items)
-    return (OWN_MEASURE, *suggested) if any(item.measure for item in items) else suggested
+    """Return the metrics that suit a test set; items with metrics of their own count as one."""
+    suggested = metrics.suggest_metrics(items)
+    return (OWN_METRIC, *suggested) if any(item.metric for item in items) else suggested
 
 
 def _require_heldout(run: RunFolder) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, Sampling
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.lora.adapters import AdapterMix
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from lora_studio.core import limits
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import AnswerMeasure, list_words, measure_by_name
+from lora_studio.core.evaluation.metrics import AnswerMetric, create_metric, list_words
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.rewards.spec import (
@@ -19,7 +19,7 @@ from lora_studio.core.rewards.spec import (
     RatedAnswer,
     RewardSpec,
     adjust,
-    name_measure,
+    find_equivalent_metric,
     name_rewards,
 )
 from lora_studio.engine.rewards.failures import FailureList, RewardFailure
@@ -128,7 +128,7 @@ def _open_reward(spec: RewardSpec, name: str, job: JobContext, stack: ExitStack)
             function = open_function(spec, name, job)
             stack.callback(function.close)
             return function
-    return create_measured(spec, name)
+    return create_metric_reward(spec, name)
 
 
 #: Characters that are enough to recognize a language.
@@ -236,16 +236,16 @@ def _get_identifier() -> Any:
 
 
 @dataclass
-class MeasureReward:
-    """Rates an answer with a measure; see `Reward`.
+class MetricReward:
+    """Rates an answer with a metric; see `Reward`.
 
     The expected text is `text` if there is one, else that of the `column`, else the reference. With
     `tag`, only the content of that tag is rated, which is empty for an answer without it.
-    `needs_reference` is False for measures that look at the answer alone.
+    `needs_reference` is False for metrics that look at the answer alone.
     """
 
     name: str
-    measure: AnswerMeasure
+    metric: AnswerMetric
     text: str = ""
     column: str = ""
     tag: str = ""
@@ -253,7 +253,7 @@ class MeasureReward:
     failures: FailureList = field(default_factory=FailureList)
 
     def score(self, answers: Sequence[RatedAnswer]) -> list[float | None]:
-        """Return the measure's score of each answer, None without an expected text."""
+        """Return the metric's score of each answer, None without an expected text."""
         return [self._score_one(index, answer) for index, answer in enumerate(answers)]
 
     def _score_one(self, index: int, answer: RatedAnswer) -> float | None:
@@ -263,7 +263,7 @@ class MeasureReward:
         rated = extract_tag(answer.answer, self.tag)
         item = EvaluationItem(id="", messages=answer.prompt, reference=expected)
         try:
-            value = self.measure.score(item, rated)
+            value = self.metric.score(item, rated)
         except ProblemError as error:
             return self.failures.add_failure(index, error.problems[0].what)
         if value is None:
@@ -296,13 +296,13 @@ def extract_tag(answer: str, tag: str) -> str:
     return answer[start + len(tag) + 2 : end].strip() if 0 <= start < end else ""
 
 
-def create_measured(spec: RewardSpec, name: str) -> MeasureReward:
-    """Return the reward of a kind that a measure computes; raises ProblemError for invalid settings."""
-    measure = name_measure(spec)
-    assert measure is not None, spec.kind
-    return MeasureReward(
+def create_metric_reward(spec: RewardSpec, name: str) -> MetricReward:
+    """Return the reward of a kind that a metric computes; raises ProblemError for invalid settings."""
+    metric = find_equivalent_metric(spec)
+    assert metric is not None, spec.kind
+    return MetricReward(
         name,
-        measure_by_name(measure),
+        create_metric(metric),
         text=spec.text if spec.kind == "contains" else "",
         column=spec.column,
         tag=spec.answer_tag,

@@ -115,7 +115,7 @@ class Evaluator:
         """Measure search before the first step, to compare with; other training has nothing to measure then."""
         if isinstance(objective, InBatchNegatives) and len(self._rows):
             result = self.evaluate(objective)
-            self._job.emit(events.Evaluated(step=0, loss=result.loss, figures=result.metrics))
+            self._job.emit(events.Evaluated(step=0, loss=result.loss, metrics=result.metrics))
 
     def _add_losses(
         self,

@@ -69,8 +69,8 @@ class StepMetrics:
         seconds = sum(seconds for seconds, _ in self._recent) / len(self._recent) * steps
         return seconds + self._evaluation_seconds * self._evaluations.count_from(next_evaluation)
 
-    def emit_step(self, *, seconds: float, step: int, tokens: int, **metrics: Any) -> None:
-        """Emit the metrics of one step; `metrics` are further fields of StepDone."""
+    def emit_step(self, *, seconds: float, step: int, tokens: int, **fields: Any) -> None:
+        """Emit the metrics of one step; `fields` are further fields of StepDone."""
         self._step = 0
         self._recent.append((seconds, tokens))
         total_seconds = sum(seconds for seconds, _ in self._recent)
@@ -82,7 +82,7 @@ class StepMetrics:
                 tokens=tokens,
                 tokens_per_s=total_tokens / total_seconds if total_seconds else 0.0,
                 eta_s=self._estimate_seconds(self._total_steps - step, step),
-                **metrics,
+                **fields,
             )
         )
 

@@ -187,11 +187,11 @@ class _Mirror:
                 case events.StepDone() if event.step > self._step:
                     self._step = event.step
                     values = {name: float(getattr(event, name)) for name in _STEP_METRICS}
-                    self._log("train", event.step, values | event.figures)
+                    self._log("train", event.step, values | event.metrics)
                 case events.Evaluated() if event.step > self._evaluation:
                     self._evaluation = event.step
                     loss = {} if event.has_rewards else {"loss": event.loss}
-                    self._log("eval", event.step, loss | event.figures)
+                    self._log("eval", event.step, loss | event.metrics)
         outcome = self._get_final_outcome()
         self._call_each(lambda sink: sink.close(outcome))
 

@@ -17,7 +17,7 @@ import torch
 from torch.optim import Optimizer
 
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
@@ -262,14 +262,14 @@ class Trainer:
         self.model.train()
         started = time.monotonic()
         batches: Sequence[Sequence[Any]] = self.batches.read_step(self.state.step)
-        divisors, figures = None, {}
+        divisors, rollout_metrics = None, {}
         if self.rollouts is not None:
             try:
                 rollout = self.rollouts.roll_out(self.step, batches, self.memory_level)
             except failures.PausedError:
                 self.pause()
                 raise
-            batches, divisors, figures = rollout.batches, rollout.divisors, rollout.figures
+            batches, divisors, rollout_metrics = rollout.batches, rollout.divisors, rollout.metrics
         self.metrics.start_step(self.state.step + 1, len(self.ranks.get_local_batches(batches)))
         loss, grad_norm, metrics = self.compute_gradients(batches, divisors)
         learning_rate = self.scheduler.get_last_lr()[0]
@@ -289,7 +289,7 @@ class Trainer:
             grad_norm=grad_norm,
             tokens=sum(int(row.tokens) for batch in batches for row in batch),
             memory_bytes=self.ranks.reduce_peak_memory(peak, self.device),
-            figures=metrics | figures,
+            metrics=metrics | rollout_metrics,
             **self.device_load.get_latest(),
         )
 
@@ -557,7 +557,7 @@ class AnswerScorer:
 
     def _compute(self) -> float | None:
         questions = self._get_questions()
-        model, measure = self._tuned.model, measure_by_name(self._spec.best_by)
+        model, metric = self._tuned.model, create_metric(self._spec.best_by)
         was_training = model.training
         model.eval()
         try:
@@ -573,7 +573,7 @@ class AnswerScorer:
         finally:
             model.train(was_training)
         pairs = zip(questions, answers, strict=True)
-        scores = [measure.score(question.item, answer) for question, answer in pairs]
+        scores = [metric.score(question.item, answer) for question, answer in pairs]
         valid = [score for score in scores if score is not None]
         return sum(valid) / len(valid) if valid else None
 

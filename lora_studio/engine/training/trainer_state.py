@@ -44,17 +44,17 @@ class EvaluationResult:
         )
 
     def to_event(self, metrics: Mapping[str, float] | None = None) -> events.Evaluated:
-        """Return the event of the evaluation, with further metrics among its figures."""
-        figures = {**(metrics or {}), **self.measures}
+        """Return the event of the evaluation, with further metrics."""
+        known = {**(metrics or {}), **self.metrics}
         return events.Evaluated(
-            step=self.step, loss=self.loss, figures=figures, classification=self.report
+            step=self.step, loss=self.loss, metrics=known, classification=self.report
         )
 
     @property
-    def measures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """What is known of the evaluation besides its loss, by the names of events."""
-        measures = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
-        known = {name: value for name, value in measures.items() if value is not None}
+        metrics = {events.ANSWER_SCORE: self.score, events.REWARD: self.reward}
+        known = {name: value for name, value in metrics.items() if value is not None}
         return known | (self.report.metrics if self.report else {})
 
 

@@ -19,8 +19,8 @@ from lora_studio.gui.theme import Spacing, body_font
 from lora_studio.gui.widgets import tables
 from lora_studio.gui.widgets.basics import label
 
-#: The measures have the same names in all languages; the panel is narrow, so the whole comes first.
-_MEASURES = ("F1", "Precision", "Recall")
+#: The metrics have the same names in all languages; the panel is narrow, so the whole comes first.
+_METRICS = ("F1", "Precision", "Recall")
 #: Widest label, in pixels at 100 %; longer ones are elided.
 _LABEL_WIDTH = 110
 
@@ -86,7 +86,7 @@ class LabelReportView(QScrollArea):
 
     def _fill_table(self, report: ClassificationReport) -> None:
         shown = report.per_label[:SHOWN_LABELS]
-        titles = [tr("Label"), *_MEASURES, tr("Rows")]
+        titles = [tr("Label"), *_METRICS, tr("Rows")]
         self.table.setColumnCount(len(titles))
         self.table.setHorizontalHeaderLabels(titles)
         header = self.table.horizontalHeader()

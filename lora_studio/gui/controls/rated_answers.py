@@ -9,7 +9,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.gui.language import tr
-from lora_studio.gui.plots.measures import format_reward_name
+from lora_studio.gui.plots.metrics import format_reward_name
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, insert_breaks, label
 from lora_studio.gui.widgets.columns import ResponsiveColumns

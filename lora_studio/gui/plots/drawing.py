@@ -10,10 +10,10 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QPainter, QPolygonF, QTransform
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.plots import measures
+from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Curve, Values
-from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.plots.metrics import PlottedMetric
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.step_plot import Entry
 from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle, mix_colors
@@ -46,7 +46,7 @@ class Drawing:
         self.chart, self.strip, self.run = chart, strip, run
         self.others: list[RunCurves] = []
         self.share = 0.04
-        self.measure: Measure | None = None
+        self.metric: PlottedMetric | None = None
         self._drawn: tuple[str, list[str]] = ("", [])
         self._build()
 
@@ -60,12 +60,12 @@ class Drawing:
         self.share = share
         self._build()
 
-    def set_measure(self, name: str) -> None:
+    def set_metric(self, name: str) -> None:
         """Set the quantity of the strip; "" hides it."""
-        self.measure = measures.get_measure(name) if name else None
-        if self.measure is not None:
-            self.strip.set_caption(tr(self.measure.label))
-            self.strip.set_scale(self.measure.scale)
+        self.metric = metrics.get_metric(name) if name else None
+        if self.metric is not None:
+            self.strip.set_caption(tr(self.metric.label))
+            self.strip.set_scale(self.metric.scale)
         self._build()
 
     def refresh(self) -> None:
@@ -97,7 +97,7 @@ class Drawing:
 
     def list_entries(self) -> list[Entry]:
         """Return the entries of the legend."""
-        main, color = measures.get_measure(self.run.main), _make_role_color("loss")
+        main, color = metrics.get_metric(self.run.main), _make_role_color("loss")
         entries: list[Entry] = [(tr(main.inline), "━", color)]
         if self.run.has_rewards:
             entries.append((tr("spread"), "▒", color))
@@ -105,7 +105,7 @@ class Drawing:
             entries.append((self._name_evaluation(), "●", _make_role_color("evaluation")))
         if self._shows_each_reward:
             entries += [
-                (tr(measures.get_measure(name).title), "━", _make_series_color(index))
+                (tr(metrics.get_metric(name).title), "━", _make_series_color(index))
                 for index, name in enumerate(self._list_rewards())
             ]
         for index, run in enumerate(self.others):
@@ -116,15 +116,15 @@ class Drawing:
 
     @property
     def _shows_each_reward(self) -> bool:
-        return self.measure is not None and self.measure.name == measures.EACH_REWARD
+        return self.metric is not None and self.metric.name == metrics.EACH_REWARD
 
     def _list_rewards(self) -> list[str]:
         """Return the rewards that the strip can tell apart by their colors."""
-        return measures.list_rewards(self.run.steps.names)[:MOST_OTHERS]
+        return metrics.list_rewards(self.run.steps.names)[:MOST_OTHERS]
 
     def _list_drawn(self) -> tuple[str, list[str]]:
         """Return what the traces depend on: the label of the main quantity, and the rewards in the strip."""
-        label = measures.get_axis_label(self.run.main, self.run.steps.names)
+        label = metrics.get_axis_label(self.run.main, self.run.steps.names)
         return label, self._list_rewards() if self._shows_each_reward else []
 
     def _name_evaluation(self) -> str:
@@ -132,8 +132,8 @@ class Drawing:
 
     def _build(self) -> None:
         self._drawn = self._list_drawn()
-        main = measures.get_measure(self.run.main)
-        self.chart.set_y_label(measures.get_axis_label(main.name, self.run.steps.names))
+        main = metrics.get_metric(self.run.main)
+        self.chart.set_y_label(metrics.get_axis_label(main.name, self.run.steps.names))
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
@@ -143,7 +143,7 @@ class Drawing:
         evaluated = Trace(
             self.run.evaluations.get_curve(main.name),
             TraceStyle(_make_role_color("evaluation"), 1.5, 0.75, dots=3.5),
-            self.chart.get_palette, title=self._name_evaluation(), measure=main, mark="●", sparse=True,
+            self.chart.get_palette, title=self._name_evaluation(), metric=main, mark="●", sparse=True,
         )  # fmt: skip
         self.chart.set_traces(
             [
@@ -157,16 +157,16 @@ class Drawing:
         self.strip.set_traces(self._make_strip_traces())
 
     def _make_overlay_traces(self, index: int, run: RunCurves) -> list[Trace]:
-        main, color = measures.get_measure(self.run.main), _make_series_color(index)
+        main, color = metrics.get_metric(self.run.main), _make_series_color(index)
         name = _format_name(self._name_evaluation(), _get_letter(index))
         evaluated = Trace(
             run.evaluations.get_curve(main.name), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.get_palette,
-            title=name, measure=main, mark="●", sparse=True, tag=_get_letter(index),
+            title=name, metric=main, mark="●", sparse=True, tag=_get_letter(index),
         )  # fmt: skip
         return [evaluated, *self._make_line(run, main, color, 1.6, index)]
 
     def _make_strip_traces(self) -> list[Trace]:
-        if (measure := self.measure) is None:
+        if (metric := self.metric) is None:
             return []
         if self._shows_each_reward:
             return [
@@ -176,55 +176,55 @@ class Drawing:
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
-            for trace in self._make_line(run, measure, _make_series_color(index), 1.2, index)
+            for trace in self._make_line(run, metric, _make_series_color(index), 1.2, index)
         ]
         color = _make_role_color("learning_rate")
         return [
-            *self._make_spread(measure.name, color),
+            *self._make_spread(metric.name, color),
             *behind,
-            *self._make_line(self.run, measure, color, 1.6),
+            *self._make_line(self.run, metric, color, 1.6),
         ]
 
     def _make_reward(self, name: str, color: Callable[[ColorPalette], str]) -> Trace:
         """Return the line of one of several rewards; their bands would hide each other."""
-        measure = measures.get_measure(name)
+        metric = metrics.get_metric(name)
         return Trace(
             self.run.steps.get_curve(name), TraceStyle(color, 1.6), self.chart.get_palette,
-            self.get_smoothing_width, title=tr(measure.title), measure=measure, mark="━",
+            self.get_smoothing_width, title=tr(metric.title), metric=metric, mark="━",
         )  # fmt: skip
 
     def _make_spread(
         self, name: str, color: Callable[[ColorPalette], str], title: str = ""
     ) -> list[Trace]:
         """Return the band of a mean reward; [] for another quantity."""
-        if not (spread := measures.get_spread_name(name)):
+        if not (spread := metrics.get_spread_name(name)):
             return []
         mean, deviation = self.run.steps.get_curve(name), self.run.steps.get_curve(spread)
-        measure = measures.get_measure(spread)
+        metric = metrics.get_metric(spread)
         return [
             SpreadTrace(
                 mean, deviation, color, self.chart.get_palette, self.get_smoothing_width,
-                measure=measure, title=title,
+                metric=metric, title=title,
             )
         ]  # fmt: skip
 
     def _make_line(
         self,
         run: RunCurves,
-        measure: Measure,
+        metric: PlottedMetric,
         color: Callable[[ColorPalette], str],
         width: float,
         index: int | None = None,
     ) -> list[Trace]:
         """Return a line, above its pale raw values if it is jagged and in the foreground."""
-        curve = run.steps.get_curve(measure.name)
+        curve = run.steps.get_curve(metric.name)
         tag = "" if index is None else _get_letter(index)
-        name = _format_name(tr(measure.inline), tag)
+        name = _format_name(tr(metric.inline), tag)
         make_trace = partial(
-            Trace, curve, palette=self.chart.get_palette, measure=measure, mark="━", tag=tag
+            Trace, curve, palette=self.chart.get_palette, metric=metric, mark="━", tag=tag
         )
-        if not (measure.jagged and self.share):
-            return [make_trace(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]
+        if not (metric.jagged and self.share):
+            return [make_trace(TraceStyle(color, 1.0 if metric.jagged else width), title=name)]
         title = name if tag else tr("smoothed")
         smooth = make_trace(
             TraceStyle(color, width), smoothing=self.get_smoothing_width, title=title
@@ -257,12 +257,12 @@ class SpreadTrace(Trace):
         palette: Callable[[], ColorPalette],
         smoothing: Callable[[Curve], int] | None,
         *,
-        measure: Measure,
+        metric: PlottedMetric,
         title: str = "",
     ) -> None:
         """Draw both curves, smoothed over the same points."""
         look = TraceStyle(color, 1.0, _STRENGTH)
-        super().__init__(spread, look, palette, smoothing, measure=measure, title=title, mark="▒")
+        super().__init__(spread, look, palette, smoothing, metric=metric, title=title, mark="▒")
         self._mean = mean
 
     def get_band(self) -> tuple[Values, Values, Values]:

@@ -14,7 +14,7 @@ from lora_studio.core.messages import counted, listed, text
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.plots import measures
+from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
 from lora_studio.gui.plots.history import Values
@@ -46,7 +46,7 @@ class LossPlot(StepPlot):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty plot."""
-        super().__init__(measures.get_measure("loss").label, parent)
+        super().__init__(metrics.get_metric("loss").label, parent)
         self.run = RunCurves(tr("this run"))
         self.others: list[RunCurves] = []
         self.redraws = 0
@@ -62,7 +62,7 @@ class LossPlot(StepPlot):
         self.empty = label(tr("The curve starts at the first step."), "muted")
         self._build_layout()
         self._wire()
-        self._show_strip(self.bar.measure())
+        self._show_strip(self.bar.get_shown_metric())
         self._describe()
 
     # --- data ---------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class LossPlot(StepPlot):
             if (value := trace.get_value_near(at, reach)) is not None:
                 color = trace.look.color(palette)
                 values.append(
-                    ReadoutValue(trace.title, trace.measure.format(value), color, trace.mark)
+                    ReadoutValue(trace.title, trace.metric.format(value), color, trace.mark)
                 )
         values += [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
@@ -185,7 +185,7 @@ class LossPlot(StepPlot):
     def _show_strip(self, name: str) -> None:
         self.strip.setVisible(bool(name))
         self.chart.show_steps_axis(not name)
-        self.drawing.set_measure(name)
+        self.drawing.set_metric(name)
         self._describe()
 
     def _describe(self) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QRegion
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.gui import theme
-from lora_studio.gui.plots import measures
+from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import Drawing
 from lora_studio.gui.plots.step_plot import Entry
@@ -43,7 +43,7 @@ def _copy_charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(Spacing.S)
     chart, strip = (
-        CurveChart(measures.get_measure(shown.run.main).label, palette=palette),
+        CurveChart(metrics.get_metric(shown.run.main).label, palette=palette),
         CurveChart("", palette=palette),
     )
     layout.addWidget(chart, 3)
@@ -52,9 +52,9 @@ def _copy_charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     copy = Drawing(chart, strip, shown.run)
     copy.share = shown.share
     copy.set_others(shown.others)
-    copy.set_measure(shown.measure.name if shown.measure else "")
-    strip.setVisible(shown.measure is not None)
-    chart.show_steps_axis(shown.measure is None)
+    copy.set_metric(shown.metric.name if shown.metric else "")
+    strip.setVisible(shown.metric is not None)
+    chart.show_steps_axis(shown.metric is None)
     chart.set_log(shown.chart.is_log)
     copy.refresh()
     copy.refresh_strip()

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QPushButton, QSlide
 
 from lora_studio.core import formatting
 from lora_studio.gui.language import tr
-from lora_studio.gui.plots import measures
+from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.drawing import MOST_OTHERS
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
@@ -67,7 +67,7 @@ class PlotBar(QWidget):
 
     # --- display ------------------------------------------------------------------------------
 
-    def measure(self) -> str:
+    def get_shown_metric(self) -> str:
         """Return the quantity of the strip."""
         return str(self.strip.currentData() or "")
 
@@ -78,27 +78,27 @@ class PlotBar(QWidget):
         or the share of answers that were cut.
         """
         recorded = [name for name in names if name != main]
-        rewards = measures.list_rewards(recorded)
-        several = [measures.EACH_REWARD] if len(rewards) > 1 else []
-        offered = measures.sort_names({"learning_rate", *recorded, *several})
+        rewards = metrics.list_rewards(recorded)
+        several = [metrics.EACH_REWARD] if len(rewards) > 1 else []
+        offered = metrics.sort_names({"learning_rate", *recorded, *several})
         offered.append("")
         if offered == [self.strip.itemData(n) for n in range(self.strip.count())]:
             return
         usual = (
-            "learning_rate" if main == "loss" else measures.EACH_REWARD if several else "cut_share"
+            "learning_rate" if main == "loss" else metrics.EACH_REWARD if several else "cut_share"
         )
-        chosen = self.measure() if self._is_chosen else usual
+        chosen = self.get_shown_metric() if self._is_chosen else usual
         self.strip.clear()
         only = tr("Loss only") if main == "loss" else tr("Mean reward only")
         for name in offered:
-            self.strip.addItem(tr(measures.get_measure(name).title) if name else only, name)
+            self.strip.addItem(tr(metrics.get_metric(name).title) if name else only, name)
         self.strip.setCurrentIndex(max(0, self.strip.findData(chosen)))
-        if self.measure() != self._shown:
-            self._shown = self.measure()
+        if self.get_shown_metric() != self._shown:
+            self._shown = self.get_shown_metric()
             self.measure_chosen.emit(self._shown)
 
     def _on_chosen(self, _: int) -> None:
-        self._is_chosen, self._shown = True, self.measure()
+        self._is_chosen, self._shown = True, self.get_shown_metric()
         self.measure_chosen.emit(self._shown)
 
     def share(self) -> float:

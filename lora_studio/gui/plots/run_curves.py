@@ -34,8 +34,8 @@ class RunCurves:
         columns = {
             name: series.get_columns()[name] for name in STEP_FIELDS if name in series.get_columns()
         }
-        curve.steps.fill({**columns, **series.figures})
-        curve.evaluations.fill({"loss": series.evaluations, **series.evaluation_figures})
+        curve.steps.fill({**columns, **series.metrics})
+        curve.evaluations.fill({"loss": series.evaluations, **series.evaluation_metrics})
         return curve
 
     def add_event(self, event: object) -> bool:
@@ -43,10 +43,10 @@ class RunCurves:
         match event:
             case events.StepDone():
                 values = {name: getattr(event, name) for name in STEP_FIELDS}
-                self.steps.add(event.step, values | event.figures if event.figures else values)
+                self.steps.add(event.step, values | event.metrics if event.metrics else values)
             case events.Evaluated():
                 loss = {} if event.has_rewards else {"loss": event.loss}
-                self.evaluations.add(event.step, loss | event.figures)
+                self.evaluations.add(event.step, loss | event.metrics)
             case events.CheckpointSaved():
                 self._mark(event.step, "checkpoint")
             case events.TrainingStarted():

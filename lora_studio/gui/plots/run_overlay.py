@@ -16,9 +16,9 @@ from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.plots import measures
+from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.history import Curve, Values
-from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.plots.metrics import PlottedMetric
 from lora_studio.gui.plots.plot_bar import SMOOTHING
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.step_plot import Entry, Legend, ReadoutValue, StepPlot
@@ -47,10 +47,10 @@ class RunOverlay(StepPlot):
     """Shows each run with a letter and a color.
 
     Signals:
-        measure_changed(name): another quantity is shown.
+        metric_changed(name): another quantity is shown.
     """
 
-    measure_changed = Signal(str)
+    metric_changed = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty chart."""
@@ -84,7 +84,7 @@ class RunOverlay(StepPlot):
         self._draw()
 
     @property
-    def measure(self) -> str:
+    def shown_metric(self) -> str:
         """The shown quantity; `eval:` precedes the name of an evaluation."""
         return str(self.choice.currentData() or "loss")
 
@@ -111,7 +111,7 @@ class RunOverlay(StepPlot):
         palette = theme.get_palette()
         values = [
             ReadoutValue(
-                trace.title, trace.measure.format(value), trace.look.color(palette), trace.mark
+                trace.title, trace.metric.format(value), trace.look.color(palette), trace.mark
             )
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := trace.get_value_near(at)) is not None
@@ -146,14 +146,14 @@ class RunOverlay(StepPlot):
         usual = {"loss"} if not rewarded or not all(rewarded) else set()
         steps = {name for run in self.runs for name in run.steps.names} | {"loss"}
         evaluated = {name for run in self.runs for name in run.evaluations.names} | usual
-        ordered = measures.sort_names(steps)
+        ordered = metrics.sort_names(steps)
         if not usual:  # their loss stays near zero
             ordered = [name for name in ordered if name != "loss"] + ["loss"]
             ordered.sort(key=lambda name: name != events.REWARD)
-        offered = [ordered[0], *(_EVAL + n for n in measures.sort_names(evaluated)), *ordered[1:]]
+        offered = [ordered[0], *(_EVAL + n for n in metrics.sort_names(evaluated)), *ordered[1:]]
         if offered == [self.choice.itemData(n) for n in range(self.choice.count())]:
             return
-        chosen = self.measure if self._is_chosen else offered[0]
+        chosen = self.shown_metric if self._is_chosen else offered[0]
         self.choice.clear()
         for name in offered:
             self.choice.addItem(_format_title(name), name)
@@ -163,17 +163,17 @@ class RunOverlay(StepPlot):
         self._is_chosen = True
         self._draw()
         self.chart.show_all()
-        self.measure_changed.emit(self.measure)
+        self.metric_changed.emit(self.shown_metric)
 
     def _draw(self) -> None:
-        name = self.measure
-        measure = measures.get_measure(name.removeprefix(_EVAL))
-        self.chart.set_caption(_format_title(name) if name.startswith(_EVAL) else tr(measure.label))
-        self.chart.set_scale(measure.scale)
+        name = self.shown_metric
+        metric = metrics.get_metric(name.removeprefix(_EVAL))
+        self.chart.set_caption(_format_title(name) if name.startswith(_EVAL) else tr(metric.label))
+        self.chart.set_scale(metric.scale)
         traces = [
             trace
             for index, run in reversed(list(enumerate(self.runs)))
-            for trace in self._make_traces(index, run, measure)
+            for trace in self._make_traces(index, run, metric)
         ]
         self.chart.set_traces(traces)
         entries: list[Entry] = [
@@ -205,8 +205,8 @@ class RunOverlay(StepPlot):
         self.setAccessibleDescription(
             localize(
                 text(
-                    "{measure} of {runs}",
-                    measure=_format_title(name),
+                    "{metric} of {runs}",
+                    metric=_format_title(name),
                     runs=listed([run.name for run in self.runs]),
                 )
             )
@@ -214,15 +214,15 @@ class RunOverlay(StepPlot):
             else self.empty.text()
         )
 
-    def _make_traces(self, index: int, run: RunCurves, measure: Measure) -> list[Trace]:
+    def _make_traces(self, index: int, run: RunCurves, metric: PlottedMetric) -> list[Trace]:
         color, tag = make_letter_color(index), LETTERS[index]
-        make = partial(Trace, palette=self.chart.get_palette, measure=measure, title=tag, tag=tag)
-        if self.measure.startswith(_EVAL):
-            curve = run.evaluations.get_curve(measure.name)
+        make = partial(Trace, palette=self.chart.get_palette, metric=metric, title=tag, tag=tag)
+        if self.shown_metric.startswith(_EVAL):
+            curve = run.evaluations.get_curve(metric.name)
             return [make(curve, TraceStyle(color, 1.6, dots=3.0), mark="●", sparse=True)]
-        curve = run.steps.get_curve(measure.name)
-        if not (measure.jagged and SMOOTHING[self.smoothing.value()]):
-            return [make(curve, TraceStyle(color, 1.2 if measure.jagged else 1.6), mark="━")]
+        curve = run.steps.get_curve(metric.name)
+        if not (metric.jagged and SMOOTHING[self.smoothing.value()]):
+            return [make(curve, TraceStyle(color, 1.2 if metric.jagged else 1.6), mark="━")]
         return [make(curve, TraceStyle(color, 2.0), smoothing=self._get_width, mark="━")]
 
     def _get_width(self, curve: Curve) -> int:
@@ -253,10 +253,10 @@ class RunOverlay(StepPlot):
 
 
 def _format_title(name: str) -> str:
-    measure = measures.get_measure(name.removeprefix(_EVAL))
+    metric = metrics.get_metric(name.removeprefix(_EVAL))
     if not name.startswith(_EVAL):
-        return tr(measure.title)
-    return tr("Eval {measure}").format(measure=tr(measure.inline))
+        return tr(metric.title)
+    return tr("Eval {metric}").format(metric=tr(metric.inline))
 
 
 def _get_nearest(curve: Curve, step: float) -> float:

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark
 from lora_studio.gui.plots.history import Curve, Values
-from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.plots.metrics import PlottedMetric
 from lora_studio.gui.theme import ColorPalette
 
 #: Pixels between two points of a smoothed line; the cost of wide lines is per point.
@@ -95,7 +95,7 @@ class Trace(PixelItem):
         smoothing: Callable[[Curve], int] | None = None,
         *,
         title: str = "",
-        measure: Measure,
+        metric: PlottedMetric,
         mark: str = "",
         tag: str = "",
         sparse: bool = False,
@@ -107,7 +107,7 @@ class Trace(PixelItem):
         """
         super().__init__(palette)
         self.curve, self.look, self._smoothing = curve, look, smoothing
-        self.title, self.measure, self.mark = title, measure, mark
+        self.title, self.metric, self.mark = title, metric, mark
         self.tag, self.sparse = tag, sparse
         self.log = False
         self._key: tuple[Any, ...] = ()

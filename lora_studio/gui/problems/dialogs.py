@@ -201,7 +201,7 @@ _EXPLANATIONS = {
     "evaluation": mark(
         "An evaluation compares models on rows that weren't trained on. Answers that were computed "
         "before are kept, so you can change what this problem is about and continue the evaluation, "
-        "or start a new one with other models, test sets, or measures."
+        "or start a new one with other models, test sets, or metrics."
     ),
     "window": mark(
         "This is a bug in LoRA Studio. Your project is saved, and a running job continues without "

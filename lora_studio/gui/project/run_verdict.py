@@ -110,7 +110,7 @@ def _describe(verdict: RunVerdict) -> str:
     names = {"adapter": tr("Adapter"), "merged": tr("Merged model")}
     parts = [names.get(verdict.column, verdict.column)]
     if verdict.difference is not None:
-        parts += [localize(verdict.test_set), localize(summary.format_measure(verdict.measure))]
+        parts += [localize(verdict.test_set), localize(summary.format_metric(verdict.metric))]
         if verdict.is_outdated:
             parts.append(localize(verdict.difference.sentence))
     parts.append(formatting.format_run_name(f"{verdict.evaluation[:15]}-x").partition(" ·")[0])

@@ -162,7 +162,7 @@ _EVENTS = b"".join(
         {"kind": "started", "command": "train"},
         {"kind": "step_done", "step": 1, "steps": 3, "epoch": 0.1, "loss": 2.5, "learning_rate": 1e-4,
          "grad_norm": 1.0, "tokens": 9, "tokens_per_s": 8.0, "memory_bytes": 7},
-        {"kind": "evaluated", "step": 1, "loss": 2.0, "figures": {"accuracy": 0.5}},
+        {"kind": "evaluated", "step": 1, "loss": 2.0, "metrics": {"accuracy": 0.5}},
         {"kind": "recovered", "step": 1, "micro_batch": 1, "gradient_accumulation": 2, "gradient_checkpointing": True,
          "why": {"template": "{a}", "values": {"a": 1}}},
         {"kind": "failed", "problem": {"code": "a.b", "what": {"template": "{n} x", "values": {"n": 1}}, "remedy": "r"}},

@@ -69,7 +69,7 @@ def test_loss_of_training_on_rewards_is_not_judged() -> None:
     watch = TrainingMonitor()
     for number in range(1, 200):
         done = step(number, 1e-8 * number, norm=0.0)
-        watch.on_event(done.model_copy(update={"figures": {"reward": 0.5}}))
+        watch.on_event(done.model_copy(update={"metrics": {"reward": 0.5}}))
     assert kind_of(watch) is None
     assert watch.has_rewards
 

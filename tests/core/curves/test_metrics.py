@@ -62,9 +62,16 @@ def test_all_recoveries_of_a_step_are_kept() -> None:
 
 def test_objective_metrics_get_their_own_series() -> None:
     series = metrics.build_series(
-        [step(1, figures={"accuracy": 0.5}), step(2, figures={"accuracy": 1.0})]
+        [step(1, metrics={"accuracy": 0.5}), step(2, metrics={"accuracy": 1.0})]
     )
-    assert list(series.figures["accuracy"].values) == [0.5, 1.0]
+    assert list(series.metrics["accuracy"].values) == [0.5, 1.0]
+
+
+def test_events_with_the_name_before_metrics_are_read() -> None:
+    evaluated = events.Evaluated(step=1, loss=2.0, metrics={"accuracy": 0.5})
+    for event in (step(1, metrics={"accuracy": 0.5}), evaluated):
+        line = event.model_dump_json().replace('"metrics"', '"figures"')
+        assert type(event).model_validate_json(line) == event
 
 
 def test_csv_has_one_line_per_step() -> None:

@@ -31,9 +31,9 @@ def curve(start: float, end: float, rate: float, noise: float, steps: int = 60) 
 
 def evaluated(step: int, reward: float | None) -> events.Evaluated:
     """Return an evaluation of reward training."""
-    figures = {"failed_share": 0.0} | ({} if reward is None else {"reward": reward})
+    metrics = {"failed_share": 0.0} | ({} if reward is None else {"reward": reward})
     loss = math.nan if reward is None else -reward
-    return events.Evaluated(id="t", step=step, loss=loss, figures=figures)
+    return events.Evaluated(id="t", step=step, loss=loss, metrics=metrics)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from lora_studio.core.evaluation.forgetting import CATEGORIES, load_forgetting_items
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.system.paths import get_resources_folder
 
 ITEMS = load_forgetting_items()
@@ -43,9 +43,9 @@ def test_reference_is_right_and_silence_is_wrong() -> None:
             assert item.choices[item.correct] == item.reference
             assert len(set(item.choices)) == len(item.choices)
         elif not item.is_text:
-            measure = measure_by_name(item.measure)
-            assert measure.score(item, item.reference or "") == 1, item
-            assert measure.score(item, "") == 0, item
+            metric = create_metric(item.metric)
+            assert metric.score(item, item.reference or "") == 1, item
+            assert metric.score(item, "") == 0, item
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_reference_is_right_and_silence_is_wrong() -> None:
 )
 def test_wrong_answer_scores_zero(start: str, wrong: str) -> None:
     item = next(item for item in ITEMS if start in item.question)
-    assert measure_by_name(item.measure).score(item, wrong) == 0
+    assert create_metric(item.metric).score(item, wrong) == 0
 
 
 def test_right_choice_has_no_favorite_position() -> None:

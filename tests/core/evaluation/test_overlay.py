@@ -22,7 +22,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.problems import ProblemError
 
 
-def _make(first: int, last: int, right: float, *, measures: tuple[str, ...]) -> EvaluationResults:
+def _make(first: int, last: int, right: float, *, metrics: tuple[str, ...]) -> EvaluationResults:
     """Return an evaluation of the questions `first` to `last`; the tuned model scores `right`."""
     columns = (
         Column(key="base", model=AdapterSpeaker()),
@@ -35,7 +35,7 @@ def _make(first: int, last: int, right: float, *, measures: tuple[str, ...]) -> 
     facts = EvaluationFacts(
         finished=1.0,
         test_sets=(TestSetReport(key="heldout", items=len(items)),),
-        measures={"heldout": measures},
+        metrics={"heldout": metrics},
         columns=(
             ColumnReport(key="base", model_hash="b"),
             ColumnReport(key="Q8_0", model_hash=str(right)),
@@ -51,14 +51,14 @@ def _make(first: int, last: int, right: float, *, measures: tuple[str, ...]) -> 
 
 
 def test_models_of_all_evaluations_are_paired_on_shared_items() -> None:
-    first = _make(0, 30, 1.0, measures=("exact", "contains"))
-    second = _make(10, 50, 0.0, measures=("exact",))
+    first = _make(0, 30, 1.0, metrics=("exact", "contains"))
+    second = _make(10, 50, 0.0, metrics=("exact",))
     combined = overlay([first, second], lambda column: column.key)
     assert [(each.key, each.title) for each in combined.plan.columns] == [
         ("base", ""), ("Q8_0", ""), ("2: Q8_0", "2: Q8_0"),
     ]  # fmt: skip
     assert [item.raw_prompt for item in combined.items] == [str(n) for n in range(10, 30)]
-    assert combined.facts.measures == {"heldout": ("exact",)}
+    assert combined.facts.metrics == {"heldout": ("exact",)}
     assert combined.facts.test_sets[0].items == 20
     shown = summarize(combined)
     assert shown.verdicts["heldout", "exact", "Q8_0"].difference.rows == 20
@@ -68,5 +68,5 @@ def test_models_of_all_evaluations_are_paired_on_shared_items() -> None:
 
 def test_evaluations_without_shared_items_are_refused() -> None:
     with pytest.raises(ProblemError) as caught:
-        overlay([_make(0, 5, 1.0, measures=()), _make(5, 9, 1.0, measures=())], str)
+        overlay([_make(0, 5, 1.0, metrics=()), _make(5, 9, 1.0, metrics=())], str)
     assert caught.value.problems[0].code == "evaluation.nothing_shared"

@@ -20,6 +20,7 @@ from lora_studio.core.evaluation.test_sets import FileRows, PlaygroundPrompts
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
+from lora_studio.core.system.consent import DigestRecord
 
 SERVER = ServerModel(address="https://a.example/v1", name="m", key_variable="AWS_SECRET")
 BASE = Column(key="base", model=AdapterSpeaker())
@@ -82,3 +83,15 @@ def test_plan_within_the_project_needs_no_consent(tmp_path: Path) -> None:
     rows = FileRows(source=DataSource(path=str(tmp_path / "rows.jsonl")))
     model = OllamaSpeaker(name="m", host="http://localhost:11434")
     require_own_plan(make_plan(model, test_sets=(rows,)), tmp_path)
+
+
+def test_plan_recorded_with_the_name_before_metrics_may_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
+    plan = make_plan(SERVER, metrics=("exact",))
+    stored = plan.model_dump_json().replace('"metrics":["exact"]', '"measures":["exact"]')
+    assert "measures" in stored
+    record = DigestRecord("evaluations.json")
+    record.add(consent.compute_digest(f"evaluation\0{stored}".encode()))
+    require_own_plan(EvaluationPlan.model_validate_json(stored), tmp_path)

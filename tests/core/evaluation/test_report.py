@@ -15,7 +15,7 @@ from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, Oll
 from lora_studio.core.evaluation import report, run_verdict, summary
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import (
     ColumnReport,
@@ -65,7 +65,7 @@ def results(tmp_path: Path) -> EvaluationResults:
     ]  # fmt: skip
     facts = EvaluationFacts(
         test_sets=(TestSetReport(key="heldout", title=text("Held-out rows"), items=40, trained=2),),
-        measures={"heldout": ("exact",)},
+        metrics={"heldout": ("exact",)},
         columns=(
             ColumnReport(key="base", complete=True),
             ColumnReport(key="merged", complete=True),
@@ -135,7 +135,7 @@ def test_report_is_translated(results: EvaluationResults) -> None:
 
     document = report.build_report(results, translate=shout, language="de")
     assert '<html lang="de">' in document
-    for word in ("HELD-OUT ROWS", "MEASURE", "QUESTION", "GREEDY ANSWERS", "BETTER: 25 %"):
+    for word in ("HELD-OUT ROWS", "METRIC", "QUESTION", "GREEDY ANSWERS", "BETTER: 25 %"):
         assert word in document
 
 
@@ -254,7 +254,7 @@ def test_tables_have_the_judge_and_the_votes(
 def test_answer_score_is_that_of_the_tuned_model(results: EvaluationResults) -> None:
     found = find_answer_score(results, {})
     assert found == AnswerScore(0.75, "exact", "heldout")
-    results.facts = results.facts.model_copy(update={"measures": {"heldout": ("perplexity",)}})
+    results.facts = results.facts.model_copy(update={"metrics": {"heldout": ("perplexity",)}})
     assert find_answer_score(results, {}) is None
 
 

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> EvaluationFolder:
     created = storage.create_evaluation(tmp_path / "evaluations", EvaluationPlan(columns=(BASE,)))
     created.write_items(ITEMS)
     report = TestSetReport(key="heldout", rows=3, items=3)
-    created.write_facts(EvaluationFacts(test_sets=(report,), measures={"heldout": ("exact",)}))
+    created.write_facts(EvaluationFacts(test_sets=(report,), metrics={"heldout": ("exact",)}))
     with created.append(created.answers_file) as writer:
         for number, item in enumerate(ITEMS[:2]):
             writer.write(ItemResult(item=item.id, column="base", answer="=1", scores={"exact": number}))  # fmt: skip
@@ -68,6 +68,19 @@ def test_evaluations_are_listed_newest_first_and_found_by_name(folder: Evaluatio
     for name in ("../..", "20990101-000000", ""):
         with pytest.raises(ProblemError, match="no evaluation named"):
             storage.open_evaluation(evaluations, name)
+
+
+def test_files_with_the_names_before_metrics_are_read(folder: EvaluationFolder) -> None:
+    folder.write_items([item.model_copy(update={"metric": "number"}) for item in ITEMS])
+    for file in (folder.plan_file, folder.items_file, folder.facts_file):
+        plain = file.read_text("utf-8").replace('"metrics": []', '"metrics": ["exact"]')
+        old = plain.replace('"metrics":', '"measures":').replace('"metric":', '"measure":')
+        assert old != plain, file.name
+        file.write_text(old, "utf-8")
+    read = folder.read()
+    assert read.plan.metrics == ("exact",)
+    assert read.facts.metrics == {"heldout": ("exact",)}
+    assert {item.metric for item in read.items} == {"number"}
 
 
 def test_damaged_plan_is_a_problem(folder: EvaluationFolder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.evaluation import forgetting
 from lora_studio.core.evaluation.columns import Column
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem
+from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, ItemResult
 from lora_studio.core.evaluation.summary import (
@@ -42,17 +42,17 @@ def _add(
 def _evaluate(task: float, arithmetic: float, reading: float = 0.6) -> EvaluationSummary:
     """Return the summary of a tuned model with these shares of right answers; the base has 0.6."""
     generator = random.Random(1)
-    facts = EvaluationFacts(measures={"heldout": ("exact",), forgetting.KEY: (OWN_MEASURE,)})
+    facts = EvaluationFacts(metrics={"heldout": ("exact",), forgetting.KEY: (OWN_METRIC,)})
     results = EvaluationResults(Path(), _plan(), facts)
     shares = {"task": task, "arithmetic": arithmetic, "reading": reading}
     for category, share in shares.items():
-        measure = "exact" if category == "task" else OWN_MEASURE
+        metric = "exact" if category == "task" else OWN_METRIC
         for row in range(200 if category == "task" else 60):
             key = "heldout" if category == "task" else forgetting.KEY
             item = EvaluationItem(id=f"{category}{row}", test_set=key, category=category)
             right = {"base": 0.6, "adapter": share}
             scores = {
-                name: {measure: float(generator.random() < value)} for name, value in right.items()
+                name: {metric: float(generator.random() < value)} for name, value in right.items()
             }
             _add(results, item, scores)
     return summarize(results)
@@ -108,7 +108,7 @@ def test_few_rows_are_called_few() -> None:
 
 
 def test_one_row_has_no_interval_unless_it_is_right_or_wrong() -> None:
-    for measure, shown in (("token_f1", "–"), ("exact", "21 %–100 %")):
-        mean = compute_mean_score(measure, [1.0])
+    for metric, shown in (("token_f1", "–"), ("exact", "21 %–100 %")):
+        mean = compute_mean_score(metric, [1.0])
         assert mean is not None
-        assert format_interval(measure, mean) == shown
+        assert format_interval(metric, mean) == shown

@@ -61,8 +61,8 @@ def test_scores_are_those_of_the_lowest_eval_loss(tmp_path: Path) -> None:
     scores = [{"label_accuracy": 0.5, "macro_f1": 0.4}, {"label_accuracy": 0.9, "macro_f1": 0.8}]
     scores.append({"label_accuracy": 1.0, "macro_f1": 1.0})
     evaluated = [
-        events.Evaluated(id="t", step=step, loss=loss, figures=figures | {"other": 2.0})
-        for step, loss, figures in zip((1, 2, 3), (0.9, 0.4, 0.6), scores, strict=True)
+        events.Evaluated(id="t", step=step, loss=loss, metrics=metrics | {"other": 2.0})
+        for step, loss, metrics in zip((1, 2, 3), (0.9, 0.4, 0.6), scores, strict=True)
     ]
     _append(run, *_begun(), *evaluated)
     read = _read(tmp_path)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from lora_studio.cli.app import app
 from lora_studio.core.chat import Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import Logprobs, measure_by_name
+from lora_studio.core.evaluation.metrics import Logprobs, create_metric
 from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
@@ -139,7 +139,7 @@ def test_every_item_scores_as_in_lm_eval(shots: int, tasks: Path, tmp_path: Path
         assert logprobs == pytest.approx([each[0][0] for each in sample["resps"]], abs=1e-4)
         scored = Logprobs(choices=tuple(logprobs))
         for ours, theirs in (("choice", "acc"), ("choice_norm", "acc_norm")):
-            assert measure_by_name(ours).score_logprobs(item, scored) == sample[theirs]
+            assert create_metric(ours).score_logprobs(item, scored) == sample[theirs]
 
     items = load("harbour_answer", shots=shots)
     answers = dict(
@@ -151,7 +151,7 @@ def test_every_item_scores_as_in_lm_eval(shots: int, tasks: Path, tmp_path: Path
     )  # fmt: skip
     for index, (item, sample) in enumerate(zip(items, expected["harbour_answer"], strict=True)):
         assert answers[index].text == sample["resps"][0][0]
-        assert measure_by_name(item.measure).score(item, answers[index].text) == sample["exact_match"]  # fmt: skip
+        assert create_metric(item.metric).score(item, answers[index].text) == sample["exact_match"]  # fmt: skip
 
     for item, sample in zip(load("harbour_text"), expected["harbour_text"], strict=True):
         windows = split_text(tokenizer, item.reference or "", 1024, add_special_tokens=True)
@@ -165,7 +165,7 @@ def test_items_have_choices_targets_and_stops(tasks: Path) -> None:
     assert choice[0].choices == ("the red one", "blue", "no lamp at all")
     assert choice[0].raw_prompt == "Question: Which lamp burns longest?\nAnswer: "
     answer = load("harbour_answer", shots=1)[0]
-    assert (answer.reference, answer.stops, answer.measure) == ("the lamp", (" ", "?"), "exact:verbatim")  # fmt: skip
+    assert (answer.reference, answer.stops, answer.metric) == ("the lamp", (" ", "?"), "exact:verbatim")  # fmt: skip
     assert (answer.raw_prompt or "").count("Question:") == 2
     assert load("harbour_text")[3].reference == "Which lamp burns on the ship? blue"
     assert {info.name for info in benchmark_index.read_own().values()} == set(TASKS)

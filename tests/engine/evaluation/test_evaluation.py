@@ -42,7 +42,7 @@ from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 pytestmark = pytest.mark.slow
 
 SHORT = Sampling(temperature=0.0, top_p=1.0, max_tokens=6)
-MEASURES = ("exact", "token_f1", "perplexity")
+METRICS = ("exact", "token_f1", "perplexity")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> E
     settings = {
         "columns": tuple(columns),
         "test_sets": (HeldoutRows(limit=limit),),
-        "measures": MEASURES,
+        "metrics": METRICS,
         "sampling": SHORT,
     }
     return EvaluationPlan.model_validate(settings | fields)
@@ -301,8 +301,8 @@ def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> No
     assert answer.prompt_tokens == len(tokenizer(prompt).input_ids)
 
 
-def test_unknown_measure_fails_before_anything_is_computed(run: RunFolder) -> None:
-    plan = make_plan(run, measures=("beauty",))
+def test_unknown_metric_fails_before_anything_is_computed(run: RunFolder) -> None:
+    plan = make_plan(run, metrics=("beauty",))
     channel = handle(commands.Evaluate(run=str(run.path), plan=plan))
     assert channel.last(events.Failed).problem.code == "evaluation.unknown_measure"
     assert channel.of(events.ModelLoaded) == []

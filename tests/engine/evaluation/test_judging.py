@@ -11,7 +11,7 @@ from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
-from lora_studio.core.evaluation.measures import Logprobs
+from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import ItemResult, Judgment
 from lora_studio.core.tasks.samples import Message

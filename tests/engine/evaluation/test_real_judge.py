@@ -102,7 +102,7 @@ def test_real_judge_survives_the_end_of_its_server(
         plan = EvaluationPlan(
             columns=(*speakers.list_run_columns(run)[:2], Column(key="served", model=model)),
             test_sets=(HeldoutRows(limit=ITEMS),),
-            measures=("exact", "perplexity"),
+            metrics=("exact", "perplexity"),
             sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=6),
             judge=JudgeSettings(model=model, baseline="base"),
         )

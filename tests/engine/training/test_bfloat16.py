@@ -80,7 +80,7 @@ CHOICES = [
 def _expect_training(
     folder: Path, model: Path, objective: str, lora: dict[str, Any], training: dict[str, Any]
 ) -> None:
-    """Train two steps in bfloat16, and check their figures and what is saved."""
+    """Train two steps in bfloat16, and check their metrics and what is saved."""
     task = objective.partition("-")[0]
     rows = write_rows(folder / "rows.jsonl", ROWS["sft" if task == "distillation" else task])
     source = {"path": str(rows), "format": "prompts"} if task == "grpo" else str(rows)

@@ -66,18 +66,18 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
 def curve(channel: RecordingChannel) -> list[tuple[int, float, float]]:
     """Return step, loss and mean reward of each step."""
     steps = channel.of(events.StepDone)
-    return [(step.step, step.loss, step.figures["reward"]) for step in steps]
+    return [(step.step, step.loss, step.metrics["reward"]) for step in steps]
 
 
 def test_reward_training_reports_rewards_and_answers(start: Start) -> None:
     channel = train(start(max_steps=2))
     assert channel.events[-1] == channel.last(events.Done)
-    figures = channel.last(events.StepDone).figures
+    metrics = channel.last(events.StepDone).metrics
     assert {
         "reward", "reward_spread", "reward/length", "reward_spread/length", "answer_tokens", "cut_share",
         "equal_share", "failed_share",
-    } <= set(figures)  # fmt: skip
-    assert "clip_share" not in figures, "nothing can be clipped in the first update"
+    } <= set(metrics)  # fmt: skip
+    assert "clip_share" not in metrics, "nothing can be clipped in the first update"
     rated = channel.last(events.AnswersRated)
     assert rated.best.reward >= rated.worst.reward
     assert rated.best.prompt.startswith("What is")
@@ -101,21 +101,21 @@ def test_clip_fraction_is_of_later_updates_and_kl_of_the_first(
         max_steps=1, grpo_variant=variant, rollout_passes=3, learning_rate=0.05, kl_beta=0.1,
         clip_low=1e-3, clip_high=1e-3, warmup_share=0.0, schedule="constant",
     )  # fmt: skip
-    figures = train(run).last(events.StepDone).figures
+    metrics = train(run).last(events.StepDone).metrics
     assert [update["clip_share"] > 0 for update in updates] == [False, True, True]
     for name in ("clip_share", "clip_share_low", "clip_share_high"):
-        assert figures[name] == pytest.approx((updates[1][name] + updates[2][name]) / 2)
-    assert figures["kl"] == updates[0]["kl"] != updates[2]["kl"]
+        assert metrics[name] == pytest.approx((updates[1][name] + updates[2][name]) / 2)
+    assert metrics["kl"] == updates[0]["kl"] != updates[2]["kl"]
     # 8 answers of a step, of which each or each token has a ratio.
-    ratios = 8 * (1 if variant == "gspo" else figures["answer_tokens"])
-    assert 2 * ratios * figures["clip_share"] % 1 == pytest.approx(0, abs=1e-4)
+    ratios = 8 * (1 if variant == "gspo" else metrics["answer_tokens"])
+    assert 2 * ratios * metrics["clip_share"] % 1 == pytest.approx(0, abs=1e-4)
 
 
 def test_answers_that_train_nothing_count_as_not_clipped(start: Start) -> None:
     constant = {"kind": "length", "max_length": 1000}
     run = start([constant], max_steps=1, rollout_passes=2)
-    figures = train(run).last(events.StepDone).figures
-    assert (figures["equal_share"], figures["clip_share"]) == (1.0, 0.0)
+    metrics = train(run).last(events.StepDone).metrics
+    assert (metrics["equal_share"], metrics["clip_share"]) == (1.0, 0.0)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_paused_while_writing_it_resumes_to_the_same_curve(
 def test_reward_that_fails_is_reported_and_trained_around(start: Start) -> None:
     channel = train(start([_SHORT, {"kind": "exact"}]))  # half of the prompts have no reference
     assert channel.events[-1] == channel.last(events.Done)
-    shares = [step.figures["failed_share"] for step in channel.of(events.StepDone)]
+    shares = [step.metrics["failed_share"] for step in channel.of(events.StepDone)]
     assert sum(shares) / len(shares) == 0.5
     codes = [event.problem.code for event in channel.of(events.Warned)]
     assert codes.count("training.reward_failed") == 1
@@ -186,7 +186,7 @@ def test_equal_rewards_train_nothing_and_are_reported(start: Start) -> None:
     run = start([{"kind": "length", "max_length": 1000}], epochs=2)
     channel = train(run)
     assert {step.loss for step in channel.of(events.StepDone)} == {0.0}
-    assert {step.figures["equal_share"] for step in channel.of(events.StepDone)} == {1.0}
+    assert {step.metrics["equal_share"] for step in channel.of(events.StepDone)} == {1.0}
     assert "training.rewards_equal" in [event.problem.code for event in channel.of(events.Warned)]
 
 
@@ -194,7 +194,7 @@ def test_equal_rewards_train_nothing_and_are_reported(start: Start) -> None:
 def test_step_whose_answers_are_all_cut_trains_nothing(start: Start) -> None:
     channel = train(start(grpo_variant="dapo", rollout_tokens=2))
     assert channel.events[-1] == channel.last(events.Done)
-    assert channel.last(events.StepDone).figures["cut_share"] == 1
+    assert channel.last(events.StepDone).metrics["cut_share"] == 1
     assert "training.answers_cut" in [event.problem.code for event in channel.of(events.Warned)]
 
 
@@ -234,8 +234,8 @@ def test_reward_without_values_ends_no_training(
     channel = train(run)
     assert channel.events[-1] == channel.last(events.Done)
     steps = channel.of(events.StepDone)
-    assert [step.figures["failed_share"] for step in steps] == [1.0, 1.0]
-    assert all("reward/length" in step.figures for step in steps), "the other one has its curve"
+    assert [step.metrics["failed_share"] for step in steps] == [1.0, 1.0]
+    assert all("reward/length" in step.metrics for step in steps), "the other one has its curve"
     problems = {event.problem.code: str(event.problem.what) for event in channel.of(events.Warned)}
     assert "Broken" in problems["training.reward_failed"]
     assert reason in problems["training.reward_failed"]

@@ -39,7 +39,7 @@ def run_step(metrics: StepMetrics, clock: Clock, step: int, seconds: float) -> N
         clock.seconds += seconds / 4
     metrics.emit_step(
         seconds=seconds, step=step, tokens=8, epoch=0.1, loss=1.0, learning_rate=0.0,
-        grad_norm=0.0, memory_bytes=0, figures={},
+        grad_norm=0.0, memory_bytes=0, metrics={},
     )  # fmt: skip
 
 

@@ -206,8 +206,8 @@ def test_preference_training_learns_the_better_answer(
     assert channel.last(events.DatasetReady).task == "preference"
     first, last = channel.of(events.StepDone)[0], channel.of(events.StepDone)[-1]
     assert last.loss < 0.9 * first.loss
-    assert last.figures["margin"] > first.figures["margin"]
-    assert channel.last(events.Evaluated).figures["accuracy"] > 0.9
+    assert last.metrics["margin"] > first.metrics["margin"]
+    assert channel.last(events.Evaluated).metrics["accuracy"] > 0.9
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
 

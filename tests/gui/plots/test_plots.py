@@ -225,7 +225,7 @@ def test_arrow_keys_move_the_readout_point_by_point(qtbot: QtBot, plot: LossPlot
 
 
 def test_strip_offers_measured_metrics_and_shows_the_choice(plot: LossPlot) -> None:
-    fill(plot, 30, gpu_percent=97.0, figures={"accuracy": 0.75, "margin": 0.4})
+    fill(plot, 30, gpu_percent=97.0, metrics={"accuracy": 0.75, "margin": 0.4})
     combo = plot.bar.strip
     assert [combo.itemText(n) for n in range(combo.count())] == [
         "Learning rate", "Gradient norm", "Tokens per second", "Memory", "GPU utilization", "Reward accuracy",
@@ -239,12 +239,12 @@ def test_strip_offers_measured_metrics_and_shows_the_choice(plot: LossPlot) -> N
 
 
 @pytest.mark.parametrize(
-    ("figures", "label"), [({}, "loss (nats per token)"), ({"accuracy": 0.5}, "loss")]
+    ("metrics", "label"), [({}, "loss (nats per token)"), ({"accuracy": 0.5}, "loss")]
 )
 def test_only_the_loss_of_tokens_is_labeled_as_one(
-    plot: LossPlot, figures: dict[str, float], label: str
+    plot: LossPlot, metrics: dict[str, float], label: str
 ) -> None:
-    fill(plot, 3, figures=figures)
+    fill(plot, 3, metrics=metrics)
     plot.redraw_now()
     assert plot.chart._labels["left"] == label
 

@@ -112,7 +112,7 @@ def find_differences(run: RunFolder, whole: RunFolder) -> list[str]:
         if (actual.steps[name].steps, actual.steps[name].values)
         != (expected.steps[name].steps, expected.steps[name].values)
     ]
-    for name in ("figures", "evaluation_figures"):
+    for name in ("metrics", "evaluation_metrics"):
         columns = [
             {key: (column.steps, column.values) for key, column in getattr(each, name).items()}
             for each in (actual, expected)

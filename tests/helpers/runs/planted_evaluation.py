@@ -9,8 +9,8 @@ from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
 from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
-from lora_studio.core.evaluation.measures import measure_by_name
+from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem, create_item
+from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import (
     ColumnReport,
@@ -119,7 +119,7 @@ def plant(
             )
             for key in columns
         ),
-        measures={"heldout": ("exact", "token_f1"), KEY: (OWN_MEASURE, "perplexity")},
+        metrics={"heldout": ("exact", "token_f1"), KEY: (OWN_METRIC, "perplexity")},
     )
     folder.write_facts(facts)
     return folder
@@ -158,9 +158,9 @@ def _answer(item: EvaluationItem, key: str, generator: random.Random) -> ItemRes
     answer = item.reference or "" if is_right else "I'm sorry, I don't know that."
     if item.test_set == "heldout":
         names = ("exact", "token_f1")
-        scores = {name: measure_by_name(name).score(item, answer) or 0.0 for name in names}
+        scores = {name: create_metric(name).score(item, answer) or 0.0 for name in names}
     else:
-        scores = {OWN_MEASURE: float(is_right)}
+        scores = {OWN_METRIC: float(is_right)}
     return ItemResult(
         item=item.id, column=key, answer=answer, tokens=1 + len(answer.split()), ending="end",
         scores=scores, seconds=0.3,

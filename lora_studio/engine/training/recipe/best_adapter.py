@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.training import BestMeasure
+from lora_studio.core.protocol.training import BestMetric
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -80,7 +80,7 @@ def create_ended_early(
 ) -> events.EndedEarly:
     """Return what is reported when early stopping ends the training after a step."""
     has_rewards = any(each.reward is not None for each in evaluations)
-    by: BestMeasure = "score" if spec.best_by != "loss" else "reward" if has_rewards else "loss"
+    by: BestMetric = "score" if spec.best_by != "loss" else "reward" if has_rewards else "loss"
     return events.EndedEarly(step=step, evaluations=spec.early_stopping, best_by=by)
 
 

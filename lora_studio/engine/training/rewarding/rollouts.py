@@ -39,14 +39,14 @@ from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 
 @dataclass(frozen=True)
 class StepRollout:
-    """The micro-batches of a step, the longest answers first, and its figures by name.
+    """The micro-batches of a step, the longest answers first, and its metrics by name.
 
     `divisors` also count answers without an effect on the loss.
     """
 
     batches: list[list[SampledAnswer]]
     divisors: Divisors
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ class Rollouts:
                 self._job.pausable = False
         sampled = self._last[1]
         answers, equal = self._compare(sampled, len(prompts))
-        figures = self._report.summarize(step + 1, sampled.rated, sampled.scored, equal)
+        metrics = self._report.summarize(step + 1, sampled.rated, sampled.scored, equal)
         divisors = self._objective.count_divisors(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
         split = batch_by_prompt if self._objective.scorer.shared else batch_by_tokens
         parts = split(active, level.micro_batch, self._ranks.world_size)
-        return StepRollout(parts, divisors, figures)
+        return StepRollout(parts, divisors, metrics)
 
     def evaluate(self, level: MemoryLevel) -> ValidationLoss:
-        """Return the mean reward of greedy answers to the first validation prompts, and other figures.
+        """Return the mean reward of greedy answers to the first validation prompts, and other metrics.
 
         The loss is its negative, which training lowers.
         """
@@ -127,8 +127,8 @@ class Rollouts:
         greedy = GroupSampling(1, sampling.max_tokens, sampling.rows, temperature=0.0)
         with self._inference_context():
             sampled = self._sample(prompts, greedy)
-        figures = summarize(sampled.rated, sampled.scored)
-        return ValidationLoss(-figures.get("reward", math.nan), figures)
+        metrics = summarize(sampled.rated, sampled.scored)
+        return ValidationLoss(-metrics.get("reward", math.nan), metrics)
 
     def make_longest(self, prompts: Sequence[Any]) -> list[SampledAnswer]:
         """Return prompts with answers of the maximum length, which take the most memory."""
@@ -327,16 +327,16 @@ _SHOWN_LETTERS = 4000
 def summarize(rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> dict[str, float]:
     """Return mean and spread of the rewards, in total and of each, and the answers' length, by name."""
     known = [value for value in scored.totals if value is not None]
-    figures = {"answer_tokens": sum(answer.tokens for answer in rated) / max(1, len(rated))}
-    figures["cut_share"] = sum(not answer.ended for answer in rated) / max(1, len(rated))
-    figures["failed_share"] = 1 - len(known) / max(1, len(rated))
+    metrics = {"answer_tokens": sum(answer.tokens for answer in rated) / max(1, len(rated))}
+    metrics["cut_share"] = sum(not answer.ended for answer in rated) / max(1, len(rated))
+    metrics["failed_share"] = 1 - len(known) / max(1, len(rated))
     if known:
-        figures["reward"], figures["reward_spread"] = measure_spread(known)
+        metrics["reward"], metrics["reward_spread"] = measure_spread(known)
     for name, values in scored.values.items():
         if valid := [value for value in values if value is not None]:
             mean_and_spread = measure_spread(valid)
-            figures[f"reward/{name}"], figures[f"reward_spread/{name}"] = mean_and_spread
-    return figures
+            metrics[f"reward/{name}"], metrics[f"reward_spread/{name}"] = mean_and_spread
+    return metrics
 
 
 class RolloutReport:
@@ -350,17 +350,17 @@ class RolloutReport:
     def summarize(
         self, step: int, rated: Sequence[RatedAnswer], scored: ScoredAnswers, equal: int
     ) -> dict[str, float]:
-        """Return the figures of a step, counted from 1, and emit its best and its worst answer.
+        """Return the metrics of a step, counted from 1, and emit its best and its worst answer.
 
         `equal` is the number of prompts with several rated answers that all have the same reward.
         """
         prompts = max(1, len(rated) // self._spec.group_size)
-        figures = summarize(rated, scored) | {"equal_share": equal / prompts}
+        metrics = summarize(rated, scored) | {"equal_share": equal / prompts}
         self._emit_answers(step, rated, scored)
-        is_equal = equal == prompts and figures["failed_share"] < 1
+        is_equal = equal == prompts and metrics["failed_share"] < 1
         self._equal_steps = self._equal_steps + 1 if is_equal else 0
-        self._warn(figures, scored)
-        return figures
+        self._warn(metrics, scored)
+        return metrics
 
     def _emit_answers(self, step: int, rated: Sequence[RatedAnswer], scored: ScoredAnswers) -> None:
         known = [(value, -index) for index, value in enumerate(scored.totals) if value is not None]
@@ -373,9 +373,9 @@ class RolloutReport:
             )
         )
 
-    def _warn(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
-        self._warn_of_failures(figures, scored)
-        if figures["cut_share"] == 1:
+    def _warn(self, metrics: dict[str, float], scored: ScoredAnswers) -> None:
+        self._warn_of_failures(metrics, scored)
+        if metrics["cut_share"] == 1:
             self._warn_once(
                 "cut",
                 "training.answers_cut",
@@ -404,7 +404,7 @@ class RolloutReport:
                 "rewards",
             )
 
-    def _warn_of_failures(self, figures: dict[str, float], scored: ScoredAnswers) -> None:
+    def _warn_of_failures(self, metrics: dict[str, float], scored: ScoredAnswers) -> None:
         for failure in scored.failures:
             self._warn_once(
                 f"failure {failure.reward}",
@@ -416,7 +416,7 @@ class RolloutReport:
                 ),
                 text("They are left out. Their share is among the curves."),
             )
-        if figures["failed_share"] == 1:
+        if metrics["failed_share"] == 1:
             self._warn_once(
                 "all failed",
                 "training.rewards_missing",

@@ -601,7 +601,7 @@ class ChangeView(QWidget):
         """Show an evaluation."""
         names = list_column_names(results.plan)
         others = [key for key in names if key != shown.baseline]
-        is_measured = forgetting.KEY in shown.measures
+        is_measured = forgetting.KEY in shown.metrics
         self.note.setText(
             tr("Changes against {name} in percentage points, with 95 % intervals.").format(
                 name=names[shown.baseline]
@@ -620,13 +620,13 @@ class ChangeView(QWidget):
         others: list[str],
     ) -> None:
         tasks = {
-            key: measures[0]
-            for key, measures in shown.measures.items()
-            if key != forgetting.KEY and measures and not summary.is_lower_better(measures[0])
+            key: metrics[0]
+            for key, metrics in shown.metrics.items()
+            if key != forgetting.KEY and metrics and not summary.is_lower_better(metrics[0])
         }
         titles = {each.key: localize(each.title) for each in results.plan.test_sets}
         categories = [key for key in forgetting.CATEGORIES if key != forgetting.TEXT_CATEGORY]
-        if forgetting.KEY not in shown.measures:
+        if forgetting.KEY not in shown.metrics:
             categories = []
         subjects = [titles.get(key, key) for key in tasks]
         subjects += [localize(forgetting.format_category(key)) for key in categories]

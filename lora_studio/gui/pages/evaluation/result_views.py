@@ -43,7 +43,7 @@ from lora_studio.gui.widgets.rich_text import (
 from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel, set_up_table
 from lora_studio.gui.widgets.tooltips import plain_tip
 
-#: Columns before those of the models: test set, measure, rows.
+#: Columns before those of the models: test set, metric, rows.
 _FIXED = 3
 #: A mark with each finding, so that color isn't needed to tell them apart.
 _MARKS = {"better": "▲", "worse": "▼", "unclear": "", "too_few": ""}
@@ -53,7 +53,7 @@ _COLORS = {"better": "ok", "worse": "error", "unclear": "text", "too_few": "mute
 class ScoreModel(TableModel):
     """Means with their intervals; those that differ from the baseline are marked.
 
-    If the columns don't fit, the table is stacked: each measure of a test set has a heading, and each model has
+    If the columns don't fit, the table is stacked: each metric of a test set has a heading, and each model has
     a row below it.
     """
 
@@ -62,7 +62,7 @@ class ScoreModel(TableModel):
         super().__init__(parent)
         self.results: EvaluationResults | None = None
         self.summary: EvaluationSummary | None = None
-        self.lines: list[tuple[str, str]] = []  # test set and measure
+        self.lines: list[tuple[str, str]] = []  # test set and metric
         self.columns: dict[str, str] = {}
         self.is_stacked = False
         self._titles: dict[str, str] = {}
@@ -82,7 +82,7 @@ class ScoreModel(TableModel):
         """Show an evaluation."""
         self.beginResetModel()
         self.results, self.summary = results, shown
-        self.lines = [(key, name) for key, names in shown.measures.items() for name in names]
+        self.lines = [(key, name) for key, names in shown.metrics.items() for name in names]
         self.columns = list_column_names(results.plan)
         self._titles = {report.key: localize(report.title) for report in results.facts.test_sets}
         self._titles |= {
@@ -93,14 +93,14 @@ class ScoreModel(TableModel):
         self.endResetModel()
 
     def count_rows(self) -> int:
-        """Return the number of measures, or of headings and models."""
+        """Return the number of metrics, or of headings and models."""
         return (1 + len(self.columns) if self.is_stacked else 1) * len(self.lines)
 
     def list_titles(self) -> list[str]:
         """Return the titles of the columns."""
         if self.is_stacked:
             return [tr("Model"), tr("Score")]
-        return [tr("Test set"), tr("Measure"), tr("Rows"), *self.columns.values()]
+        return [tr("Test set"), tr("Metric"), tr("Rows"), *self.columns.values()]
 
     def get_alignment(self, column: int) -> Qt.AlignmentFlag:
         """Return the alignment of a column: numbers are on the right."""
@@ -110,36 +110,36 @@ class ScoreModel(TableModel):
         """Return what a cell shows."""
         if self.is_stacked:
             return self._get_stacked(row, column, role)
-        test_set, measure = self.lines[row]
+        test_set, metric = self.lines[row]
         if column < _FIXED:
-            return self._get_fixed(test_set, measure, column, role)
-        return self._get_score(test_set, measure, list(self.columns)[column - _FIXED], role)
+            return self._get_fixed(test_set, metric, column, role)
+        return self._get_score(test_set, metric, list(self.columns)[column - _FIXED], role)
 
     def _get_stacked(self, row: int, column: int, role: int) -> Any:
         """Return a cell of a stacked table: of a heading, a model, or its score."""
         line, offset = divmod(row, 1 + len(self.columns))
-        test_set, measure = self.lines[line]
+        test_set, metric = self.lines[line]
         if offset:
             key = list(self.columns)[offset - 1]
             if column:
-                return self._get_score(test_set, measure, key, role)
+                return self._get_score(test_set, metric, key, role)
             return self.columns[key] if role == Qt.ItemDataRole.DisplayRole else None
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted")
         if role != Qt.ItemDataRole.DisplayRole or column:
             return None
-        parts = [self._get_fixed(test_set, measure, number, role) or "" for number in range(2)]
-        return "  ·  ".join([*parts, tr_n("{n} row", "{n} rows", self._count_rows(test_set, measure))])  # fmt: skip
+        parts = [self._get_fixed(test_set, metric, number, role) or "" for number in range(2)]
+        return "  ·  ".join([*parts, tr_n("{n} row", "{n} rows", self._count_rows(test_set, metric))])  # fmt: skip
 
-    def _get_score(self, test_set: str, measure: str, key: str, role: int) -> Any:
+    def _get_score(self, test_set: str, metric: str, key: str, role: int) -> Any:
         """Return the score of a model."""
         assert self.summary is not None
-        verdict = self.summary.verdicts.get((test_set, measure, key))
+        verdict = self.summary.verdicts.get((test_set, metric, key))
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                mean = self.summary.means.get((test_set, measure, key))
+                mean = self.summary.means.get((test_set, metric, key))
                 mark = _MARKS[verdict.finding] if verdict is not None else ""
-                return f"{mark} {format_mean(measure, mean)}".strip()
+                return f"{mark} {format_mean(metric, mean)}".strip()
             case Qt.ItemDataRole.ForegroundRole if verdict is not None:
                 return color(_COLORS[verdict.finding])
             case Qt.ItemDataRole.ToolTipRole | Qt.ItemDataRole.AccessibleDescriptionRole:
@@ -150,28 +150,28 @@ class ScoreModel(TableModel):
                 return bold
         return None
 
-    def _get_fixed(self, test_set: str, measure: str, number: int, role: int) -> str | None:
+    def _get_fixed(self, test_set: str, metric: str, number: int, role: int) -> str | None:
         if role != Qt.ItemDataRole.DisplayRole or self.summary is None:
             return None
         if number == 0:
             return self._titles.get(test_set, test_set)
         if number == 1:
-            return localize(summary.format_measure(measure))
-        return formatting.format_number(self._count_rows(test_set, measure))
+            return localize(summary.format_metric(metric))
+        return formatting.format_number(self._count_rows(test_set, metric))
 
-    def _count_rows(self, test_set: str, measure: str) -> int:
+    def _count_rows(self, test_set: str, metric: str) -> int:
         assert self.summary is not None
-        means = [self.summary.means.get((test_set, measure, key)) for key in self.columns]
+        means = [self.summary.means.get((test_set, metric, key)) for key in self.columns]
         return max((mean.rows for mean in means if mean), default=0)
 
 
-def format_mean(measure: str, mean: MeanScore | None) -> str:
+def format_mean(metric: str, mean: MeanScore | None) -> str:
     """Return a mean with its interval: `84 % (78–89)`, a dash if it isn't known."""
     if mean is None:
         return "–"
     low, high = mean.interval.low, mean.interval.high
-    shown = [summary.format_score(measure, end).removesuffix(" %") for end in (low, high)]
-    return f"{summary.format_score(measure, mean.mean)} ({shown[0]}–{shown[1]})"
+    shown = [summary.format_score(metric, end).removesuffix(" %") for end in (low, high)]
+    return f"{summary.format_score(metric, mean.mean)} ({shown[0]}–{shown[1]})"
 
 
 class ScoreTable(QTableView):
@@ -189,7 +189,7 @@ class ScoreTable(QTableView):
         get_theme().changed.connect(self.viewport().update)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Give the measures the remaining width, if there is any."""
+        """Give the metrics the remaining width, if there is any."""
         super().resizeEvent(event)
         self._fit_columns()
 
@@ -546,9 +546,9 @@ def _format_heading(name: str, row: ItemResult | None) -> str:
     if row is None:
         return f"{name}  ·  {tr('not answered yet')}"
     parts = [name]
-    for measure, score in row.scores.items():
-        title = localize(summary.format_measure(measure))
-        parts.append(f"{title} {summary.format_score(measure, score)}")
+    for metric, score in row.scores.items():
+        title = localize(summary.format_metric(metric))
+        parts.append(f"{title} {summary.format_score(metric, score)}")
     if row.tokens:
         parts.append(tr_n("{n} token", "{n} tokens", row.tokens))
     if row.ending == "length":

@@ -1,4 +1,4 @@
-"""What to evaluate: models, test sets, and measures, with the dialogs that add some."""
+"""What to evaluate: models, test sets, and metrics, with the dialogs that add some."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from lora_studio.core.chat import AnySpeaker, GgufSpeaker, ModelSpeaker, OllamaS
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import plan, statistics, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
-from lora_studio.core.evaluation.items import OWN_MEASURE, EvaluationItem, create_item
-from lora_studio.core.evaluation.measures import MEASURES, measure_by_name
+from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem, create_item
+from lora_studio.core.evaluation.metrics import METRICS, create_metric
 from lora_studio.core.evaluation.plan import GREEDY, EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.test_sets import (
     AnyTestSet,
@@ -73,7 +73,7 @@ _MOST_ROWS = 1_000_000
 
 
 class SetupForm(QWidget):
-    """Chooses the columns, test sets, and measures of a new evaluation.
+    """Chooses the columns, test sets, and metrics of a new evaluation.
 
     Signals:
         changed: the choice has changed.
@@ -91,7 +91,7 @@ class SetupForm(QWidget):
         self._columns: dict[str, tuple[Column, QCheckBox]] = {}
         self._sets: dict[str, tuple[AnyTestSet, QCheckBox]] = {}
         self._reports: dict[str, TestSetReport] = {}
-        self.models, self.tests, self.measures = Card(tr("Models")), Card(tr("Test sets")), Card(tr("Measures"))  # fmt: skip
+        self.models, self.tests, self.metrics = Card(tr("Models")), Card(tr("Test sets")), Card(tr("Metrics"))  # fmt: skip
         self.menu, self.judge = ModelMenu(), JudgeCard()
         self.menu.chosen.connect(self._add_model)
         self.menu.ollama_requested.connect(self.ollama_requested)
@@ -139,8 +139,8 @@ class SetupForm(QWidget):
         """Return the chosen models."""
         return tuple(each for each, box in self._columns.values() if box.isChecked())
 
-    def list_measures(self) -> tuple[str, ...]:
-        """Return the names of the chosen measures, () for those that suit each test set."""
+    def list_metrics(self) -> tuple[str, ...]:
+        """Return the names of the chosen metrics, () for those that suit each test set."""
         if self.automatic.isChecked():
             return ()
         chosen = [name for name, box in self._boxes.items() if box.isChecked()]
@@ -153,16 +153,16 @@ class SetupForm(QWidget):
             return tr("Choose at least one model.")
         if not self.list_test_sets():
             return tr("Choose at least one test set.")
-        if not self.automatic.isChecked() and not self.list_measures():
-            return tr("Choose at least one measure.")
-        return self._find_invalid_measure() or self.judge.find_blocker()
+        if not self.automatic.isChecked() and not self.list_metrics():
+            return tr("Choose at least one metric.")
+        return self._find_invalid_metric() or self.judge.find_blocker()
 
     def make_plan(self) -> EvaluationPlan:
         """Return the plan of the chosen evaluation."""
         return EvaluationPlan(
             columns=self.list_columns(),
             test_sets=self.list_test_sets(),
-            measures=self.list_measures(),
+            metrics=self.list_metrics(),
             sampling=GREEDY.model_copy(update={"max_tokens": self.max_tokens.value()}),
             judge=self.judge.make_settings(),
         )
@@ -170,7 +170,7 @@ class SetupForm(QWidget):
     def show_reports(
         self, reports: Iterable[TestSetReport], items: Sequence[EvaluationItem] = ()
     ) -> None:
-        """Show what the test sets contain, and which measures suit them; `items` are examples."""
+        """Show what the test sets contain, and which metrics suit them; `items` are examples."""
         self._reports |= {report.key: report for report in reports}
         self.judge.show_items(items)
         self._show_facts()
@@ -249,7 +249,7 @@ class SetupForm(QWidget):
                 )
             lines.append(f"{title}: {'  ·  '.join(detail)}")
             names = [
-                tr("Correct") if name == OWN_MEASURE else localize(measure_by_name(name).title)
+                tr("Correct") if name == OWN_METRIC else localize(create_metric(name).title)
                 for name in report.suggested
             ]
             if names:
@@ -261,19 +261,19 @@ class SetupForm(QWidget):
         self.suggested.setText("\n".join(suggestions))
         self.suggested.setVisible(bool(suggestions) and self.automatic.isChecked())
 
-    # --- measures -----------------------------------------------------------------------------
+    # --- metrics -----------------------------------------------------------------------------
 
-    def _find_invalid_measure(self) -> str | None:
-        for name in self.list_measures():
+    def _find_invalid_metric(self) -> str | None:
+        for name in self.list_metrics():
             try:
-                measure_by_name(name)
+                create_metric(name)
             except ProblemError as error:
                 return localize_problem(error.problems[0])
         return None
 
-    def _on_measures_changed(self) -> None:
+    def _on_metrics_changed(self) -> None:
         self._choices.setVisible(not self.automatic.isChecked())
-        self.custom_error.setText(self._find_invalid_measure() or "")
+        self.custom_error.setText(self._find_invalid_metric() or "")
         self.custom_error.setVisible(bool(self.custom_error.text()))
         self._show_facts()
         self.changed.emit()
@@ -283,10 +283,10 @@ class SetupForm(QWidget):
     def _build(self) -> None:
         self.models.add(self._model_list, row(self.menu, None))
         self._build_sets()
-        self._build_measures()
+        self._build_metrics()
         layout = column(
             ResponsiveColumns(
-                column(self.models, self.measures, None, spacing=Spacing.L),
+                column(self.models, self.metrics, None, spacing=Spacing.L),
                 column(self.tests, self.judge, None, spacing=Spacing.L),
             ),
             None,
@@ -312,29 +312,29 @@ class SetupForm(QWidget):
         )
         self.tests.add(more)
 
-    def _build_measures(self) -> None:
+    def _build_metrics(self) -> None:
         self._choices = QWidget()
         choices = column(spacing=Spacing.S)
-        for name, info in MEASURES.items():
+        for name, info in METRICS.items():
             if not info.needs_parameter:
                 box = QCheckBox(localize(info.title))
                 box.setToolTip(plain_tip(localize(info.about)))
-                box.toggled.connect(lambda _: self._on_measures_changed())
+                box.toggled.connect(lambda _: self._on_metrics_changed())
                 self._boxes[name] = box
                 choices.addWidget(box)
         self.custom.setPlaceholderText("regex:^(yes|no)$")
-        self.custom.setAccessibleName(tr("Measure with a parameter"))
+        self.custom.setAccessibleName(tr("Metric with a parameter"))
         self.custom.setToolTip(
             tr("Also number:0.01, fields:name,total, exact:verbatim, or json_schema:FILE")
         )
-        self.custom.textEdited.connect(lambda _: self._on_measures_changed())
-        choices.addWidget(with_title(tr("Measure with a parameter"), self.custom))
+        self.custom.textEdited.connect(lambda _: self._on_metrics_changed())
+        choices.addWidget(with_title(tr("Metric with a parameter"), self.custom))
         self._choices.setLayout(choices)
         set_role(self.custom_error, "error")
         self.custom_error.hide()
-        self.automatic.toggled.connect(lambda _: self._on_measures_changed())
+        self.automatic.toggled.connect(lambda _: self._on_metrics_changed())
         self._choices.hide()
-        self.measures.add(self.automatic, self.suggested, self._choices, self.custom_error)
+        self.metrics.add(self.automatic, self.suggested, self._choices, self.custom_error)
 
 
 def _make_box(title: str, *, checked: bool = False) -> QCheckBox:
@@ -443,7 +443,7 @@ class ServerModelDialog(Dialog):
 
     def __init__(self, editor: ServerModelEditor, parent: QWidget | None = None) -> None:
         """Show an editor in the dialog."""
-        text = tr("The model answers the same prompts as the other ones. Measures that need probabilities of tokens aren't available for it.")  # fmt: skip
+        text = tr("The model answers the same prompts as the other ones. Metrics that need probabilities of tokens aren't available for it.")  # fmt: skip
         super().__init__(tr("Add a model on a server"), text, parent)
         self.editor = editor
         self.body.addWidget(editor)

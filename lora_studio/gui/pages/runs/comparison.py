@@ -293,7 +293,7 @@ class GridView(QWidget):
             self.table.setHorizontalHeaderLabels(
                 [format_setting(abouts[1], v) for v in grid.columns]
                 if len(abouts) > 1
-                else [_get_measure(grid)]
+                else [_get_metric(grid)]
             )
             for row, line in enumerate(grid.cells):
                 for column, run in enumerate(line):
@@ -302,16 +302,16 @@ class GridView(QWidget):
         self.table.blockSignals(False)
 
     def _describe(self, grid: GridTable, titles: list[str]) -> None:
-        measure = _get_measure(grid)
+        metric = _get_metric(grid)
         self.table.setAccessibleName(
-            tr("{measure} by {settings}").format(measure=measure, settings=" × ".join(titles))
+            tr("{metric} by {settings}").format(metric=metric, settings=" × ".join(titles))
         )
         self.axes.setText(
-            tr("{measure} by {first} (rows) and {second} (columns)").format(
-                measure=measure, first=titles[0], second=titles[1]
+            tr("{metric} by {first} (rows) and {second} (columns)").format(
+                metric=metric, first=titles[0], second=titles[1]
             )
             if len(titles) > 1
-            else tr("{measure} by {settings}").format(measure=measure, settings=titles[0])
+            else tr("{metric} by {settings}").format(metric=metric, settings=titles[0])
         )
         if (best := grid.best) is None:
             self.summary.setText(tr("No run in this grid search has been evaluated yet."))
@@ -347,7 +347,7 @@ def _get_facts(setting: str) -> FieldFacts:
     return localize_facts(SPECS[step], name)
 
 
-def _get_measure(grid: GridTable) -> str:
+def _get_metric(grid: GridTable) -> str:
     return tr("Best eval reward") if grid.is_by_reward else tr("Best eval loss")
 
 

@@ -521,7 +521,7 @@ _HELP: dict[Column, str] = {
         "Share of queries that find their text among the first 10, at the lowest eval loss"
     ),
     "mrr": mark("Mean reciprocal rank of the text to find, at the lowest eval loss"),
-    "answers": mark("Mean score in the newest evaluation, by its first measure"),
+    "answers": mark("Mean score in the newest evaluation, by its first metric"),
     "time": mark("Training time, excluding pauses"),
     "size": mark("Size of the run folder, including checkpoints"),
     "data": mark("Dataset sources"),

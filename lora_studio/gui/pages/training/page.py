@@ -459,7 +459,7 @@ def _format_line(event: object) -> str:
                 problem=localize(event.problem.what), remedy=localize(event.problem.remedy)
             )
         case events.Evaluated() if event.has_rewards:
-            if (reward := event.figures.get(events.REWARD)) is None:
+            if (reward := event.metrics.get(events.REWARD)) is None:
                 return tr("step {step}: no answer has a reward").format(step=event.step)
             return tr("step {step}: eval reward {reward}").format(
                 step=event.step, reward=format_reward(reward)
@@ -591,16 +591,16 @@ class StepTiles(StatTiles):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Show dashes until the first step."""
         super().__init__(_TILES, columns=2, parent=parent)
-        self._show_figures({})
+        self._show_metrics({})
 
     def show_step(self, last: events.StepDone, *, running: bool) -> None:
         """Show the metrics of a step; the load of the device only while the training is running."""
-        self._show_figures(last.figures)
+        self._show_metrics(last.metrics)
         self.tiles["load"].setVisible(running)
         value: float | None = last.loss
         form = formatting.format_loss
-        if has_rewards(last.figures):
-            value, form = last.figures.get(events.REWARD), formatting.format_reward
+        if has_rewards(last.metrics):
+            value, form = last.metrics.get(events.REWARD), formatting.format_reward
         self.show_values(
             {
                 "step": tr("{step} of {steps}").format(
@@ -622,20 +622,20 @@ class StepTiles(StatTiles):
         value: float | None = event.loss
         form = formatting.format_loss
         if event.has_rewards:
-            value, form = event.figures.get(events.REWARD), formatting.format_reward
+            value, form = event.metrics.get(events.REWARD), formatting.format_reward
         self.show_values({"eval": "" if value is None else form(value)})
 
     def clear(self) -> None:
         """Show a dash in all tiles, those of other training than reward training."""
         super().clear()
-        self._show_figures({})
+        self._show_metrics({})
 
-    def _show_figures(self, figures: Mapping[str, float]) -> None:
+    def _show_metrics(self, metrics: Mapping[str, float]) -> None:
         """Show the tiles of reward training, and name those that differ there."""
-        is_rewarded = has_rewards(figures)
+        is_rewarded = has_rewards(metrics)
         for key, name in _REWARD_NAMES.items():
             self.tiles[key].set_name(tr(name if is_rewarded else _TILES[key]))
-        cut, kl = figures.get("cut_share"), figures.get("kl")
+        cut, kl = metrics.get("cut_share"), metrics.get("kl")
         self.tiles["cut"].setVisible(is_rewarded)
         self.tiles["kl"].setVisible(is_rewarded and kl is not None)
         self.show_values(

@@ -13,7 +13,7 @@ from lora_studio.gui.controls.controls import Control, name_control
 from lora_studio.gui.controls.field_editor import make_control
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize_facts
-from lora_studio.gui.plots.measures import format_reward_name
+from lora_studio.gui.plots.metrics import format_reward_name
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     CollapsibleSection,

@@ -20,7 +20,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize, localize_stage
-from lora_studio.gui.plots.measures import format_reward_name
+from lora_studio.gui.plots.metrics import format_reward_name
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing

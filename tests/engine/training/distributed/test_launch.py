@@ -166,7 +166,7 @@ def events_of(sent: list[Any], kind: type) -> list[Any]:
 
 
 def step_metrics(sent: list[Any]) -> dict[int, dict[str, float]]:
-    return {e.step: {"loss": e.loss, "norm": e.grad_norm} | e.figures for e in events_of(sent, events.StepDone)}  # fmt: skip
+    return {e.step: {"loss": e.loss, "norm": e.grad_norm} | e.metrics for e in events_of(sent, events.StepDone)}  # fmt: skip
 
 
 def change_device(run: RunFolder, device: str) -> None:
@@ -229,10 +229,10 @@ def test_two_processes_match_one_and_listen_only_locally(
     if rows is ROWS and "teacher" not in recipe:
         log = [str(event.text) for event in events_of(sent, events.LogLine)]
         assert any("Short rows share micro-batches" in text for text in log)
-    losses = [(e.step, e.loss, e.figures) for e in expected.of(events.Evaluated)]
+    losses = [(e.step, e.loss, e.metrics) for e in expected.of(events.Evaluated)]
     for event, (step, loss, others) in zip(events_of(sent, events.Evaluated), losses, strict=True):
         assert (event.step, event.loss) == (step, pytest.approx(loss, rel=1e-4))
-        assert event.figures == pytest.approx(others, rel=1e-4, abs=1e-6)
+        assert event.metrics == pytest.approx(others, rel=1e-4, abs=1e-6)
     weights = load_file(alone.adapter / "adapter_model.safetensors")
     for name, value in load_file(both.adapter / "adapter_model.safetensors").items():
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=2e-5)

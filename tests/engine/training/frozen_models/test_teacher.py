@@ -84,7 +84,7 @@ def read_rows(run: RunFolder) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def compute_figures(run: RunFolder, student: Path, teacher: Any) -> dict[str, float]:
-    """Return the figures of an untrained student, at temperature 2, from the logits of both models."""
+    """Return the metrics of an untrained student, at temperature 2, from the logits of both models."""
     entropy, divergence, count = 0.0, 0.0, 0
     model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).eval()
     for ids, trained in read_rows(run):
@@ -120,10 +120,10 @@ def test_loss_is_that_of_both_plain_models(
     other = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32).eval()
     expected = compute_figures(run, tiny("llama3"), other)
     first = channel.of(events.StepDone)[0]
-    assert first.figures == pytest.approx(expected, rel=1e-5)
+    assert first.metrics == pytest.approx(expected, rel=1e-5)
     loss = 0.75 * expected["cross_entropy"] + 0.25 * 4 * expected["teacher_kl"]
     assert first.loss == pytest.approx(loss, rel=1e-5)
-    assert channel.of(events.Evaluated)[-1].figures["teacher_kl"] > 0
+    assert channel.of(events.Evaluated)[-1].metrics["teacher_kl"] > 0
 
 
 @pytest.mark.thorough
@@ -142,11 +142,11 @@ def test_quantized_teacher_gives_its_own_probabilities(
         teacher, dtype=torch.bfloat16, quantization_config=settings, device_map={"": "cpu"}
     )
     expected = compute_figures(run, tiny("llama3"), other.eval())
-    assert first.figures == pytest.approx(expected, rel=5e-3)
+    assert first.metrics == pytest.approx(expected, rel=5e-3)
     assert sum(passes) == len(ROWS)
     plain = train(distill(**WHOLE)).of(events.StepDone)[0]
     assert sum(passes) == 2 * len(ROWS)  # it isn't taken for the teacher in 32-bit
-    assert abs(first.figures["teacher_kl"] / plain.figures["teacher_kl"] - 1) > 1e-3
+    assert abs(first.metrics["teacher_kl"] / plain.metrics["teacher_kl"] - 1) > 1e-3
 
 
 def test_values_are_cached_and_split_of_a_step_does_not_matter(

@@ -606,7 +606,7 @@ def test_adapter_with_the_best_answers_is_kept(
     references = [sample.messages[-1].content for sample in read_heldout(plain)][:3]
     monkeypatch.setattr(trainer.answering, "complete", complete)
     channel = train(run)
-    scores = [event.figures[events.ANSWER_SCORE] for event in channel.of(events.Evaluated)]
+    scores = [event.metrics[events.ANSWER_SCORE] for event in channel.of(events.Evaluated)]
     assert calls == [3] * 4
     assert scores[1] == 1.0
     assert max(scores[0], scores[2]) < 1.0

@@ -162,8 +162,8 @@ def test_classifier_learns_and_resumes_exactly(start: Start, tmp_path: Path) -> 
     last = channel.last(events.Evaluated)
     assert last.classification is not None
     assert last.classification.rows == channel.last(events.DatasetReady).rows_validation
-    assert last.figures[ACCURACY] == last.classification.accuracy >= 5 / 6
-    assert sum(figures.support > 0 for figures in last.classification.per_label) > 1
+    assert last.metrics[ACCURACY] == last.classification.accuracy >= 5 / 6
+    assert sum(label.support > 0 for label in last.classification.per_label) > 1
     assert not channel.of(events.Sampled)
     recorded = unbroken.read_manifest()["results"]["evaluations"][-1]["report"]
     assert ClassificationReport.model_validate(recorded) == last.classification

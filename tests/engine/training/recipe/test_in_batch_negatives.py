@@ -228,7 +228,7 @@ def test_embeddings_learn_resume_and_load_with_peft(start: Start, tmp_path: Path
     first, last = channel.of(events.Evaluated)[0], channel.of(events.Evaluated)[-1]
     assert first.step == 0
     assert last.loss < first.loss
-    assert last.figures[RECALLS[1]] > first.figures[RECALLS[1]]
+    assert last.metrics[RECALLS[1]] > first.metrics[RECALLS[1]]
     assert "rows of its step are the negatives" in str(
         [event.text for event in channel.of(events.LogLine)]
     )
@@ -264,5 +264,5 @@ def test_small_model_finds_more_answers_after_training(tmp_path: Path) -> None:
         lora={"rank": 16, "alpha": 32},
     )  # fmt: skip
     evaluated = train(run).of(events.Evaluated)
-    assert evaluated[-1].figures[RECALLS[1]] > evaluated[0].figures[RECALLS[1]]
-    assert evaluated[-1].figures[MRR] > evaluated[0].figures[MRR]
+    assert evaluated[-1].metrics[RECALLS[1]] > evaluated[0].metrics[RECALLS[1]]
+    assert evaluated[-1].metrics[MRR] > evaluated[0].metrics[MRR]

@@ -135,7 +135,7 @@ def test_reward_model_learns_resumes_and_is_refused_elsewhere(start: Start, tmp_
     said, *_ = recipe_checks.check_for("preference", unbroken.load_project().training)
     assert "can't be merged, exported as GGUF" in str(said.what)
     assert not channel.of(events.Warned), "terminal and window say it before"
-    assert channel.last(events.Evaluated).figures["accuracy"] > 0.9
+    assert channel.last(events.Evaluated).metrics["accuracy"] > 0.9
     assert not channel.of(events.Sampled)
     weights = load_file(unbroken.adapter / "adapter_model.safetensors")
     assert weights["base_model.model.score.weight"].shape[0] == 1

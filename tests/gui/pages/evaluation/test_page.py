@@ -120,7 +120,7 @@ def test_setup_makes_the_plan(
     )
     assert "Exact match, Contains" in form.suggested.text()
     form.automatic.setChecked(False)
-    assert page.header.primary.toolTip() == "Choose at least one measure."
+    assert page.header.primary.toolTip() == "Choose at least one metric."
     form.custom.setText("regex:(")
     form.custom.textEdited.emit("regex:(")
     assert not page.header.primary.isEnabled()
@@ -132,7 +132,7 @@ def test_setup_makes_the_plan(
     plan = asked.args[0].plan
     assert [column.key for column in plan.columns] == ["base", "adapter", "Q4_K_M"]
     assert [test_set.key for test_set in plan.test_sets] == ["heldout", "forgetting"]
-    assert plan.measures == ("number:1%",)
+    assert plan.metrics == ("number:1%",)
     assert plan.sampling.temperature == 0
 
 

@@ -39,7 +39,7 @@ def write_run(folder: Path, name: str, loss: float, steps: int = 40, **more: obj
 def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[CurvesCard]:
     """Yield the card of the newest of three runs."""
     write_run(project_folder, "20260102-090000-first", 3.0)
-    write_run(project_folder, "20260103-090000-second", 2.5, figures={"margin": 0.4})
+    write_run(project_folder, "20260103-090000-second", 2.5, metrics={"margin": 0.4})
     run = write_run(project_folder, "20260104-101500-third", 2.0)
     state.open(project_folder)
     state.set_run(run)

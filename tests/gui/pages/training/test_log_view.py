@@ -11,15 +11,15 @@ from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.gui.pages.training.page import LogView
 
-_FIGURES = {"recall_at_1": 0.25, "recall_at_5": 0.5, "recall_at_10": 0.75, "mrr": 0.4}
+_METRICS = {"recall_at_1": 0.25, "recall_at_5": 0.5, "recall_at_10": 0.75, "mrr": 0.4}
 _REPORT = ClassificationReport(labels=("a", "b"), confusion=((0, 0, 3), (1, 0, 1)))
 
 
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (events.Evaluated(step=0, loss=1.5, figures=_FIGURES), "Before training: recall@1 25 %"),
-        (events.Evaluated(step=8, loss=1.5, figures=_FIGURES), "step 8: loss 1.50, recall@1 25 %"),
+        (events.Evaluated(step=0, loss=1.5, metrics=_METRICS), "Before training: recall@1 25 %"),
+        (events.Evaluated(step=8, loss=1.5, metrics=_METRICS), "step 8: loss 1.50, recall@1 25 %"),
         (events.Evaluated(step=8, loss=0.5, classification=_REPORT), "accuracy 75 %, macro F1 42.9 %"),
     ],
 )  # fmt: skip

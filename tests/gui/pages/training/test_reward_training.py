@@ -15,7 +15,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.plots.drawing import SpreadTrace
-from lora_studio.gui.plots.measures import EACH_REWARD
+from lora_studio.gui.plots.metrics import EACH_REWARD
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.project.state import ProjectState
@@ -26,12 +26,12 @@ _ONE = ShownAnswer(
 _OTHER = ShownAnswer(prompt="2 + 3?", text="", reward=-0.5, values={"exact": 0.0}, ended=False)
 
 
-def _step(number: int, **figures: float) -> events.StepDone:
+def _step(number: int, **metrics: float) -> events.StepDone:
     rewards = {"reward/exact": 0.5, "reward_spread/exact": 0.1, "reward/length": 0.25, "reward_spread/length": 0.2}  # fmt: skip
-    figures = {"failed_share": 0.0, "cut_share": 0.25} | rewards | figures
+    metrics = {"failed_share": 0.0, "cut_share": 0.25} | rewards | metrics
     return events.StepDone(
         id="t", time=float(number), step=number, steps=20, epoch=1.0, loss=1e-4, learning_rate=1e-4, grad_norm=1.0,
-        tokens=10, tokens_per_s=1.0, memory_bytes=1 << 20, figures=figures,
+        tokens=10, tokens_per_s=1.0, memory_bytes=1 << 20, metrics=metrics,
     )  # fmt: skip
 
 
@@ -41,8 +41,8 @@ def _events() -> Iterator[Any]:
     for number in range(1, 21):
         yield events.AnswersRated(id="t", step=number, best=_ONE, worst=_OTHER)
         yield _step(number, reward=number / 10, reward_spread=0.5)
-    figures = {"failed_share": 0.0, "reward": 1.75}
-    yield events.Evaluated(id="t", step=20, loss=-1.75, figures=figures)
+    metrics = {"failed_share": 0.0, "reward": 1.75}
+    yield events.Evaluated(id="t", step=20, loss=-1.75, metrics=metrics)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_mean_reward_is_the_curve_with_its_spread(page: TrainingPage) -> None:
         value.name: value.text for value in plot._list_values(10)
     }.items()
     bar = plot.bar
-    assert bar.measure() == EACH_REWARD
+    assert bar.get_shown_metric() == EACH_REWARD
     titles = [bar.strip.itemText(index) for index in range(bar.strip.count())]
     assert {"Exact match", "Length", "Answers cut", "Mean reward only"} <= set(titles)
     assert not any("spread/" in title.lower() for title in titles)
@@ -115,9 +115,9 @@ def test_comparison_of_reward_runs_starts_with_the_reward(qtbot: QtBot) -> None:
     for event in _events():
         run.add_event(event)
     overlay.set_runs([run])
-    assert overlay.measure == "reward"
+    assert overlay.shown_metric == "reward"
     titles = [overlay.choice.itemText(index) for index in range(overlay.choice.count())]
     assert "Eval mean reward" in titles
     assert "Eval loss" not in titles
     overlay.set_runs([])
-    assert overlay.measure == "loss"
+    assert overlay.shown_metric == "loss"

@@ -1,4 +1,4 @@
-"""Every measure by its name, and which ones suit a test set."""
+"""Every metric by its name, and which ones suit a test set."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Logprobs(BaseModel):
     reference_tokens: int = 0
 
 
-class AnswerMeasure(Protocol):
+class AnswerMetric(Protocol):
     """Scores answers. `name` is what plans and files call it, with its parameter after a colon, such as
     "number:0.01".
 
@@ -55,14 +55,14 @@ class AnswerMeasure(Protocol):
     lower_is_better: bool
 
     def score(self, item: EvaluationItem, answer: str) -> float | None:
-        """Return the score of an answer, None where the measure doesn't apply to the item."""
+        """Return the score of an answer, None where the metric doesn't apply to the item."""
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
-        """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
+        """Return the score from log-likelihoods, None where the metric doesn't apply to the item."""
 
 
-class ReferenceMeasure:
-    """Base of measures that compare an answer with the reference; higher is better."""
+class ReferenceMetric:
+    """Base of metrics that compare an answer with the reference; higher is better."""
 
     needs_logprobs = False
     is_binary = True
@@ -80,16 +80,16 @@ class ReferenceMeasure:
         return None if item.reference is None else self.compare(item.reference, answer)
 
     def compare(self, reference: str, answer: str) -> float | None:
-        """Return the score of an answer given the reference, None where the measure doesn't apply."""
-        raise NotImplementedError  # measures that compare answers have their own
+        """Return the score of an answer given the reference, None where the metric doesn't apply."""
+        raise NotImplementedError  # metrics that compare answers have their own
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
         """Return None: answers are scored instead."""
         return None
 
 
-class LogprobMeasure:
-    """Base of measures that need log-likelihoods instead of an answer."""
+class LogprobMetric:
+    """Base of metrics that need log-likelihoods instead of an answer."""
 
     needs_logprobs = True
     is_binary = True
@@ -97,7 +97,7 @@ class LogprobMeasure:
     has_parameter = False
 
     def __init__(self, kind: str, title: Text, parameter: str = "") -> None:
-        """Store the name; these measures have no parameter."""
+        """Store the name; these metrics have no parameter."""
         self.name, self.title, self.parameter = kind, title, parameter
 
     def score(self, item: EvaluationItem, answer: str) -> float | None:
@@ -105,8 +105,8 @@ class LogprobMeasure:
         return None
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
-        """Return the score from log-likelihoods, None where the measure doesn't apply to the item."""
-        raise NotImplementedError  # measures of log-likelihoods have their own
+        """Return the score from log-likelihoods, None where the metric doesn't apply to the item."""
+        raise NotImplementedError  # metrics of log-likelihoods have their own
 
 
 _NUMBER = re.compile(r"[-+−]?(?:\d+(?:[.,'’\u202f\u00a0]\d+)*|[.,]\d+)(?:[eE][-+]?\d{1,3})?")
@@ -116,20 +116,20 @@ _GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 _EQUAL = 1e-9
 
 
-class Exact(ReferenceMeasure):
+class Exact(ReferenceMetric):
     """1 for an answer that equals the reference after normalization; "exact:verbatim" skips that."""
 
     has_parameter = True
 
     def __init__(self, kind: str, title: Text, parameter: str = "") -> None:
-        """Create the measure; raises ProblemError for another parameter than "verbatim"."""
+        """Create the metric; raises ProblemError for another parameter than "verbatim"."""
         super().__init__(kind, title, parameter)
         if parameter not in ("", "verbatim"):
             raise fail(
                 "evaluation.invalid_parameter",
-                "The measure {measure} has no option {parameter}.",
+                "The metric {metric} has no option {parameter}.",
                 "Use exact or exact:verbatim.",
-                measure=kind,
+                metric=kind,
                 parameter=parameter,
             )
 
@@ -140,7 +140,7 @@ class Exact(ReferenceMeasure):
         return float(normalize(reference) == normalize(answer))
 
 
-class Contains(ReferenceMeasure):
+class Contains(ReferenceMetric):
     """1 for an answer that contains the words of the reference in a row."""
 
     def compare(self, reference: str, answer: str) -> float | None:
@@ -152,7 +152,7 @@ class Contains(ReferenceMeasure):
         return float(f" {' '.join(wanted)} " in f" {' '.join(words)} ")
 
 
-class Pattern(ReferenceMeasure):
+class Pattern(ReferenceMetric):
     """1 for an answer in which a regular expression matches; the reference isn't used."""
 
     has_parameter = True
@@ -179,7 +179,7 @@ class Pattern(ReferenceMeasure):
             return None
 
 
-class Number(ReferenceMeasure):
+class Number(ReferenceMetric):
     """1 for an answer whose number is that of the reference, within a tolerance.
 
     The number of an answer is its last one, or that in its last `\\boxed{…}`. "number:0.01" allows an
@@ -217,7 +217,7 @@ class Number(ReferenceMeasure):
         return abs(number - wanted) <= allowed + _EQUAL * max(1.0, abs(wanted))
 
 
-class Choice(LogprobMeasure):
+class Choice(LogprobMetric):
     """1 if the right choice is the most likely one, as lm-eval's `acc`."""
 
     def score_logprobs(self, item: EvaluationItem, logprobs: Logprobs) -> float | None:
@@ -312,7 +312,7 @@ def is_json_object(answer: str) -> bool:
     return isinstance(parse_json(answer), dict | list)
 
 
-class ValidJson(ReferenceMeasure):
+class ValidJson(ReferenceMetric):
     """1 for an answer that is JSON; the reference isn't used."""
 
     def score(self, item: EvaluationItem, answer: str) -> float | None:
@@ -320,7 +320,7 @@ class ValidJson(ReferenceMeasure):
         return float(parse_json(answer) is not _INVALID)
 
 
-class JsonSchema(ReferenceMeasure):
+class JsonSchema(ReferenceMetric):
     """1 for an answer in JSON that follows a JSON schema, given in a file or in the name itself."""
 
     has_parameter = True
@@ -348,7 +348,7 @@ class JsonSchema(ReferenceMeasure):
             raise _invalid_schema(self.parameter, str(error)) from error
 
 
-class EqualFields(ReferenceMeasure):
+class EqualFields(ReferenceMetric):
     """The share of equal fields of two JSON objects, of all that either has.
 
     "fields:name,total" looks at these fields only. Fields of nested objects and items of lists count
@@ -457,7 +457,7 @@ def _invalid_schema(parameter: str, reason: str) -> ProblemError:
     )
 
 
-class TokenF1(ReferenceMeasure):
+class TokenF1(ReferenceMetric):
     """F1 of the words that both have, in any order, as for SQuAD.
 
     F1 = 2·s/(a + r), where s words are shared and a and r are the words of answer and reference.
@@ -473,7 +473,7 @@ class TokenF1(ReferenceMeasure):
         return 2 * shared / (len(words) + len(wanted)) if wanted else None
 
 
-class RougeL(ReferenceMeasure):
+class RougeL(ReferenceMetric):
     """F1 of the longest common subsequence of words: the same words in the same order.
 
     F1 = 2·l/(a + r), where l is the length of that subsequence. Equal to the rouge-score library's
@@ -490,7 +490,7 @@ class RougeL(ReferenceMeasure):
         return 2 * count_common_subsequence(wanted, words) / (len(words) + len(wanted))
 
 
-class ChrF(ReferenceMeasure):
+class ChrF(ReferenceMetric):
     """F2 of shared character sequences of 1 to 6 characters: also for word forms and other scripts.
 
     Computed by sacrebleu. Source: Popović, chrF (2015).
@@ -530,7 +530,7 @@ def _get_chrf() -> Any:
     return CHRF()
 
 
-class Perplexity(LogprobMeasure):
+class Perplexity(LogprobMetric):
     """exp(−log p(reference | prompt) / tokens); 1 is certainty, lower is better."""
 
     is_binary = False
@@ -547,121 +547,121 @@ class Perplexity(LogprobMeasure):
         return perplexity if math.isfinite(perplexity) else None
 
 
-#: Share of the references that must look alike to choose measures for all of them.
+#: Share of the references that must look alike to choose metrics for all of them.
 _MOST = 0.8
 #: Words up to which an answer is a label or a name, and up to which it is a sentence.
 _LABEL_WORDS, _SENTENCE_WORDS = 4, 40
 
 
 @dataclass(frozen=True)
-class MeasureInfo:
-    """A measure to choose: its name, title, and description, and an example of a parameter."""
+class MetricInfo:
+    """A metric to choose: its name, title, and description, and an example of a parameter."""
 
     kind: str
     title: Text
     about: Text
-    type: type[ReferenceMeasure] | type[LogprobMeasure]
+    type: type[ReferenceMetric] | type[LogprobMetric]
     example: str = ""
 
     @property
     def needs_parameter(self) -> bool:
-        """Whether the measure can't be used without a parameter."""
+        """Whether the metric can't be used without a parameter."""
         return self.kind in ("regex", "json_schema")
 
 
-_MEASURES = (
-    MeasureInfo(
+_METRICS = (
+    MetricInfo(
         "exact", text("Exact match"),
         text("Equal to the reference, apart from case, spaces, quotes, and final punctuation."),
         Exact, "verbatim",
     ),
-    MeasureInfo(
+    MetricInfo(
         "contains", text("Contains"),
         text("The words of the reference occur in the answer, in this order."), Contains,
     ),
-    MeasureInfo(
+    MetricInfo(
         "regex", text("Regular expression"), text("A pattern matches somewhere in the answer."),
         Pattern, "^(yes|no)$",
     ),
-    MeasureInfo(
+    MetricInfo(
         "number", text("Number"),
         text("The last number of the answer is that of the reference, within a tolerance."),
         Number, "0.01",
     ),
-    MeasureInfo(
+    MetricInfo(
         "choice", text("Multiple choice"), text("The right choice is the most likely one."),
         Choice,
     ),
-    MeasureInfo(
+    MetricInfo(
         "choice_norm", text("Multiple choice, length-normalized"),
         text("The right choice is the most likely one per character."), NormalizedChoice,
     ),
-    MeasureInfo(
+    MetricInfo(
         "json", text("Valid JSON"), text("The answer can be parsed as JSON."), ValidJson,
     ),
-    MeasureInfo(
+    MetricInfo(
         "json_schema", text("JSON schema"), text("The answer follows a JSON schema."),
         JsonSchema, "schema.json",
     ),
-    MeasureInfo(
+    MetricInfo(
         "fields", text("Equal JSON fields"),
         text("The share of JSON fields that equal those of the reference."),
         EqualFields, "name,total",
     ),
-    MeasureInfo(
+    MetricInfo(
         "token_f1", text("Token F1"), text("Words in common with the reference, in any order."),
         TokenF1,
     ),
-    MeasureInfo(
+    MetricInfo(
         "rouge_l", text("ROUGE-L"), text("Words in common with the reference, in the same order."),
         RougeL,
     ),
-    MeasureInfo(
+    MetricInfo(
         "chrf", text("chrF"), text("Character sequences in common with the reference."),
         ChrF,
     ),
-    MeasureInfo(
+    MetricInfo(
         "perplexity", text("Perplexity of the reference"),
         text("How surprising the reference is to the model; lower is better."), Perplexity,
     ),
 )  # fmt: skip
 
-#: Every measure by its name without a parameter.
-MEASURES: dict[str, MeasureInfo] = {info.kind: info for info in _MEASURES}
+#: Every metric by its name without a parameter.
+METRICS: dict[str, MetricInfo] = {info.kind: info for info in _METRICS}
 
 
-def measure_by_name(spec: str) -> AnswerMeasure:
-    """Return the measure that a name such as "contains" or "number:0.01" stands for.
+def create_metric(spec: str) -> AnswerMetric:
+    """Return the metric that a name such as "contains" or "number:0.01" stands for.
 
     Raises ProblemError for an unknown name or an invalid parameter.
     """
     kind, _, parameter = spec.strip().partition(":")
-    info = MEASURES.get(kind)
+    info = METRICS.get(kind)
     if info is None:
         raise fail(
             "evaluation.unknown_measure",
-            "Unknown measure: {name}.",
+            "Unknown metric: {name}.",
             "Choose one of these: {known}.",
             name=kind,
-            known=", ".join(MEASURES),
+            known=", ".join(METRICS),
         )
     if parameter and not info.type.has_parameter:
         raise fail(
             "evaluation.invalid_parameter",
-            "The measure {measure} has no option {parameter}.",
+            "The metric {metric} has no option {parameter}.",
             "Use its name alone.",
-            measure=kind,
+            metric=kind,
             parameter=parameter,
         )
     return info.type(kind, info.title, parameter)
 
 
-def suggest_measures(items: Sequence[EvaluationItem]) -> tuple[str, ...]:
-    """Return the names of the measures that suit the references of some items, the main one first.
+def suggest_metrics(items: Sequence[EvaluationItem]) -> tuple[str, ...]:
+    """Return the names of the metrics that suit the references of some items, the main one first.
 
-    Items that name their own measure aren't considered. () without a reference.
+    Items that name their own metric aren't considered. () without a reference.
     """
-    open_items = [item for item in items if not item.measure]
+    open_items = [item for item in items if not item.metric]
     choices = [item for item in open_items if item.choices and item.correct is not None]
     if open_items and len(choices) >= _MOST * len(open_items):
         return ("choice", "choice_norm")

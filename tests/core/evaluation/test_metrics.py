@@ -1,4 +1,4 @@
-"""Measures of answers: their scores, their bounds, and their agreement with known libraries."""
+"""Metrics of answers: their scores, their bounds, and their agreement with known libraries."""
 
 import math
 import random
@@ -9,17 +9,17 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.evaluation.items import EvaluationItem
-from lora_studio.core.evaluation.measures import (
-    MEASURES,
+from lora_studio.core.evaluation.metrics import (
+    METRICS,
     Logprobs,
-    measure_by_name,
-    suggest_measures,
+    create_metric,
+    suggest_metrics,
 )
 from lora_studio.core.problems import ProblemError
 
 
 def _score(name: str, reference: str | None, answer: str) -> float | None:
-    return measure_by_name(name).score(EvaluationItem(id="1", reference=reference), answer)
+    return create_metric(name).score(EvaluationItem(id="1", reference=reference), answer)
 
 
 def _make_items(*references: str | None) -> list[EvaluationItem]:
@@ -125,14 +125,14 @@ def test_chrf_equals_its_library() -> None:
 def test_choice_is_lm_evals_acc_and_acc_norm() -> None:
     item = EvaluationItem(id="1", choices=("no", "certainly not"), correct=1)
     logprobs = Logprobs(choices=(-4.0, -13.0))
-    assert measure_by_name("choice").score_logprobs(item, logprobs) == 0
-    assert measure_by_name("choice_norm").score_logprobs(item, logprobs) == 1
-    assert measure_by_name("choice").score_logprobs(item, Logprobs(choices=(-4.0,))) is None
-    assert measure_by_name("choice").score_logprobs(item, Logprobs(choices=(-4, math.nan))) is None
+    assert create_metric("choice").score_logprobs(item, logprobs) == 0
+    assert create_metric("choice_norm").score_logprobs(item, logprobs) == 1
+    assert create_metric("choice").score_logprobs(item, Logprobs(choices=(-4.0,))) is None
+    assert create_metric("choice").score_logprobs(item, Logprobs(choices=(-4, math.nan))) is None
 
 
 def test_perplexity_is_that_of_a_token() -> None:
-    perplexity, item = measure_by_name("perplexity"), EvaluationItem(id="1", reference="a")
+    perplexity, item = create_metric("perplexity"), EvaluationItem(id="1", reference="a")
     uniform = Logprobs(reference=-3 * math.log(50), reference_tokens=3)
     assert perplexity.score_logprobs(item, uniform) == pytest.approx(50)
     assert perplexity.score_logprobs(item, Logprobs()) is None
@@ -156,9 +156,9 @@ def test_perplexity_is_that_of_a_token() -> None:
         ("json_schema:{]", "evaluation.invalid_schema"),
     ],
 )
-def test_bad_measure_is_a_problem(name: str, code: str) -> None:
+def test_bad_metric_is_a_problem(name: str, code: str) -> None:
     with pytest.raises(ProblemError) as caught:
-        measure_by_name(name)
+        create_metric(name)
     assert caught.value.problems[0].code == code
 
 
@@ -179,8 +179,8 @@ def test_hanging_pattern_ends_without_a_score(monkeypatch: pytest.MonkeyPatch) -
 def test_endless_answer_is_scored_in_seconds() -> None:
     reference, answer = "word " * 200, "word other " * 50_000
     started = time.process_time()
-    for name in MEASURES:
-        if not MEASURES[name].needs_parameter and name != "chrf":
+    for name in METRICS:
+        if not METRICS[name].needs_parameter and name != "chrf":
             _score(name, reference, answer)
     assert _score("fields", "[1]", "[" * 100_000) == 0
     assert time.process_time() - started < 3
@@ -198,13 +198,13 @@ def test_endless_answer_is_scored_in_seconds() -> None:
     ],
 )
 def test_suggestion_follows_the_references(references: list[str | None], main: str) -> None:
-    suggested = suggest_measures(_make_items(*references))
+    suggested = suggest_metrics(_make_items(*references))
     assert (suggested[0] if suggested else "") == main
     for name in suggested:
-        measure_by_name(name)
+        create_metric(name)
 
 
 def test_suggestion_for_choices_and_texts() -> None:
     choices = [EvaluationItem(id="1", raw_prompt="?", choices=("a", "b"), correct=0)]
-    assert suggest_measures(choices)[0] == "choice"
-    assert suggest_measures([EvaluationItem(id="1", reference="A text.")]) == ("perplexity",)
+    assert suggest_metrics(choices)[0] == "choice"
+    assert suggest_metrics([EvaluationItem(id="1", reference="A text.")]) == ("perplexity",)
