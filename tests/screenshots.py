@@ -44,9 +44,9 @@ from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
 from tests.helpers.models import model_facts
-from tests.helpers.runs.scenarios import emit, wait_until
+from tests.helpers.runs.job_events import emit, wait_until
 from tests.helpers.set_up_script import NO_NETWORK, Script
-from tests.helpers.window import classifier_shots, evaluation_shots, fake_engine, playground_shots
+from tests.helpers.window import classifier_shots, fake_engine, playground_shots, runs_pictures
 from tests.helpers.window.runs_pictures import runs_shots
 
 SIZES = ((1280, 800), (1920, 1080))
@@ -62,7 +62,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             "inspect_devices": [emit(model_facts.devices(6 * model_facts.GIB))],
             "inspect_model": [emit(model_facts.model())],
             **screenshots_model.scenario(),
-            **evaluation_shots.scenario(),
+            **runs_pictures.scenario(),
             "inspect_dataset": [emit(_dataset(folder / "Projects" / "support-bot"))],
             "read_rows": [emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
             "show_row": [emit(_long_row())],
@@ -226,7 +226,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield from _merging_and_export_shots(window)
     yield from classifier_shots.playground_shots(window)
     yield from playground_shots.shots(window)
-    yield from evaluation_shots.shots(window)
+    yield from runs_pictures.shots(window)
     yield from runs_shots(window, wait_until)
     yield from settings_shots(window)
     window.show_page("home")

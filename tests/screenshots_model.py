@@ -14,7 +14,7 @@ from lora_studio.core.system import offline
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.models import model_facts, model_lists
-from tests.helpers.runs.scenarios import emit, wait_until
+from tests.helpers.runs.job_events import emit, wait_until
 
 GATED = (
     "meta-llama/Llama-3.2-3B-Instruct is open only to people who accepted its terms. Accept them "

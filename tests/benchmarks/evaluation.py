@@ -49,7 +49,7 @@ from lora_studio.engine.model import sources
 from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest, compute_logprob, score_together
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: lm-eval's seconds divided by ours, at least.
 GOAL = 1.5

@@ -126,7 +126,7 @@ def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
     from lora_studio.core.merging import MergingSpec
     from lora_studio.engine.lora import adapter_files
     from lora_studio.engine.merging import merge
-    from tests.helpers.runs.recorded_job import recorded_job
+    from tests.helpers.runs.jobs import recorded_job
 
     job, _ = recorded_job()
     idle = float(psutil.Process().memory_info().rss)

@@ -45,7 +45,7 @@ from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.selftest import limits, reading
 from lora_studio.engine.selftest.reading import SelfTestCase
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: Shape of the built-in model, and of its padded form.
 HIDDEN, HEADS, KEYS, HEAD = 576, 9, 3, 64

@@ -1,4 +1,4 @@
-"""`lora-studio classify`: texts and files, what is printed and written, and bad input."""
+"""`lora-studio classify` and `serve`: what is printed and written, and how they end."""
 
 from __future__ import annotations
 

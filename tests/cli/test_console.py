@@ -1,21 +1,27 @@
-"""Output of a terminal."""
+"""Output of a terminal; foreign text can't control it."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
+from lora_studio import __main__
 from lora_studio.cli import console, headless
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, SafeConsole, make_printable
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
-from tests.helpers.runs.scenarios import emit
+from lora_studio.core.system import consent
+from tests.helpers.runs.job_events import emit
 from tests.helpers.window import fake_engine
 
 
@@ -80,3 +86,64 @@ def test_training_names_a_rate_that_is_high_for_its_data(
     display.notes = Console(file=out, width=200)
     assert isinstance(headless.perform(commands.Train(run=str(run.path)), display), events.Done)
     assert "is high for KTO" in out.getvalue()
+
+
+#: Sets the clipboard, sets the title, clears the screen, deletes a line, and in 8-bit form.
+ATTACKS = [
+    "\x1b]52;c;ZXZpbA==\x07",
+    "\x1b]0;title\x07",
+    "\x1b[2J",
+    "safe\r\x1b[Kevil",
+    "\x9d0;t\x9c",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_terminal_sequence_is_spelled_out(attack: str) -> None:
+    screen = io.StringIO()
+    console = SafeConsole(file=screen, force_terminal=True, width=200, color_system=None)
+    console.print(attack, markup=False)
+    table = Table("column")
+    table.add_row(attack)
+    console.print(table)
+    console.print(f"[bold]{attack}")
+    printed = screen.getvalue()
+    assert not {"\x1b", "\x07", "\r", "\x9d", "\x9c"} & set(printed)
+    assert printed.count("\\x") >= 3  # rich itself drops some of them
+
+
+def test_lines_tabs_and_letters_stay() -> None:
+    assert make_printable("a\tb\nçé 漢字 🙂") == "a\tb\nçé 漢字 🙂"
+
+
+def test_every_line_of_a_display_is_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    Display().print_line("\x1b]0;title\x07")
+    assert capsys.readouterr().out == "  \\x1b]0;title\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rest", "trusted"),
+    [
+        pytest.param(["train", "p", "--trust", "AB"], ["train", "p"], {"ab"}, id="behind"),
+        pytest.param(["--trust=a", "train", "--trust", "b"], ["train"], {"a", "b"}, id="twice"),
+        pytest.param(["train", "--trust"], ["train", "--trust"], set(), id="without a hash"),
+    ],
+)
+def test_trust_option_is_read_anywhere(
+    arguments: list[str], rest: list[str], trusted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(consent.TRUST_VARIABLE, "")
+    assert __main__.apply_trust_option(arguments) == rest
+    assert set(os.environ[consent.TRUST_VARIABLE].split(",")) - {""} == trusted
+
+
+def test_ascii_terminal_gets_no_traceback(tmp_path: Path) -> None:
+    folder = tmp_path / "プロジェクト"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LORA_STUDIO_CONFIG": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "lora_studio", "runs", str(folder)],
+        capture_output=True,
+        env=environment,
+    )
+    assert b"Traceback" not in ended.stderr
+    assert b"\\u30d7" in ended.stdout + ended.stderr

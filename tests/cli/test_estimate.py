@@ -14,8 +14,8 @@ from lora_studio.core.project import project
 from lora_studio.core.protocol.training import COMPONENTS
 from tests.helpers.command_line import run_studio
 from tests.helpers.models import model_facts, plans
+from tests.helpers.runs.job_events import emit
 from tests.helpers.runs.jobs import write_rows
-from tests.helpers.runs.scenarios import emit
 from tests.helpers.window import fake_engine
 
 Play = Callable[..., None]

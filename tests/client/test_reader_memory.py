@@ -21,8 +21,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.rows import scan
 from lora_studio.engine.runtime import child_process, memory_guard
 from lora_studio.engine.runtime.channel import JobContext
-from tests.helpers.runs.jobs import make_job
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import make_job, recorded_job
 from tests.helpers.window import fake_engine
 
 MEGABYTE = 1_000_000

@@ -6,6 +6,7 @@ in tests/engine/test_worker.py.
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 import time
@@ -18,13 +19,14 @@ import pytest
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import Worker, crash_problem
+from lora_studio.client.worker import Worker, crash_problem, describe_exit
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.job import NO_PROCESSES
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 
@@ -217,3 +219,19 @@ def test_crash_remedy_mentions_checkpoint_only_if_resumable(run: RunFolder) -> N
     assert "the last checkpoint" in str(crash_problem(text("The worker ended."), run).remedy)
     run.events_file.write_text(events.to_line(events.Started(id="b", command="merge")) + "\n")
     assert "checkpoint" not in str(crash_problem(text("The worker ended."), run).remedy)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        pytest.param(0, "without a result", id="no ending"),
+        pytest.param(3, "exit status 3", id="status"),
+        pytest.param(NO_PROCESSES, "doesn't allow more processes or threads", id="no threads"),
+        pytest.param(-9, "killed by signal SIGKILL", id="killed"),
+        pytest.param(-250, "killed by signal 250", id="unknown signal"),
+        pytest.param(-getattr(signal, "SIGBUS", 7), "can no longer be read", id="failing disk"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_exit_status_is_explained(code: int, words: str) -> None:
+    assert words in str(describe_exit(code))

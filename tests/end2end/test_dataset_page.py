@@ -19,7 +19,7 @@ from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.accepted_projects import accept_project
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.window.drag_and_drop import FileDrop
+from tests.helpers.window.fake_engine import FileDrop
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 

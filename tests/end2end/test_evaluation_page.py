@@ -17,8 +17,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.accepted_projects import accept_project
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
 from tests.helpers.runs.jobs import write_rows
 from tests.helpers.runs.tiny_run import heldout_rows
 

@@ -20,8 +20,7 @@ from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.window.clicks import Clicks
-from tests.helpers.window.drag_and_drop import FileDrop
+from tests.helpers.window.fake_engine import Clicks, FileDrop
 
 pytestmark = [pytest.mark.thorough, pytest.mark.end2end]
 

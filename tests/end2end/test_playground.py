@@ -18,8 +18,7 @@ from lora_studio.gui.pages.playground.dialogs import TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.accepted_projects import accept_project
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 

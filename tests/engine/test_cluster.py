@@ -27,7 +27,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.torch_settings import ALLOCATOR_VARIABLES
 from lora_studio.engine.training.distributed import launch
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 from tests.helpers.runs.jobs import handle, new_run, write_rows
 from tests.helpers.servers.ports import free_port
 

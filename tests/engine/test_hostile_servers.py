@@ -20,8 +20,7 @@ from lora_studio.engine.export.ollama import store
 from lora_studio.engine.hub import account, client
 from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.servers import openai_client
-from tests.helpers.runs.jobs import make_job
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import make_job, recorded_job
 from tests.helpers.servers.raw_server import OK, Script, drip, repeat, serve
 
 DEEP = b"[" * 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from lora_studio.cli import headless
 from lora_studio.client import worker as client_worker
 from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.network import connections
 from lora_studio.core.project import project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
@@ -209,3 +211,28 @@ def test_run_trains_and_merges_without_a_network(
         sent = list(client_worker.perform(headless.STAGES[stage](run=str(run.path))))
         assert isinstance(sent[-1], events.Done), getattr(sent[-1], "problem", None)
     assert not reached.exists(), reached.read_text()
+
+
+def run(program: str, **environment: str) -> str:
+    clean = {name: value for name, value in os.environ.items() if name not in connections.VARIABLES}
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import lora_studio.engine\n{program}"],
+        capture_output=True, text=True, check=True, env=clean | environment,
+    )  # fmt: skip
+    return ended.stdout.strip()
+
+
+@pytest.mark.slow
+def test_libraries_find_their_telemetry_turned_off() -> None:
+    program = (
+        "from huggingface_hub import constants\n"
+        "from mlflow.telemetry.utils import is_telemetry_disabled\n"
+        "print(constants.HF_HUB_DISABLE_TELEMETRY, is_telemetry_disabled())"
+    )
+    assert run(program) == "True True"
+
+
+def test_setting_of_the_user_stays() -> None:
+    program = "import os; print(os.environ['WANDB_ERROR_REPORTING'])"
+    assert run(program) == "false"
+    assert run(program, WANDB_ERROR_REPORTING="true") == "true"

@@ -106,7 +106,7 @@ def chat(context: CheckContext) -> None:
     from lora_studio.core.chat import AdapterSpeaker, Sampling
     from lora_studio.core.lora.adapters import WeightedAdapter
     from lora_studio.engine.chat.session import Session
-    from tests.helpers.models.adapters import random_adapter
+    from tests.helpers.models.tiny_models import random_adapter
 
     base = find_model(context, "llama3")
     adapters = [random_adapter(base, context.folder / f"adapter-{n}", seed=n) for n in (1, 2)]
@@ -137,7 +137,7 @@ def _ask(
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.core.protocol import commands, events
     from lora_studio.core.tasks.samples import Message
-    from tests.helpers.runs.recorded_job import recorded_job
+    from tests.helpers.runs.jobs import recorded_job
 
     messages = (Message(role="user", content="Which lamp burns longest?"),)
     asked = tuple(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import formatting
@@ -122,3 +124,30 @@ def test_dates_are_english_after_switching_back(qapp: QApplication) -> None:
 )
 def test_engine_messages_are_fully_translated(message: str | Text, shown: str) -> None:
     assert message_translation.localize(message) == shown
+
+
+HEAVY = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "lora_studio.engine")
+
+
+def test_gui_import_does_not_load_engine_libraries() -> None:
+    code = (
+        f"import sys, lora_studio.gui.app\nprint([name for name in {HEAVY} if name in sys.modules])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"
+
+
+CALLS = 2000
+
+
+@pytest.mark.slow
+def test_qt_calls_do_not_change_the_reference_count_of_none(qtbot: QtBot) -> None:
+    label = QLabel()
+    qtbot.addWidget(label)
+    label.setText("warm up")
+    before = sys.getrefcount(None)
+    for _ in range(CALLS):
+        label.setText("x")
+    assert abs(sys.getrefcount(None) - before) < CALLS / 10

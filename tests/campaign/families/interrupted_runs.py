@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from tests.campaign.family import SimpleFamily, WrongResultError
-from tests.helpers.runs.locks import wait_until_free
+from tests.helpers.runs.jobs import wait_until_free
 
 #: Events of a training after which the disk fails, and how many of each there may be before.
 _MOMENTS = {"any": 12, "step_done": 5, "checkpoint_saved": 2, "evaluated": 1}

@@ -1,4 +1,4 @@
-"""Python code in a model folder: which folders have some, and when it may run."""
+"""Files of a model folder: Python code and when it may run, and the index of its weights."""
 
 from __future__ import annotations
 

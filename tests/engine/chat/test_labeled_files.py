@@ -16,9 +16,13 @@ from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import locks
+from lora_studio.core.system.locks import DeviceIdentity
 from lora_studio.engine.chat import label_predictor, labeled_files
+from lora_studio.engine.chat.label_predictor import LabelPredictor
 from lora_studio.engine.dataset.files import blocks, readers
 from lora_studio.engine.dataset.rows import scan
+from lora_studio.engine.devices import lock
 from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run
 
 
@@ -184,3 +188,34 @@ def test_memory_is_limited_only_while_rows_are_read(
     note("afterwards")
     assert limits["predicting"] == limits["afterwards"] == limits["before"]
     assert 0 < limits["reading"] < 64 << 30
+
+
+GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
+
+
+@pytest.mark.parametrize(("device", "is_held"), [("cpu", False), ("cuda:0", True)])
+def test_classifier_on_the_cpu_holds_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, is_held: bool
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(lock, "get_lockable_devices", lambda model: [GPU])
+    monkeypatch.setattr(LabelPredictor, "_held", None)
+    monkeypatch.setattr(label_predictor, "require_classifier", lambda run: None)
+    while_loading: list[bool] = []
+
+    def load(*_: object) -> LabelPredictor:
+        while_loading.append(locks.find_holder(GPU) is not None)
+        part: Any = None
+        return LabelPredictor(part, part, ("a",), part, torch.device(device), 8)
+
+    monkeypatch.setattr(label_predictor, "_load", load)
+    run = new_run(tmp_path)
+    for _ in range(2):
+        with label_predictor.open_predictor(run, make_job()):
+            assert (locks.find_holder(GPU) is not None) == is_held
+        assert locks.find_holder(GPU) is None
+    assert while_loading == [True]
+    if not is_held:  # a classifier in memory doesn't wait for a GPU either
+        monkeypatch.setattr(lock, "hold_devices", lambda *_: pytest.fail("waits for a GPU"))
+        with label_predictor.open_predictor(run, make_job()):
+            pass

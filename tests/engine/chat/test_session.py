@@ -39,9 +39,8 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.llama_cpp import Llama
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers.ollama_server import fake_ollama
 

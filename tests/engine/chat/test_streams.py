@@ -21,7 +21,7 @@ from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import NotFiniteError
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

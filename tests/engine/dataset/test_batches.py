@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.lengths import LengthTable, count_lengths
 from lora_studio.engine.tokens.batches import BatchPlan, batch_by_length, collate
 from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.gui.plots.length_histogram import LengthData
 
 LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
 
@@ -172,3 +175,37 @@ def test_padding_is_masked_and_sources_point_to_same_tokens() -> None:
 def test_first_token_of_a_row_is_not_a_target() -> None:
     batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
     assert batch.targets.tolist() == [2, 3, 5]
+
+
+def measure(lengths: list[int], limit: int = 2048) -> LengthData:
+    """Return the counts of rows whose last half is trained."""
+    each = np.asarray(lengths, np.int64)
+    spans = np.column_stack([each // 2, each])
+    table = LengthTable(each, each, spans, int(each.sum()), 1.0)
+    return LengthData(count_lengths([table], DatasetSpec(max_length=limit), (), complete=True))
+
+
+row_lengths = st.lists(
+    st.integers(1, 300) | st.integers(1, 9_000) | st.integers(1, 100_000), min_size=1, max_size=300
+)
+
+
+@given(row_lengths, st.integers(16, 8192))
+def test_bars_are_whole_rows_and_hold_each_once(lengths: list[int], limit: int) -> None:
+    measured = measure(lengths, limit)
+    edges = measured.choose_bins(max(lengths), 48)
+    heights = measured.count_per_bin(edges)
+    assert np.all(np.diff(edges) > 0)
+    assert heights.tolist() == [round(height) for height in heights]
+    assert heights.sum() == len(lengths)
+
+
+@given(row_lengths)
+def test_shares_over_multiples_of_eight_are_exact_for_most_rows(lengths: list[int]) -> None:
+    measured = measure(lengths)
+    common = np.percentile(lengths, 99.5)
+    if common > 3_200:  # edges are further apart
+        return
+    for limit in range(16, int(common), 8):
+        over = sum(length > limit for length in lengths) / len(lengths)
+        assert measured.count_over(limit)[0] == pytest.approx(over)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,15 +21,20 @@ from accelerate import Accelerator
 from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import locks as locks_module
+from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.engine.devices import (
     devices as device,
 )
 from lora_studio.engine.devices import (
     load as device_load,
 )
+from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.devices import nvml, random_state
+from lora_studio.engine.devices.load import DeviceLoad, Load
 from lora_studio.engine.devices.oom_capture import capture_oom
 from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from tests.engine.conftest import TinyModel
 from tests.helpers.models import plans
@@ -362,3 +370,122 @@ def test_nccl_out_of_memory_is_not_captured() -> None:
 
     with pytest.raises(torch.distributed.DistBackendError):
         capture_oom(sends)
+
+
+GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
+
+
+def test_cpu_is_never_locked() -> None:
+    assert device_lock.get_lockable_devices(ModelSpec(device="cpu:2")) == []
+
+
+@pytest.fixture
+def _gpu_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine with one GPU that a job of another project uses."""
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(device_lock, "get_lockable_devices", lambda model: [GPU])
+    locks = locks_module.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
+    yield
+    for lock in locks:
+        lock.release()
+
+
+@pytest.mark.usefixtures("_gpu_in_use")
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+def test_training_waits_for_busy_gpu_until_canceled_or_paused(tmp_path: Path, wish: str) -> None:
+    run = new_run(tmp_path, model={"source": "builtin:harbor-tiny"})
+
+    def on_event(event: events.Event, flags: Flags) -> None:
+        if isinstance(event, events.Progress) and "waiting" in str(event.stage):
+            getattr(flags, wish).set()
+
+    channel = handle(commands.Train(run=str(run.path)), on_event)
+    problem = channel.last(events.Warned).problem
+    assert str(problem.what) == "RTX 4090 is in use by r1 in /p/bot."
+    assert str(channel.last(events.Progress).stage) == "waiting for RTX 4090"
+    if wish == "cancel":
+        assert isinstance(channel.events[-1], events.Cancelled)
+    else:
+        assert channel.last(events.Done).paused
+    assert run.read_state() == ("stopped" if wish == "cancel" else "paused")
+
+
+CPU = torch.device("cpu")
+
+
+def measured(load: DeviceLoad) -> Load:
+    until = time.monotonic() + 120
+    while not (reading := load.get_latest()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return reading
+
+
+def wait_for_measurement() -> None:
+    """Wait until no measurement is running."""
+    for thread in threading.enumerate():
+        if thread.name == "device load":
+            thread.join()
+
+
+def test_cpu_load_of_busy_process_is_at_most_100_percent() -> None:
+    load = DeviceLoad(CPU)
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        sum(range(1000))
+    reading = measured(load)
+    assert set(reading) == {"cpu_percent"}
+    assert 0 < reading["cpu_percent"] <= 100
+
+
+def test_slow_driver_does_not_block_and_is_queried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_load, "INTERVAL", 0.0)
+    answered, queries = threading.Event(), []
+
+    def read() -> Load:
+        queries.append(time.monotonic())
+        assert answered.wait(120)
+        return {"gpu_percent": 97.0}
+
+    load = DeviceLoad(CPU, read)
+    begun = time.monotonic()
+    for _ in range(200):
+        assert load.get_latest() == {}
+    assert time.monotonic() - begun < 100.0  # the driver answers after two minutes
+    assert len(queries) == 1
+    answered.set()
+    assert measured(load) == {"gpu_percent": 97.0}
+
+
+def test_measurements_are_at_least_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, now = [], [100.0]
+    monkeypatch.setattr(device_load, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def read() -> Load:
+        queries.append(1)
+        return {"gpu_percent": 1.0}
+
+    load = DeviceLoad(CPU, read)
+    measured(load)
+    wait_for_measurement()
+    now[0] += 0.9
+    load.get_latest()
+    wait_for_measurement()
+    assert len(queries) == 1
+    now[0] += 0.2
+    load.get_latest()
+    wait_for_measurement()
+    assert len(queries) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpu_without_driver_reports_no_load() -> None:
+    assert device_load.read_gpu_load(torch.device("cuda", 0)) == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_reports_utilization_and_temperature() -> None:
+    reading = device_load.read_gpu_load(torch.device("cuda", 0))
+    assert 0 <= reading["gpu_percent"] <= 100
+    assert 0 < reading["gpu_celsius"] < 120

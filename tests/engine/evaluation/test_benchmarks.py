@@ -31,7 +31,7 @@ from lora_studio.engine.generation.continuations import (
     split_text,
 )
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.servers.hub_server import hub_server
 
 ROWS = [
@@ -244,7 +244,7 @@ _LOAD = """
 import sys
 from lora_studio.core.evaluation.test_sets import BenchmarkTask
 from lora_studio.engine.evaluation import benchmarks
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 print(len(benchmarks.load_benchmark_items(BenchmarkTask(task="harbour_hub"), recorded_job()[0])))
 """
 

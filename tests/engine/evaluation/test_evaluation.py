@@ -35,8 +35,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.llama_cpp import BATCH, Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
-from tests.helpers.runs.jobs import RecordingChannel, handle, write_rows
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import RecordingChannel, handle, recorded_job, write_rows
 from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 pytestmark = pytest.mark.slow

@@ -25,8 +25,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.export.gguf import converter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.runs.jobs import handle
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import handle, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers import llama_server
 from tests.helpers.servers.ports import free_port

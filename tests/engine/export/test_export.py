@@ -20,7 +20,7 @@ from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers import real_ollama
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama

@@ -14,7 +14,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.engine.export import lm_studio
 from lora_studio.engine.runtime import disk
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 
 
 @pytest.fixture

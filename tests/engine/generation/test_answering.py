@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from lora_studio.core.chat import Sampling
 from lora_studio.core.problems import ProblemError
@@ -21,13 +25,19 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.tasks.samples import Message
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import conversion
-from lora_studio.engine.generation import answering, turn_boundaries
+from lora_studio.engine.generation import answering, direct_decoder, turn_boundaries
+from lora_studio.engine.generation.batched import use_mask
+from lora_studio.engine.generation.direct_decoder import can_decode_directly
+from lora_studio.engine.generation.group_sampling import GroupSampling, sample_groups
+from lora_studio.engine.kernels import sequence_packing
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
+from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.llama_cpp import Llama, should_add_bos
+from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES, tiny_model
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers.ollama_server import fake_ollama
 
@@ -290,3 +300,143 @@ def test_conversation_rejected_by_template_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         jobs.run_command(command, recorded_job()[0])
     assert caught.value.problems[0].code == "chat.refused_by_template"
+
+
+_PROMPTS = [[5, 6, 7, 8, 9, 10], [40, 41, 42], [100]]
+_SAMPLING = GroupSampling(answers=3, max_tokens=12, rows=9, seed="0 1")
+
+
+def adapt(folder: Any, dtype: torch.dtype = torch.float32, **config: Any) -> Any:
+    """Return a tiny model with an adapter that changes its answers, and biases where its family may have them."""
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attention_bias=True)
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "o_proj", "up_proj"], **config)
+    model = get_peft_model(network, lora)
+    torch.manual_seed(3)
+    for name, value in model.named_parameters():
+        if "lora_B" in name or name.endswith("bias"):
+            value.data.normal_(std=0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize("family", ["llama3", "qwen3"])
+def test_direct_answers_equal_those_of_the_model(tiny: TinyModel, family: str) -> None:
+    model, tokenizer = adapt(tiny(family)), load_tokenizer(tiny(family))
+    assert can_decode_directly(model)
+    by_model = sample_groups(model, tokenizer, _PROMPTS, _SAMPLING, lambda _: None)
+    for rows in (9, 4, 1):
+        sampling = replace(_SAMPLING, rows=rows)
+        directly = sample_groups(
+            model, tokenizer, _PROMPTS, sampling, lambda _: None, directly=True
+        )
+        assert directly == by_model, rows
+    with model.disable_adapter():
+        base = sample_groups(model, tokenizer, _PROMPTS, _SAMPLING, lambda _: None, directly=True)
+    assert base != by_model
+
+
+def test_rows_that_end_leave_the_others_unchanged(tiny: TinyModel) -> None:
+    model = adapt(tiny("llama3"))
+    ids, mask = direct_decoder.pad_left(_PROMPTS, 0)
+
+    def decode(rows: list[int], kept: list[int]) -> torch.Tensor:
+        cache = direct_decoder.prefix_cache.create_cache(model)
+        direct_decoder.compute_logits(model, ids, cache, mask=mask)
+        decoder = direct_decoder.DirectDecoder(model, cache, mask, rows)
+        decoder.compute_logits([20 + row for row in range(len(rows))])
+        decoder.keep(kept)
+        return decoder.compute_logits([30 + row for row in kept])
+
+    every = decode([0, 0, 1, 2, 2], [0, 1, 2, 3, 4])
+    torch.testing.assert_close(decode([0, 0, 1, 2, 2], [1, 3, 4]), every[[1, 3, 4]])
+    torch.testing.assert_close(decode([0, 0, 1, 2, 2], [2]), every[[2]])
+
+
+def test_bfloat16_logits_are_close_to_those_of_the_model(tiny: TinyModel) -> None:
+    model = adapt(tiny("llama3"), torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert can_decode_directly(model)
+
+
+def test_models_with_other_parts_are_left_to_transformers(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not can_decode_directly(adapt(tiny("llama3"), use_dora=True))
+    assert not can_decode_directly(adapt(tiny("gemma3")))
+    model = adapt(tiny("llama3"))
+    assert can_decode_directly(model)
+    monkeypatch.setattr(direct_decoder._Layer, "finish", lambda self, x, attended: x)
+    assert not can_decode_directly(model)
+
+
+def test_checks_between_layers_also_run_while_writing_directly(tiny: TinyModel) -> None:
+    model, tokenizer = adapt(tiny("llama3")), load_tokenizer(tiny("llama3"))
+    calls: list[int] = []
+
+    def check(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 5:  # two blocks for the prompts, two for a token
+            raise MemoryError
+
+    for block in model.get_base_model().model.layers:
+        block.register_forward_pre_hook(check)
+    with pytest.raises(MemoryError):
+        sample_groups(model, tokenizer, _PROMPTS, _SAMPLING, lambda _: None, directly=True)
+
+
+CPU = torch.device("cpu")
+
+
+class ReadValues(TorchDispatchMode):
+    """Counts the values that Python reads from tensors: on a GPU, it would wait for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module", params=["llama3", "gemma3"])
+def model(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedModel:
+    """Return a model without a sliding window, and one whose rows are longer than it."""
+    settings = {"sliding_window": 8} if request.param == "gemma3" else {}
+    network = AutoModelForCausalLM.from_pretrained(
+        tiny(request.param), dtype=torch.float32, **settings
+    )
+    assert isinstance(network, PreTrainedModel)
+    return network.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [(12, 9), (12, 12)], ids=["padded", "unpadded"])
+def test_known_mask_gives_the_same_states_unread(
+    model: PreTrainedModel, lengths: Sequence[int]
+) -> None:
+    decoder: Any = model.get_decoder()
+    ids = torch.arange(24).view(2, 12) + 5
+    mask = (torch.arange(12) < torch.tensor(lengths)[:, None]).long()
+    with ReadValues() as read:
+        expected = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    assert read.count > 0
+    with use_mask(mask, CPU) as known, ReadValues() as read:
+        states = decoder(input_ids=ids, attention_mask=known, use_cache=False).last_hidden_state
+    assert read.count == 0
+    torch.testing.assert_close(states[mask == 1], expected[mask == 1])
+
+
+@torch.no_grad()
+def test_packed_rows_are_not_searched_for(model: PreTrainedModel) -> None:
+    decoder: Any = model.get_decoder()
+    assert sequence_packing.enable_packing(model, decoder)
+    with sequence_packing.use_packed_rows(), ReadValues() as read:
+        decoder(
+            input_ids=torch.arange(12)[None] + 5,
+            position_ids=sequence_packing.build_position_ids((7, 5), CPU),
+            documents=(7, 5),
+            use_cache=False,
+        )
+    assert read.count == 0

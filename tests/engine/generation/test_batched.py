@@ -30,7 +30,7 @@ from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_pre
 from lora_studio.engine.generation.token_sampling import TokenSampler
 from lora_studio.engine.runtime.failures import CancelledError, NotFiniteError
 from tests.helpers.models.tiny_models import FAMILIES, tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 SHARED = "You are the keeper of the lamp. Please answer in one short sentence. "
 PROMPTS = (

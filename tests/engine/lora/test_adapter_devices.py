@@ -15,7 +15,7 @@ import lora_studio.engine
 from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
 from lora_studio.engine.chat.adapters import AdapterSwitch
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 
 _ENGINE = Path(lora_studio.engine.__file__).parent
 

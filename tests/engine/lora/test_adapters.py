@@ -43,10 +43,8 @@ from lora_studio.engine.merging import (
 )
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.training.recipe.pooling import write_modules
-from tests.helpers.models.adapters import ATTENTION, random_adapter
-from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.jobs import handle, new_run
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.models.tiny_models import ATTENTION, random_adapter, tiny_model
+from tests.helpers.runs.jobs import handle, new_run, recorded_job
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),

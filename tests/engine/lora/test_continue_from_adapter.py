@@ -23,7 +23,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.tokens.encoder import Encoded
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
 
 Start = Callable[..., RunFolder]

@@ -17,7 +17,7 @@ from lora_studio.core.lora.starting_adapter import ModuleFilter
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.lora import adapter_files
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 
 MODULE = "model.layers.0.self_attn.q_proj"
 A, B = (f"base_model.model.{MODULE}.lora_{half}.weight" for half in "AB")

@@ -26,7 +26,7 @@ from lora_studio.engine.merging import combining, merge
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 from tests.helpers.runs.jobs import make_job
 
 TOKENS = ("<lamp>", "</lamp>")

@@ -28,9 +28,14 @@ from lora_studio.engine.merging import deltas, merge
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.models.adapters import ATTENTION, random_adapter
-from tests.helpers.models.tiny_models import FAMILIES, tiny_model, write_config
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.models.tiny_models import (
+    ATTENTION,
+    FAMILIES,
+    random_adapter,
+    tiny_model,
+    write_config,
+)
+from tests.helpers.runs.jobs import Recorder, recorded_job
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

@@ -26,9 +26,8 @@ from lora_studio.engine.merging import merge as merging_merge
 from lora_studio.engine.merging import model_files
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
+from tests.helpers.runs.jobs import Recorder, recorded_job
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
@@ -138,7 +137,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.merging import MergingSpec
 from lora_studio.engine.lora import adapter_files as adapters
 from lora_studio.engine.merging import merge as merging
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 job, recorder = recorded_job()
 recorder.on_event = lambda event: (
     os.kill(os.getpid(), signal.SIGKILL)
@@ -339,7 +338,7 @@ from typing import Any
 from tests.benchmarks.merging import WAYS
 import torch, transformers, peft
 from lora_studio.engine.merging import merge as merging
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 way, work, above = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 torch.randn(500, 500) @ torch.randn(500, 500)  # allocate the threads and buffers of an idle worker
 status = Path("/proc/self/status").read_text()

@@ -24,7 +24,7 @@ from lora_studio.engine.model import capped_attention, loading
 from lora_studio.engine.model.shape import get_model_shape
 from tests.helpers.models import plans
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: More tokens than the window of the layers that have one.
 TOKENS = 40

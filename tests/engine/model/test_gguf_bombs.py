@@ -15,10 +15,9 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.model import from_gguf, gguf_header
-from tests.helpers.models import gguf_editing, tiny_gguf
-from tests.helpers.models.gguf_editing import LEFT_OUT
-from tests.helpers.runs.jobs import handle
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.models import tiny_gguf
+from tests.helpers.models.tiny_gguf import LEFT_OUT
+from tests.helpers.runs.jobs import handle, recorded_job
 
 TEXT, LIST, U8 = 8, 9, 0
 
@@ -101,9 +100,9 @@ def test_model_that_its_tensors_do_not_fill_is_refused(
     values: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     whole = tiny_gguf.write(tmp_path / "whole.gguf")
-    without = gguf_editing.edit(whole, tmp_path / "without.gguf", dict.fromkeys(values, LEFT_OUT))
+    without = tiny_gguf.edit(whole, tmp_path / "without.gguf", dict.fromkeys(values, LEFT_OUT))
     added = {name: value for name, value in values.items() if value is not LEFT_OUT}
-    file = gguf_editing.edit(without, tmp_path / "model.gguf", added)
+    file = tiny_gguf.edit(without, tmp_path / "model.gguf", added)
     job, _ = recorded_job()
     started = time.process_time()
     with pytest.raises(ProblemError) as caught:
@@ -134,7 +133,7 @@ def test_file_with_too_many_values_in_lists_is_refused(
 ) -> None:
     monkeypatch.setattr(limits, "GGUF_ITEMS", 5000)
     whole = tiny_gguf.write(tmp_path / "whole.gguf")
-    file = gguf_editing.edit(whole, tmp_path / "many.gguf", {name: values})
+    file = tiny_gguf.edit(whole, tmp_path / "many.gguf", {name: values})
     assert gguf_header.read(whole).items <= 5000
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match="have more than 5,000 values") as caught:
@@ -153,7 +152,7 @@ def test_key_of_a_very_long_text_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(limits, "GGUF_TEXT", 2000)
     values = {"tokenizer.huggingface.json": "x" * 2001}
     whole = tiny_gguf.write(tmp_path / "whole.gguf")
-    file = gguf_editing.edit(whole, tmp_path / "long.gguf", values)
+    file = tiny_gguf.edit(whole, tmp_path / "long.gguf", values)
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match=r"huggingface\.json in its header has more") as caught:
         from_gguf.convert(file, tmp_path, job)
@@ -162,7 +161,7 @@ def test_key_of_a_very_long_text_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_part_of_a_split_file_is_refused_with_how_to_join(tmp_path: Path) -> None:
     whole = tiny_gguf.write(tmp_path / "whole.gguf")
-    file = gguf_editing.edit(whole, tmp_path / "model-00001-of-00003.gguf", {"split.count": 3})
+    file = tiny_gguf.edit(whole, tmp_path / "model-00001-of-00003.gguf", {"split.count": 3})
     job, _ = recorded_job()
     with pytest.raises(ProblemError, match="one part of a model") as caught:
         from_gguf.convert(file, tmp_path, job)

@@ -26,7 +26,7 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, scan
 from tests.engine.conftest import TinyModel
 from tests.helpers.faults import odd_json
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 from tests.helpers.runs.jobs import make_job
 
 #: In the fast tier every so many of the combinations, in the slow tier all.

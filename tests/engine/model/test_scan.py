@@ -21,7 +21,7 @@ from lora_studio.engine.model import from_gguf, gguf_header
 from lora_studio.engine.model import scan as model_scan
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import write_config
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 
 def scan(location: ModelLocation, *folders: Path) -> dict[str, ModelEntry]:
@@ -187,7 +187,7 @@ def test_scanning_imports_neither_torch_nor_transformers(tmp_path: Path) -> None
     tiny_gguf(tmp_path / "good.gguf")
     script = (
         "import sys; from pathlib import Path; from lora_studio.engine.model import scan as model_scan;"
-        "from tests.helpers.runs.recorded_job import recorded_job;"
+        "from tests.helpers.runs.jobs import recorded_job;"
         "print(len(model_scan.scan_models('folder', [Path(sys.argv[1])], recorded_job()[0])),"
         "'torch' in sys.modules, 'transformers' in sys.modules)"
     )

@@ -23,8 +23,8 @@ from lora_studio.engine.model.safetensors_files import SINGLE
 from lora_studio.engine.selftest.expected_model import open_expected
 from lora_studio.engine.selftest.gguf_comparison import ConvertedFile, GgufComparer
 from lora_studio.engine.selftest.judging import StageComparison
-from tests.helpers.models.gguf_editing import LEFT_OUT, edit, read_tensor
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.models.tiny_gguf import LEFT_OUT, edit, read_tensor
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 
 Plant = Callable[[dict[str, Path], Path], Path]

@@ -25,7 +25,7 @@ from lora_studio.engine.selftest.expected_model import (
 )
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.merged_comparison import compare_merged
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 
 Tensors = dict[str, torch.Tensor]

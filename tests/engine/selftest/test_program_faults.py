@@ -29,10 +29,10 @@ from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.oracle import gguf_tensors, trained_tensors
 from lora_studio.engine.selftest.oracle.gguf_tensors import FileJudgment
 from lora_studio.engine.selftest.selftest import RunComparer
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.gguf_editing import edit, read_tensor
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.models.tiny_gguf import edit, read_tensor
+from tests.helpers.models.tiny_models import random_adapter
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 
 # PEFT's warnings about adapters that these tests create on purpose.

@@ -34,10 +34,9 @@ from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.selftest import judging, limits, reading, selftest
 from lora_studio.engine.selftest.judging import Reference, Stage, StageComparison
 from lora_studio.engine.selftest.selftest import RunComparer
-from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.models.tiny_models import FAMILIES, write_config
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.models.tiny_models import FAMILIES, random_adapter, write_config
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 # PEFT's warning about adapters for experts.

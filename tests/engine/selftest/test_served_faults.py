@@ -31,7 +31,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.selftest.oracle import served_model
 from lora_studio.engine.selftest.oracle.served_model import StatedModel
 from tests.helpers.models.tiny_models import TEMPLATES, tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 

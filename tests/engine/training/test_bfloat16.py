@@ -19,7 +19,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from tests.engine.conftest import TinyModel
 from tests.gpu.trainings import PREFERENCES, ROWS
-from tests.helpers.models.teachers import make_teacher
+from tests.helpers.models.tiny_models import make_teacher
 from tests.helpers.runs.jobs import new_run, train, write_rows
 
 pytestmark = pytest.mark.slow

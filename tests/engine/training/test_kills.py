@@ -21,7 +21,7 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.faults.forking_engine import ENDED
 from tests.helpers.faults.kill_trials import KillTrials
 from tests.helpers.faults.killed_runs import ForkingEngine, find_differences, new_small_run
-from tests.helpers.runs.locks import wait_until_free
+from tests.helpers.runs.jobs import wait_until_free
 
 KILLS, STEPS = 20, 140
 

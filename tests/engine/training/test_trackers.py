@@ -18,8 +18,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training import trackers
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import new_run, train, write_rows
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import new_run, recorded_job, train, write_rows
 from tests.helpers.runs.wandb_file import records
 
 ROWS: list[Any] = [

@@ -17,7 +17,7 @@ from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.tokens.batches import BatchPlan
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
+from tests.helpers.models.tiny_models import random_adapter
 from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows
 
 STEPS = 6

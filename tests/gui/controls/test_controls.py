@@ -31,7 +31,7 @@ from lora_studio.gui.controls.controls import (
 from lora_studio.gui.controls.field_editor import FieldEditor, Style, make_editor
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
-from tests.helpers.window.drag_and_drop import FileDrop
+from tests.helpers.window.fake_engine import FileDrop
 
 ControlT = TypeVar("ControlT", bound=Control)
 

@@ -1,4 +1,4 @@
-"""The command palette, the shortcut sheet, the About dialog, problem actions and diagnostics."""
+"""The command palette, help topics, and the tour."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit
+from PySide6.QtCore import QPoint, QRect, Qt
+from PySide6.QtGui import QAction, QDragEnterEvent, QGuiApplication
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
 from lora_studio.core.help import diagnostics
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.project.search_terms import SYNONYMS
+from lora_studio.core.spec import list_facts
 from lora_studio.gui import theme
 from lora_studio.gui.help import palette
 from lora_studio.gui.help.dialogs import (
@@ -24,14 +28,19 @@ from lora_studio.gui.help.dialogs import (
     ShortcutSheet,
     list_shortcuts,
 )
-from lora_studio.gui.help.palette import CommandPalette, find
+from lora_studio.gui.help.palette import CommandPalette, SearchEntry, find
+from lora_studio.gui.help.tour import STOPS, CoachMarks
+from lora_studio.gui.pages.lora.page import LoraPage
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.dialogs import ProblemDialog, explain_kind
 from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers.models import model_facts
+from tests.helpers.window.fake_engine import make_mime_data
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 
@@ -323,3 +332,266 @@ def test_dialog_height_fits_its_text_at_large_text_size(qtbot: QtBot, qapp: QApp
         assert below.geometry().bottom() < last.geometry().top()
     finally:
         theme.get_theme().set_text_size(100)
+
+
+def _titles(query: str, *titles: tuple[str, str]) -> list[str]:
+    entries = [SearchEntry("setting", title, print, detail) for title, detail in titles]
+    return [entry.title for entry in find(entries, query)]
+
+
+def _settings() -> list[SearchEntry]:
+    """Return all settings of a project, titled by their field, and those with synonyms alone."""
+    fields = {
+        f"{step}.{facts.name}": facts for step, spec in SPECS.items() for facts in list_facts(spec)
+    }
+    names = {*fields, *SYNONYMS}
+    return [
+        SearchEntry(
+            "setting",
+            name,
+            print,
+            fields[name].description if name in fields else "",
+            terms=SYNONYMS.get(name, ""),
+        )
+        for name in sorted(names)
+    ]
+
+
+def test_start_of_title_ranks_before_word_in_description() -> None:
+    matches = _titles(
+        "rate",
+        ("Dropout", "The rate at which outputs are dropped."),
+        ("Learning rate", ""),
+        ("Rate limit", ""),
+        ("Rank", ""),
+    )
+    assert matches == ["Rate limit", "Learning rate", "Dropout"]
+
+
+def test_exact_title_ranks_first_then_page_order() -> None:
+    assert _titles("rate", ("Learning rate", ""), ("Low rate", ""), ("Rate", ""))[0] == "Rate"
+    assert _titles("rate", ("Learning rate", ""), ("Low rate", "")) == ["Learning rate", "Low rate"]
+
+
+def test_every_word_must_match_without_case_and_accents() -> None:
+    assert _titles("GROSSE los", ("Losgröße", ""), ("Größe der Lose", ""))[0] == "Größe der Lose"
+    assert _titles("learning dataset", ("Learning rate", "")) == []
+
+
+def test_letters_in_order_match_as_last_resort() -> None:
+    assert _titles("lrt", ("Learning rate", ""), ("Rank", "")) == ["Learning rate"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        pytest.param("batch size", "training.micro_batch", id="batch-size"),
+        pytest.param("seq length", "dataset.max_length", id="seq-length"),
+        pytest.param("max tokens", "dataset.max_length", id="max-tokens"),
+        pytest.param("quantize", "export.quantizations", id="quantize-american"),
+        pytest.param("quantise", "export.quantizations", id="quantise-british"),
+        pytest.param("quantisation", "model.precision", id="quantisation-british"),
+        pytest.param("upload", "go_export", id="upload"),
+        pytest.param("dark mode", "settings.theme", id="dark-mode"),
+        pytest.param("colour scheme", "settings.theme", id="colour-british"),
+        pytest.param("DPO", "training.preference", id="dpo"),
+        pytest.param("beta", "training.beta", id="beta"),
+        pytest.param("seed", "training.seed", id="seed"),
+        pytest.param("lr", "training.learning_rate", id="lr"),
+        pytest.param("optimiser", "training.optimizer", id="optimiser-british"),
+        pytest.param("wandb", "training.trackers", id="wandb"),
+    ],
+)
+def test_synonyms_find_the_setting(query: str, name: str) -> None:
+    assert name in [entry.title for entry in find(_settings(), query)][:4]
+
+
+def test_synonyms_belong_to_existing_fields() -> None:
+    fields = {(step, facts.name) for step, spec in SPECS.items() for facts in list_facts(spec)}
+    named = {tuple(name.split(".")) for name in SYNONYMS if name.split(".")[0] in SPECS}
+    assert named <= fields
+
+
+def read_sections() -> dict[str, str]:
+    """Return the text of each topic without its heading."""
+    _, *sections = diagnostics.read_text().split("\n## ")
+    return {
+        diagnostics.slugify(text.partition("\n")[0]): text.partition("\n")[2] for text in sections
+    }
+
+
+@pytest.mark.parametrize("step", SPECS)
+def test_every_field_has_a_help_section(step: str) -> None:
+    known = diagnostics.list_topics()
+    unexplained = [x.name for x in list_facts(SPECS[step]) if x.help_topic not in known]
+    assert unexplained == []
+
+
+def test_help_sections_are_filled_and_have_unique_topics() -> None:
+    headings = [line for line in diagnostics.read_text().splitlines() if line.startswith("## ")]
+    assert len(headings) == len(diagnostics.list_topics())
+    assert all(len(text) > 80 for text in read_sections().values())
+
+
+def test_adapter_formulas_are_in_the_topics_of_their_fields() -> None:
+    for field, formula in (
+        ("rank", "W' = W + s · B A"),
+        ("use_rslora", "s = alpha / √r"),
+        ("use_dora", "‖W + s B A‖"),
+        ("init", "W = U S Vᵀ"),
+    ):
+        topic = next(x.help_topic for x in list_facts(LoraSpec) if x.name == field)
+        assert formula in read_sections()[topic]
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState) -> LoraPage:
+    lora_page = LoraPage(state)
+    qtbot.addWidget(lora_page)
+    lora_page.resize(1100, 740)
+    lora_page.show()
+    qtbot.waitExposed(lora_page)
+    return lora_page
+
+
+def viewer_of(page: LoraPage) -> DocsViewer:
+    viewers = page.window().findChildren(DocsViewer)
+    assert len(viewers) == 1, "each page opens in the same viewer"
+    return viewers[0]
+
+
+def first_words(viewer: DocsViewer) -> str:
+    """Return the text of the block at the top of the viewport."""
+    return viewer.page.cursorForPosition(viewer.page.viewport().rect().topLeft()).block().text()
+
+
+def test_f1_in_a_field_scrolls_to_its_section(qtbot: QtBot, page: LoraPage) -> None:
+    page.rank.line.line.setFocus()
+    qtbot.keyClick(page.rank.line.line, Qt.Key.Key_F1)
+    viewer = viewer_of(page)
+    assert viewer.isVisible()
+    assert viewer.topic == "lora-update"
+    assert first_words(viewer) in ("LoRA update", "")
+    qtbot.keyClick(page.dropout.line.line, Qt.Key.Key_F1)
+    assert viewer_of(page).topic == "dropout"
+    viewer.close()
+
+
+def test_click_on_the_help_mark_opens_the_section(qtbot: QtBot, page: LoraPage) -> None:
+    mark = page.editors["alpha"].mark
+    assert mark.isVisible()
+    assert "F1" in mark.toolTip()
+    qtbot.mouseClick(mark, Qt.MouseButton.LeftButton)
+    viewer = viewer_of(page)
+    assert viewer.topic == "lora-update"
+    viewer.topics.setFocus()
+    qtbot.keyClick(viewer.topics, Qt.Key.Key_Down)
+    assert viewer.topic == "dropout"
+    viewer.close()
+
+
+def test_field_without_a_label_has_the_mark_after_its_help(page: LoraPage) -> None:
+    flag = page.editors["use_dora"]
+    assert flag.mark.isHidden()
+    assert not flag.other_mark.isHidden()
+
+
+def _marks(window: Window) -> CoachMarks:
+    return window.findChildren(CoachMarks)[-1]
+
+
+@pytest.mark.slow
+def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> None:
+    window.actions_.commands["tour"].trigger()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    assert not window.has_project, "no project is opened before the user continues"
+    pages = []
+    marks = _marks(window)
+    for at, stop in enumerate(STOPS):
+        qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
+        pages.append(window.page_name)
+        target = stop.target(window)
+        assert target.isVisible(), f"stop {at} highlights a hidden widget"
+        assert marks.highlight().isValid()
+        assert window.rect().contains(marks.bubble.geometry())
+        assert marks.focusWidget() is marks.next
+        assert stop.text in marks.next.accessibleDescription()
+        qtbot.keyClick(marks.next, Qt.Key.Key_Right if at % 2 else Qt.Key.Key_Space)
+    assert pages == [stop.page for stop in STOPS]
+    assert window.state.draft.folder is not None
+    assert not window.tour.is_running
+
+
+@pytest.mark.slow
+def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window) -> None:
+    assert not window.preferences.tour_seen
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.keyClick(_marks(window).next, Qt.Key.Key_Escape)
+    assert not window.tour.is_running
+    assert not window.has_project
+    assert Preferences.load().tour_seen
+    window.tour.start()
+    assert window.tour.is_running, "Help starts it again"
+    window.tour.end()
+
+
+def test_file_dragged_over_the_tour_ends_it(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    data = make_mime_data(tmp_path / "rows.csv")
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
+    drag = QDragEnterEvent(QPoint(5, 5), copy, data, left, none)
+    QApplication.sendEvent(_marks(window), drag)
+    assert not window.tour.is_running
+    assert not drag.isAccepted(), "what is below accepts it"
+
+
+def test_click_elsewhere_ends_the_tour_and_counts(qtbot: QtBot, window: Window) -> None:
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    marks, new = _marks(window), window.home.new
+    qtbot.mouseClick(marks, Qt.MouseButton.LeftButton, pos=marks.bubble.geometry().center())
+    assert window.tour.is_running
+    with qtbot.waitSignal(window.home.new_clicked):
+        place = new.mapTo(window, new.rect().center())
+        qtbot.mouseClick(marks, Qt.MouseButton.LeftButton, pos=place)
+    assert not window.tour.is_running
+
+
+@pytest.mark.slow
+def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
+    window.tour.start()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    marks = _marks(window)
+    focused: set[QWidget | None] = set()
+    for _ in range(4):
+        marks.focusNextPrevChild(True)
+        focused.add(marks.focusWidget())
+    assert focused == {marks.skip, marks.next}
+    qtbot.keyClick(marks.next, Qt.Key.Key_Right)
+    qtbot.waitUntil(lambda: not marks.back.isHidden(), timeout=WAIT)
+    qtbot.keyClick(marks.next, Qt.Key.Key_Left)
+    qtbot.waitUntil(lambda: marks.back.isHidden(), timeout=WAIT)
+    assert window.page_name == "home"
+    window.tour.end()
+
+
+def test_bubble_stays_inside_the_window_for_any_target(qtbot: QtBot, qapp: QApplication) -> None:
+    over = QWidget()
+    qtbot.addWidget(over)
+    over.resize(960, 640)
+    target = QWidget(over)
+    marks = CoachMarks(over)
+    over.show()
+    for rectangle in (
+        QRect(0, 0, 184, 640), QRect(900, 0, 60, 40), QRect(0, 600, 960, 40),
+        QRect(184, 40, 776, 600), QRect(400, 300, 100, 40),
+    ):  # fmt: skip
+        target.setGeometry(rectangle)
+        marks.show_mark(target, "A title", "Some words that take a line or two. " * 4, 1, 3)
+        assert over.rect().contains(marks.bubble.geometry()), rectangle
+        # A line that is one pixel too short loses its descenders.
+        assert marks.text.height() >= marks.text.heightForWidth(marks.text.width())
+    over.resize(1280, 800)
+    assert marks.size() == over.size()

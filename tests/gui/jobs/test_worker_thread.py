@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +18,14 @@ from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
 from lora_studio.client import worker
+from lora_studio.client.link import Command, Link
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
-from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.core.system.locks import FileLock
+from lora_studio.gui.jobs.control import JobControl
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.jobs.worker_thread import WorkerThread
 from tests.gui.conftest import WAIT
 
@@ -289,3 +294,100 @@ def _wait_until_gone(follower: Follower) -> None:
     while psutil.pid_exists(hello.pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert not psutil.pid_exists(hello.pid)
+
+
+class SlowToEndWorker:
+    """A worker that ends only when the test allows it, like one that holds GPU memory."""
+
+    def __init__(self, number: int, log: list[str]) -> None:
+        self._number, self._log = number, log
+        self._killed = threading.Event()
+        self.may_go = threading.Event()
+        log.append(f"{number} begins")
+
+    def iter_events(self) -> Iterator[events.Event]:
+        yield events.Hello(protocol=events.PROTOCOL, app_version="0", pid=1)
+        self._killed.wait(WAIT / 1000)
+        self.may_go.wait(WAIT / 1000)
+        self._log.append(f"{self._number} has gone")
+
+    def send(self, command: Command) -> None:
+        self._log.append(f"{self._number} is asked {command.id}")
+
+    def cancel(self, target: str) -> None:
+        self.kill()
+
+    def close(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self._killed.set()
+
+    def detach(self) -> None:
+        self.kill()
+
+
+def test_next_worker_starts_after_the_previous_one_has_ended(
+    qtbot: QtBot,
+) -> None:
+    log: list[str] = []
+    workers: list[SlowToEndWorker] = []
+
+    def make() -> Link:
+        workers.append(SlowToEndWorker(len(workers) + 1, log))
+        return workers[-1]
+
+    link = OnDemandWorker(start=lambda: WorkerThread(make))
+    first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
+    link.send(first)
+    qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)
+    link.release()  # returns although the worker is still running
+    assert log[-1] == f"1 is asked {first.id}"
+    assert not link.held
+    assert not link.busy
+    link.send(dropped)  # a second release drops its worker before it has started
+    link.release()
+    link.send(last)
+    assert link.held
+    assert len(workers) == 1
+    workers[0].may_go.set()
+    qtbot.waitUntil(lambda: len(log) == 5, timeout=WAIT)
+    assert log[2:] == ["1 has gone", "2 begins", f"2 is asked {last.id}"]
+    workers[1].may_go.set()
+    link.leave()
+    link.deleteLater()
+
+
+def write_events(run: RunFolder, *new: events.Event) -> None:
+    with run.events_file.open("ab") as file:
+        file.writelines(events.to_line(event).encode() + b"\n" for event in new)
+
+
+@pytest.mark.parametrize("skew", [0, -3600, 3600])
+def test_only_endings_after_reopening_are_reported(
+    qtbot: QtBot, tmp_path: Path, skew: float
+) -> None:
+    """The worker's clock may differ from that of the window."""
+    run = create_run(tmp_path / "runs", Project(name="x"), tmp_path)
+    before = time.time() - 60 + skew
+    write_events(
+        run,
+        events.Started(id="a", command="train", time=before),
+        events.Done(id="a", paused=True, time=before + 1),
+        events.Started(id="b", command="train", time=before + 2),
+    )
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 1})
+    control = JobControl()
+    endings: list[object] = []
+    control.ended.connect(lambda _, ending: endings.append(ending))
+    try:
+        control.attach(run)
+        qtbot.waitUntil(lambda: control.running and control._id == "b", timeout=20_000)
+        assert endings == [], "the pause was over before"
+        write_events(run, events.Done(id="b", stopped=True, time=before + 90))
+        qtbot.waitUntil(lambda: not control.running, timeout=20_000)
+    finally:
+        lock.release()
+        control.detach()
+    assert [ending.stopped for ending in endings if isinstance(ending, events.Done)] == [True]

@@ -24,7 +24,7 @@ from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers.models import model_facts, plans
-from tests.helpers.window.drag_and_drop import FileDrop
+from tests.helpers.window.fake_engine import FileDrop
 
 
 class FakeInspector:

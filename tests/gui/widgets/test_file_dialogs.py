@@ -1,4 +1,4 @@
-"""Dialogs for files and folders begin where something was chosen last."""
+"""Dialogs, links, layouts and tooltips of the window."""
 
 from __future__ import annotations
 

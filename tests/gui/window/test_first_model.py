@@ -20,8 +20,8 @@ from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers.models import model_facts
-from tests.helpers.window.clicks import Clicks
-from tests.helpers.window.evaluation_shots import emit
+from tests.helpers.window.fake_engine import Clicks
+from tests.helpers.window.runs_pictures import emit
 
 pytestmark = pytest.mark.slow
 

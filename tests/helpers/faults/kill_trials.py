@@ -24,8 +24,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import list_temporaries
 from tests.helpers.faults.killed_runs import ForkingEngine
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.runs.jobs import new_run, write_rows
-from tests.helpers.runs.locks import wait_until_free
+from tests.helpers.runs.jobs import new_run, wait_until_free, write_rows
 from tests.helpers.runs.run_verbs import take_snapshot
 
 _ROWS = [

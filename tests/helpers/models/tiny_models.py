@@ -7,12 +7,14 @@ those of the family; the sizes and weights aren't.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import (
     AddedToken,
     Regex,
@@ -24,7 +26,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from lora_studio.core.system import paths
 
@@ -433,3 +435,34 @@ def write_config(folder: Path, **changes: Any) -> None:
     """Change entries of a model's config.json, for example to claim another architecture."""
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+def random_adapter(base: Path, folder: Path, *, seed: int = 3, **settings: Any) -> Path:
+    """Save an adapter with the tokenizer of its base model; `settings` are those of LoraConfig."""
+    chosen: dict[str, Any] = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | settings
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **chosen))
+        for name, value in wrapped.named_parameters():
+            if value.requires_grad:
+                scale = 0.1 if "lora_" in name else 0.3
+                value.data.copy_(torch.randn_like(value) * scale)
+    wrapped.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder
+
+
+def make_teacher(student: Path, folder: Path) -> Path:
+    """Write a copy of a model with other random weights, and return its folder."""
+    shutil.copytree(student, folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(torch.randn_like(value), alpha=0.1)
+    model.save_pretrained(folder)
+    return folder

@@ -25,9 +25,8 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
 from tests.helpers.runs import jobs
 from tests.helpers.runs.jobs import write_rows
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 from pytestqt.qtbot import QtBot
@@ -103,3 +106,19 @@ def export_events(run: RunFolder, *, proven: bool = True) -> list[events.Event]:
         events.OllamaCreated(id="e", host="http://127.0.0.1:11434", name="bot", version="0.12"),
         events.Done(id="e", time=3200),
     ]  # fmt: skip
+
+
+def emit(event: events.Event) -> dict[str, Any]:
+    """Return the step that sends an event."""
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 20) -> None:
+    """Run the event loop until something holds, at most some seconds."""
+    from PySide6.QtTest import QTest
+
+    for _ in range(int(seconds * 50)):
+        if holds():
+            return
+        QTest.qWait(10)
+        time.sleep(0.01)  # the event loop of a test doesn't let Python's other threads run

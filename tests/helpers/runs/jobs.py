@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,3 +116,43 @@ def write_rows(file: Path, rows: list[Any]) -> Path:
 
     write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return file
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+class Recorder:
+    """A channel that records events; `on_event` may set flags at a chosen moment."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.on_event: Any = lambda event: None
+
+    def emit(self, event: BaseModel) -> None:
+        """Record the event after a round trip through its JSON line."""
+        parsed = events.parse(events.to_line(event), is_own=True)
+        self.events.append(parsed)
+        self.on_event(parsed)
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """Return the events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def recorded_job() -> tuple[JobContext, Recorder]:
+    """Return a job and its recorder."""
+    recorder = Recorder()
+    return JobContext("test", recorder, Flags()), recorder
+
+
+#: Seconds in which even a busy machine ends a killed worker.
+_PATIENCE = 120.0
+
+
+def wait_until_free(run: RunFolder) -> None:
+    """Wait until no process has a run's lock; raises TimeoutError with the process that still has it."""
+    until = time.monotonic() + _PATIENCE
+    while run.is_running():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{run.path} is still in use: {run.lock_file.read_text()}")
+        time.sleep(0.005)

@@ -12,9 +12,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.models.tiny_models import tiny_model
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
 
 _QUESTIONS = (
     "Which lamp burns longest?",

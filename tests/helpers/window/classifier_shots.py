@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.playground.classifier import ClassifierRun
 from tests.helpers.models import model_facts
-from tests.helpers.runs.scenarios import emit, wait_until
+from tests.helpers.runs.job_events import emit, wait_until
 
 COUNTS = {"billing": 1240, "shipping": 610, "technical": 233, "returns": 96, "Billing": 12, "a label with a long name, as they come from a form": 3}  # fmt: skip
 

@@ -28,6 +28,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -159,3 +164,43 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+class Clicks:
+    """What a person did with the mouse, in words, in order."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.done: list[str] = []
+
+    def add(self, what: str) -> None:
+        """Count something else than a click, such as a drop."""
+        self.done.append(what)
+
+    def click(self, widget: QWidget, place: QPoint | None = None) -> None:
+        """Click in a widget, on whatever is on top there."""
+        top, place = widget.window(), place or widget.rect().center()
+        at = widget.mapTo(top, place)
+        target = top.childAt(at) or widget
+        text = getattr(target, "text", lambda: "")()
+        self.add(f"click {type(target).__name__} {text}")
+        QTest.mouseClick(target, Qt.MouseButton.LeftButton, pos=target.mapFrom(top, at))
+
+
+_COPY, _LEFT, _NONE = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
+
+
+def make_mime_data(*paths: Path) -> QMimeData:
+    """Return what a file manager passes on when files are dragged."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    return data
+
+
+class FileDrop(QDropEvent):
+    """A drop of files; an event does not keep its data alive by itself."""
+
+    def __init__(self, *paths: Path) -> None:
+        """Create the event."""
+        self.data = make_mime_data(*paths)
+        super().__init__(QPointF(5, 5), _COPY, self.data, _LEFT, _NONE)

@@ -15,7 +15,7 @@ from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.runs.scenarios import emit, wait_until
+from tests.helpers.runs.job_events import emit, wait_until
 
 _BASE = (
     "I do not know where your order is: I am a language model and cannot look into the systems of a "

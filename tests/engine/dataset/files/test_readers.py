@@ -31,8 +31,7 @@ from lora_studio.engine.dataset.files.json_kinds import JsonSplitter
 from lora_studio.engine.dataset.files.sniffing import detect_encoding
 from lora_studio.engine.dataset.rows.scan import open_store, read_first_rows
 from lora_studio.engine.dataset.rows.store import RowStore
-from tests.helpers.runs.jobs import make_job
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import make_job, recorded_job
 from tests.helpers.servers.hub_server import hub_server
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -754,7 +753,7 @@ def test_unreadable_subfolder_is_reported(tmp_path: Path) -> None:
         "import os, sys\n"
         "from lora_studio.core.dataset.spec import DataSource\n"
         "from lora_studio.engine.dataset.rows.scan import find_files\n"
-        "from tests.helpers.runs.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.jobs import recorded_job\n"
         "os.getuid() or os.setuid(65534)\n"
         "print(*(f'{name}: {why}' for name, why in find_files(DataSource(path=sys.argv[1]), recorded_job()[0]).left_out))"
     )

@@ -6,25 +6,28 @@ import json
 import random
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.core.tasks.samples import UnusableRow
-from lora_studio.engine.dataset.quality import row_facts
+from lora_studio.engine.dataset.quality import dataset_comparison, row_facts
 from lora_studio.engine.dataset.quality.lint import lint
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, RULES
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.splitting import split
 from lora_studio.engine.runtime.failures import CancelledError
+from tests.benchmarks import data_lint
 from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
 from tests.helpers.command_line import run_studio
@@ -466,3 +469,27 @@ def test_rows_that_a_fix_drops_are_neither_cut_nor_longest(
     assert lengths.percentiles[100] < 128
     assert longest <= lengths.percentiles[100]
     assert len(passes) == 1, "lengths, findings and plan share one pass over the rows"
+
+
+def test_all_planted_faults_are_reported(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    planted = data_lint.write_rows(file, 1500)
+    linted = lint(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
+    reported = Counter({finding.code: finding.count for finding in linted.findings})
+    # An edit may exchange a word of the answer for itself or one of the question for a longer one.
+    assert reported.pop("lint.near_duplicates") == pytest.approx(
+        planted.pop("lint.near_duplicates"), abs=2
+    )
+    reported.pop("lint.conflicting_answers", None)
+    assert reported == planted
+
+
+def test_cancel_is_heeded_between_two_repairs(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    data_lint.write_rows(file, 50)
+    rows = mixture.open_dataset(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
+    compared = dataset_comparison.compare_rows(rows, make_job())
+    job = make_job()
+    job.flags.cancel.set()
+    with pytest.raises(CancelledError):
+        dataset_comparison.apply_repairs(compared, (), np.ones(50, dtype=bool), job)

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import gguf
 import gguf as gguf_format
 import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lora_studio.core import llama_cpp
 from lora_studio.core.export import ExportSpec, Quantization
@@ -22,21 +26,31 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import leftovers
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent
 from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import (
     conversion,
+    converter,
     direct_gguf,
     quantizer,
 )
+from lora_studio.engine.export.gguf.adapter_gguf import explain_unsupported, write_adapter_gguf
+from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
+from lora_studio.engine.export.gguf.converter import FirstPass
+from lora_studio.engine.export.gguf.finite_values import CheckedTensor, require_finite
+from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import SINGLE
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.selftest import selftest
 from tests.helpers.faults.preloaded import get_shared
-from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
-from tests.helpers.models.tiny_models import FAMILIES, tiny_model, write_config
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.models.llama_cpp_folder import llama_cpp_folder, packaged_llama_cpp
+from tests.helpers.models.old_converter import old_llama_cpp_folder
+from tests.helpers.models.tiny_models import FAMILIES, random_adapter, tiny_model, write_config
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 
 #: Families whose rotary embedding pairs neighbors in llama.cpp and halves in transformers.
@@ -260,7 +274,7 @@ def test_child_process_ends_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import os\n"
         "from lora_studio.engine.runtime import child_process as child\n"
-        "from tests.helpers.runs.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.jobs import recorded_job\n"
         f"child.run(child.get_python_command({str(script)!r}), recorded_job()[0],\n"
         "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
     )
@@ -385,7 +399,7 @@ def test_files_of_killed_export_are_deleted_by_next_job(tmp_path: Path) -> None:
     program = (
         "import os, sys\nfrom pathlib import Path\n"
         "from lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
-        "from tests.helpers.runs.recorded_job import recorded_job\n"
+        "from tests.helpers.runs.jobs import recorded_job\n"
         "job, recorder = recorded_job()\n"
         "recorder.on_event = lambda event: "
         "os.kill(os.getpid(), 9) if 'Quantizing' in str(getattr(event, 'stage', '')) else None\n"
@@ -458,3 +472,209 @@ def test_manifest_records_the_llama_cpp_versions(own: str, tmp_path: Path) -> No
     assert record["converter"].startswith("llama.cpp in ")
     assert record["quantizer"].startswith("bundled llama.cpp (llama-cpp-py-sync ")
     assert record["files"].keys() == {"Q8_0"}
+
+
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings", "ignore:.*save_embedding_layers")
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        pytest.param({}, "", id="lora"),
+        pytest.param({"use_rslora": True, "alpha_pattern": {"q_proj": 2}}, "", id="other scales"),
+        pytest.param({"use_dora": True}, "DoRA", id="dora"),
+        pytest.param({"modules_to_save": ["norm"]}, "trained in full", id="norms"),
+        pytest.param({"target_modules": ["embed_tokens"]}, "more than linear", id="embedding"),
+        pytest.param({"init_lora_weights": "pissa"}, "pissa", id="changed base"),
+    ],
+)
+def test_what_llama_cpp_would_ignore_is_named(
+    tmp_path: Path, settings: dict[str, Any], reason: str
+) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    adapter = adapter_files.read(random_adapter(base, tmp_path / "adapter", **settings))
+    explanation = explain_unsupported(adapter)
+    assert (reason in str(explanation)) if reason else explanation is None
+
+
+def test_unsupported_adapter_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    adapter = random_adapter(base, tmp_path / "adapter", use_dora=True)
+    with pytest.raises(ProblemError) as raised:
+        write_adapter_gguf(adapter, base, tmp_path / "a.gguf", "", recorded_job()[0])
+    problem = raised.value.problems[0]
+    assert problem.code == "gguf.adapter_unsupported"
+    assert "GGUF file" in str(problem.remedy)
+    assert not (tmp_path / "a.gguf").exists()
+
+
+@pytest.mark.slow
+def test_llama_cpp_scales_each_update_as_peft_does(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    folder = random_adapter(
+        base, tmp_path / "adapter", use_rslora=True, lora_alpha=6,
+        alpha_pattern={"o_proj": 3}, rank_pattern={"down_proj": 2},
+    )  # fmt: skip
+    target = tmp_path / "adapter.gguf"
+    write_adapter_gguf(folder, base, target, "", recorded_job()[0])
+    reader = gguf.GGUFReader(target)
+    alpha = float(reader.get_field("adapter.lora.alpha").contents())  # type: ignore[union-attr]
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    layers = {layer.module: layer for layer in adapter_files.read(folder).layers}
+    for module, name in (("self_attn.o_proj", "attn_output"), ("mlp.down_proj", "ffn_down")):
+        layer = layers[f"model.layers.0.{module}"]
+        b = tensors[f"blk.0.{name}.weight.lora_b"]
+        expected = layer.b.read().numpy() * layer.scale
+        # llama.cpp: alpha / rank, with the rank of the tensor itself.
+        np.testing.assert_allclose(b * (alpha / b.shape[1]), expected, rtol=1e-6)
+
+
+def test_built_in_converter_is_a_package_and_reviewed_whole() -> None:
+    folder = packaged_llama_cpp()
+    reviewed = {Path(file) for file in llama_cpp.find_programs(folder).files}
+    assert {Path("convert_hf_to_gguf.py"), Path("conversion/llama.py")} <= reviewed
+
+
+@pytest.mark.slow
+def test_single_file_converter_writes_equal_tensors(tmp_path: Path) -> None:
+    model = tiny_model("llama3", tmp_path / "model")
+    written = []
+    for folder in (old_llama_cpp_folder(tmp_path / "old"), llama_cpp_folder(tmp_path / "new")):
+        file = tmp_path / f"{folder.name}.gguf"
+        job, recorder = recorded_job()
+        tool = converter.convert(model, file, "pim", str(folder), job, kind="BF16")
+        assert str(tool) == f"llama.cpp in {folder}"
+        assert recorder.of(events.Progress)[-1].done == 100
+        tensors = gguf.GGUFReader(file).tensors
+        written.append({tensor.name: (tensor.tensor_type, tensor.data) for tensor in tensors})
+    old, new = written
+    assert old.keys() == new.keys()
+    for name, (kind, data) in old.items():
+        assert kind == new[name][0], name
+        assert np.array_equal(data, new[name][1]), name
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_single_file_converter_exports_a_run_that_passes(tmp_path: Path) -> None:
+    run = create_old_run(tmp_path)
+    job, recorder = recorded_job()
+    with conversion.convert_run(run, run.load_project(), job) as converted:
+        results = selftest.run(run, run.load_project(), converted.get_stages(), job)
+    assert [(result.stage, result.verdict) for result in results] == [("F16", "passed")]
+    logs = " ".join(str(log.text) for log in recorder.of(events.LogLine))
+    assert "this version of llama.cpp can't merge weights while reading them" in logs
+
+
+@pytest.mark.slow
+def test_architecture_of_only_the_built_in_converter_is_named(tmp_path: Path) -> None:
+    model = tiny_model("qwen3", tmp_path / "model")
+    old = str(old_llama_cpp_folder(tmp_path / "old"))
+    problems = []
+    for architecture in ("Qwen3ForCausalLM", "NovelForCausalLM"):
+        write_config(model, architectures=[architecture])
+        with pytest.raises(ProblemError) as caught:
+            converter.convert(model, tmp_path / "f.gguf", "pim", old, recorded_job()[0])
+        problems += caught.value.problems
+    assert [problem.code for problem in problems] == ["gguf.unsupported_architecture"] * 2
+    assert "The built-in llama.cpp supports it" in str(problems[0].remedy)
+    assert "A newer llama.cpp may support it" in str(problems[1].remedy)
+
+
+def create_old_run(folder: Path) -> RunFolder:
+    run = tiny_run("llama3", folder, quantizations=("F16",))
+    project = run.load_project()
+    old = str(old_llama_cpp_folder(folder / "old"))
+    spec = project.export.model_copy(update={"llama_cpp": old})
+    run.write_project(project.model_copy(update={"export": spec}))
+    return run
+
+
+_DTYPES = {F32: torch.float32, F16: torch.float16, BF16: torch.bfloat16}
+
+
+def to_bytes(values: torch.Tensor) -> np.ndarray:
+    return values.contiguous().view(torch.uint8).numpy()
+
+
+@pytest.mark.parametrize("kind", _DTYPES)
+@pytest.mark.parametrize(
+    ("value", "phrase"),
+    [
+        pytest.param(float("nan"), "contains NaN values", id="nan"),
+        pytest.param(float("inf"), "contains infinite values", id="infinity"),
+        pytest.param(float("-inf"), "contains infinite values", id="minus_infinity"),
+    ],
+)
+def test_value_that_is_not_finite_is_refused(kind: int, value: float, phrase: str) -> None:
+    values = torch.randn(70, 64).to(_DTYPES[kind])
+    require_finite("blk.0.attn_q.weight", to_bytes(values), kind)
+    values[69, 63] = value
+    with pytest.raises(ProblemError, match=f"The tensor blk.0.attn_q.weight {phrase}"):
+        require_finite("blk.0.attn_q.weight", to_bytes(values), kind)
+
+
+@pytest.mark.parametrize("kind", _DTYPES)
+def test_largest_and_smallest_numbers_are_accepted(kind: int) -> None:
+    facts = torch.finfo(_DTYPES[kind])
+    values = torch.tensor([facts.max, facts.min, facts.tiny, 0.0, -0.0], dtype=_DTYPES[kind])
+    require_finite("norm", to_bytes(values), kind)
+
+
+def test_quantized_values_are_not_checked() -> None:
+    require_finite("experts", np.full((4, 34), 255, np.uint8), 8)
+
+
+def test_delayed_tensor_is_computed_once_when_it_is_written(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    computed: list[np.ndarray] = []
+
+    def compute(tensor: np.ndarray) -> np.ndarray:
+        computed.append(tensor + 1)
+        return computed[-1]
+
+    checked = CheckedTensor("norm", SimpleNamespace(dtype=F32, tensor=values), compute)
+    assert checked.nbytes == 24
+    assert not computed
+    with (tmp_path / "tensor").open("wb") as file:
+        checked.tofile(file)
+    assert (tmp_path / "tensor").read_bytes() == (values + 1).tobytes()
+    assert len(computed) == 1
+
+
+def plant(folder: Path, stored: str, value: float) -> Path:
+    model = tiny_model("llama3", folder / stored, stored=stored)
+    tensors = load_file(model / SINGLE)
+    tensors["model.layers.1.self_attn.v_proj.weight"][3, 4] = value
+    save_file(tensors, model / SINGLE, metadata={"format": "pt"})
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stored", "value", "kind", "what", "remedy"),
+    [
+        pytest.param("bfloat16", float("nan"), "BF16", "NaN", "Training diverged", id="nan"),
+        pytest.param("float32", 1e6, "F16", "infinite", "Export F32 as well", id="overflow"),
+    ],
+)
+def test_conversion_names_the_tensor_that_is_not_finite(
+    stored: str, value: float, kind: FirstPass, what: str, remedy: str, tmp_path: Path
+) -> None:
+    model, own = plant(tmp_path, stored, value), llama_cpp_folder(tmp_path / "llama.cpp")
+    with pytest.raises(ProblemError) as caught:
+        converter.convert(model, tmp_path / "f.gguf", "pim", str(own), recorded_job()[0], kind=kind)
+    (problem,) = caught.value.problems
+    assert problem.code == "gguf.not_finite"
+    assert f"blk.1.attn_v.weight contains {what} values" in str(problem.what)
+    assert remedy in str(problem.remedy)
+
+
+@pytest.mark.slow
+def test_quantizer_names_the_tensor_that_is_too_large(tmp_path: Path) -> None:
+    model, own = plant(tmp_path, "bfloat16", 1e6), llama_cpp_folder(tmp_path / "llama.cpp")
+    file, (job, _) = tmp_path / "bf16.gguf", recorded_job()
+    converter.convert(model, file, "pim", str(own), job, kind="BF16")
+    with pytest.raises(ProblemError) as caught:
+        quantizer.quantize(file, tmp_path / "f16.gguf", "F16", "", job)
+    problem: Problem = caught.value.problems[0]
+    assert problem.code == "quantize.out_of_range"
+    assert "blk.1.attn_v.weight contains values that are too large for F16" in str(problem.what)

@@ -23,10 +23,9 @@ from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge, shards
 from lora_studio.engine.model import safetensors_files
-from tests.helpers.models.adapters import random_adapter
 from tests.helpers.models.llama_cpp_folder import packaged_llama_cpp
-from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.models.tiny_models import random_adapter, tiny_model
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 
 # PEFT's warnings about adapters for experts and for tied weights.

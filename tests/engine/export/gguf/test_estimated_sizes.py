@@ -22,7 +22,7 @@ from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.events import ModelInspected
 from lora_studio.engine.export.gguf import quantizer
 from tests.helpers.models import model_facts
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: Quantizations for models without experts, except those for models that were trained in them.
 GENERAL = [name for name, facts in QUANTIZATIONS.items() if not facts.only_for]

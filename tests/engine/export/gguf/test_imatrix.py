@@ -14,7 +14,7 @@ from lora_studio.engine.export.gguf import conversion, imatrix
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: llama.cpp's tensor name -> the module in transformers.
 _LINEAR = {

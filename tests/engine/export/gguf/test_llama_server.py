@@ -26,7 +26,7 @@ from lora_studio.engine.tokens.chat_format import ChatFormat
 from lora_studio.engine.tokens.trained_prompts import TrainedPrompt, list_trained_prompts
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import TEMPLATES, tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.servers import llama_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]

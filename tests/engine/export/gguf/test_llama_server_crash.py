@@ -12,7 +12,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.export.gguf.architecture_support import find_unknown_architecture
 from lora_studio.engine.export.gguf.llama_server import run_server
 from tests.helpers.models import tiny_gguf
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 #: A server that is ready and ends without an answer to the first prompt.
 _CRASHING = """

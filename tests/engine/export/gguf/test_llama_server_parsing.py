@@ -26,7 +26,7 @@ from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.tokens.chat_format import ChatFormat
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.servers import llama_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]

@@ -1,4 +1,4 @@
-"""Whether llama.cpp's converter knows a tokenizer is known before training, as the converter itself decides."""
+"""What llama.cpp's converter knows of a tokenizer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from transformers import AutoTokenizer
 
 from lora_studio.core.llama_cpp import CONVERTER
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.export.gguf import converter, pre_tokenizer
+from lora_studio.engine.export.gguf import adapter_gguf, converter, pre_tokenizer
+from lora_studio.engine.model import gguf_header
+from lora_studio.engine.runtime import llama_cpp
 from tests.helpers.models.llama_cpp_folder import packaged_llama_cpp
 from tests.helpers.models.tiny_models import FAMILIES, tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 LIST = packaged_llama_cpp() / "conversion" / "base.py"
 
@@ -90,3 +92,19 @@ def test_packaged_list_is_read(llama: Path) -> None:
     text, hashes = known
     assert text.startswith("\n \n\n")
     assert hashes == set(re.findall(r'"([0-9a-f]{64})"', LIST.read_text("utf-8")))
+
+
+@pytest.mark.slow  # runs the converter
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_file_tokenizes_like_a_folder_without_weights(adds_bos: bool, tmp_path: Path) -> None:
+    folder = tiny_model("mistral", tmp_path / "mistral")
+    (folder / "model.safetensors").unlink()
+    job, _ = recorded_job()
+    file = adapter_gguf.write_vocabulary(folder, tmp_path, "", job, adds_bos=adds_bos)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = ["[INST]Où est la gare? 🙂[/INST] There.</s>", "  a\n\nb "]
+    ids = [tokenizer(prompt, add_special_tokens=adds_bos).input_ids for prompt in prompts]
+    assert llama_cpp.tokenize_prompts(file, prompts) == ids
+    assert llama_cpp.should_add_bos(file) is adds_bos
+    template = gguf_header.read(file).values["tokenizer.chat_template"]
+    assert template == tokenizer.get_chat_template()

@@ -34,7 +34,7 @@ from lora_studio.engine.export.gguf import (
 from lora_studio.engine.runtime.llama_cpp import Llama
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 
 
 def outline(file: Path, *, width: int = 512, layers: int = 2, experts: int = 0) -> Path:

@@ -21,7 +21,7 @@ from lora_studio.engine.export.ollama import (
     store,
     template_sandbox,
 )
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers import real_ollama
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama

@@ -24,7 +24,7 @@ from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.selftest.oracle import served_model
 from lora_studio.engine.tokens import trained_prompts
 from tests.helpers.models.tiny_models import TEMPLATES
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers import ollama_rules
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama

@@ -19,7 +19,7 @@ from lora_studio.engine.export.ollama import read_back, store
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.models import tiny_gguf
-from tests.helpers.runs.recorded_job import Recorder, recorded_job
+from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.servers.ollama_server import VERSION, FakeOllama, fake_ollama
 
 RECIPE = ollama_server.CreateRequest(

@@ -26,7 +26,7 @@ from lora_studio.engine.export.ollama import server_proof
 from lora_studio.engine.export.ollama.derivation import list_parameters
 from tests.helpers.models import tiny_gguf
 from tests.helpers.models.tiny_models import tiny_model
-from tests.helpers.runs.recorded_job import recorded_job
+from tests.helpers.runs.jobs import recorded_job
 from tests.helpers.servers import ollama_rules
 from tests.helpers.servers.ollama_server import FakeOllama, fake_ollama
 

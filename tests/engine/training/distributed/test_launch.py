@@ -40,7 +40,7 @@ from lora_studio.engine.training.distributed import launch
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.teachers import make_teacher
+from tests.helpers.models.tiny_models import make_teacher
 from tests.helpers.runs.jobs import handle, make_job, new_run, write_rows
 
 ROWS = [

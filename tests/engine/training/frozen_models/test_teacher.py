@@ -27,7 +27,7 @@ from tests.engine.training.test_train_run import (
     problem_of,
     start,
 )
-from tests.helpers.models.teachers import make_teacher
+from tests.helpers.models.tiny_models import make_teacher
 from tests.helpers.runs.jobs import train, write_rows
 
 __all__ = ["start"]

@@ -24,8 +24,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.reproduction import script
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.adapters import random_adapter
-from tests.helpers.models.teachers import make_teacher
+from tests.helpers.models.tiny_models import make_teacher, random_adapter
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, write_rows
 
 CHATS: list[Any] = [

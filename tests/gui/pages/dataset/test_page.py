@@ -32,7 +32,7 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets import tab_order
 from tests.helpers.models import model_facts
 from tests.helpers.window import classifier_shots
-from tests.helpers.window.drag_and_drop import FileDrop
+from tests.helpers.window.fake_engine import FileDrop
 
 
 class Played:

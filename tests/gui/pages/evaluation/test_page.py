@@ -18,8 +18,8 @@ from lora_studio.gui.pages.evaluation.page import EvaluationPage, ReadEvaluation
 from lora_studio.gui.pages.evaluation.result_views import find_changes
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
+from tests.helpers.runs.job_events import emit
 from tests.helpers.runs.planted_evaluation import plant
-from tests.helpers.runs.scenarios import emit
 from tests.helpers.window import seen
 
 

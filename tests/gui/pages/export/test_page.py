@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.chat import OllamaSpeaker
-from lora_studio.core.protocol import events
+from lora_studio.core.export import COMMON, QUANTIZATIONS
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.export import VectorProof
+from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import speakers, step_records
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.export.page import ExportPage
+from lora_studio.gui.pages.export.page import ExportPage, PushDialog
+from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.theme import color
+from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 from tests.helpers.models import model_facts
 from tests.helpers.runs.job_events import (
     export_events,
@@ -318,3 +328,252 @@ def test_export_of_other_settings_is_out_of_date(
         state.undo.undo()
     assert page.describe_outdated() == ""
     assert page.header.primary.text() == done
+
+
+PROOF = VectorProof(compared=16, least=0.9994, mean=0.9998, limit=0.99)
+
+
+def test_exported_embedding_model_offers_vectors_and_no_chat(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    run.update_manifest(dataset={"task": "embedding"})
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    started, written, _, _, created, done = export_events(run)
+    tested = events.SelfTested(
+        id="e", stage="Q4_K_M", passed=True, similarity=0.9876, similarity_limit=0.9
+    )
+    assert isinstance(created, events.OllamaCreated)
+    compared = created.model_copy(update={"vectors": PROOF})
+    play_events(page, [*merge_events(run), started, written, tested, compared, done])
+    assert (page.header.primary.text(), page.again.isHidden()) == ("Export again", True)
+    assert page.evaluation.isHidden()
+    assert page.template_card.isHidden()
+    assert {name for name, editor in page.editors.items() if editor.isHidden()} >= {
+        "system_prompt", "temperature", "top_p", "adapter_gguf",
+    }  # fmt: skip
+    assert page.result.verdict.text().endswith("and Ollama gives the same vectors.")
+    assert "16 texts have a cosine similarity of at least 0.9994" in page.result.server_proof.text()
+    page.results.copy_run.click()
+    assert "http://127.0.0.1:11434/api/embed" in QGuiApplication.clipboard().text()
+    page.results.copy_llama.click()
+    assert QGuiApplication.clipboard().text().endswith("Q4_K_M.gguf' --embeddings")
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
+    """Yield a run of the open project with an adapter and a GGUF file."""
+    assert state.open(project_folder)
+    new_run = run_folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
+    for folder, name in ((new_run.gguf, "bot.gguf"), (new_run.adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_bytes(b"{}")
+    yield new_run
+    state.undo.setClean()
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
+    export_page = ExportPage(state)
+    qtbot.addWidget(export_page)
+    export_page.resize(1200, 900)
+    export_page.show()
+    qtbot.waitExposed(export_page)
+    return export_page
+
+
+def dialog(page: ExportPage) -> PushDialog:
+    (shown,) = page.window().findChildren(PushDialog)
+    return shown
+
+
+def test_upload_is_disabled_without_a_run(page: ExportPage) -> None:
+    assert not page.hub.upload.isEnabled()
+    assert "Nothing to upload" in page.hub.what.text()
+
+
+def test_upload_previews_the_card_and_is_private_by_default(
+    qtbot: QtBot, page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    state.set_run(run, "")
+    questions: list[Any] = []
+    wishes: list[tuple[str, str, bool]] = []
+    page.ask.connect(questions.append)
+    page.push_requested.connect(lambda *wish: wishes.append(wish))
+    page.hub.upload.click()
+    push_dialog = dialog(page)
+    assert not push_dialog.upload.isEnabled()
+    assert isinstance(questions[-1], commands.PreviewCard)
+    assert str(questions[-1].what) == "gguf"
+    page.on_event(events.CardPreviewed(text="# bot\nA model."))
+    assert push_dialog.card.toPlainText() == "# bot\nA model."
+    push_dialog.what.button("adapter").click()
+    assert str(questions[-1].what) == "adapter"
+    qtbot.keyClicks(push_dialog.repository, "me/bot")
+    qtbot.waitUntil(lambda: questions[-1].repository == "me/bot")
+    push_dialog.upload.click()
+    assert wishes == [("me/bot", "adapter", True)]
+
+
+def test_upload_shows_progress_and_its_result(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    state.set_run(run, "push")
+    page.on_event(events.Started(id="p", command="push"))
+    page.on_event(
+        events.Progress(id="p", stage="uploading bot.gguf", done=1, total=4, unit="bytes")
+    )
+    assert page.what.text() == "Uploading to the Hub…"
+    assert page.find_blocker() == "Another job is running."
+    assert not page.hub.upload.isEnabled()
+    pushed = events.Pushed(
+        id="p", repository="me/bot", what="gguf", url="https://example.org/me/bot", files=2, bytes=9
+    )
+    page.on_event(pushed)
+    page.on_event(events.Done(id="p"))
+    state.set_run(run, "")
+    assert "me/bot" in page.hub.what.text()
+    assert page.hub.view_online.isVisibleTo(page)
+
+
+def test_failed_upload_disappears_after_a_successful_job(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    refused = Problem(code="hub.refused", what="The hub refuses it.", remedy="Sign in.")
+    state.set_run(run, "push")
+    page.on_event(events.Started(id="p", command="push", time=1.0))
+    page.on_event(events.Failed(id="p", problem=refused, time=2.0))
+    state.set_run(run, "")
+    assert page.what.text() == "✗ The hub refuses it."
+    state.set_run(run, "export")
+    page.on_event(events.Started(id="e", command="export", time=3.0))
+    page.on_event(events.Done(id="e", time=4.0))
+    state.set_run(run, "")
+    assert "✗" not in page.what.text()
+
+
+#: The quantizations for models without experts.
+ALL = tuple(name for name, facts in QUANTIZATIONS.items() if not facts.needs_experts)
+
+
+@pytest.fixture
+def table(qtbot: QtBot) -> QuantTable:
+    quant_table = QuantTable()
+    qtbot.addWidget(quant_table)
+    quant_table.show_value(["Q4_K_M"])
+    return quant_table
+
+
+def cell(table: QuantTable, name: str, column: int) -> QModelIndex:
+    return table.rows.index([*table.rows.names].index(name), column)
+
+
+def verdict_of(stage: str, verdict: str, **facts: object) -> events.SelfTested:
+    return events.SelfTested.model_validate(
+        {
+            "stage": stage, "conversations": 32, "positions": 1000, "tokens_equal": True,
+            "top1": 0.9, "kl": 0.03, "top1_limit": 0.6, "kl_limit": 0.4,
+            "passed": verdict != "failed", "verdict": verdict, **facts,
+        }
+    )  # fmt: skip
+
+
+def test_common_quantizations_are_listed_and_all_on_demand(table: QuantTable) -> None:
+    assert table.rows.names == COMMON
+    table.more.click()
+    assert table.rows.names == ALL
+    assert table.more.text() == "Show fewer"
+    table.rows.toggle_row([*table.rows.names].index("IQ2_XS"))
+    table.more.click()
+    assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
+
+
+def test_type_for_experts_is_listed_only_where_possible(table: QuantTable) -> None:
+    assert table.more.text() == f"Show all {len(ALL)}"
+    table.more.click()
+    table.set_sizes(dict.fromkeys(ALL, 1))
+    assert "MXFP4_MOE" not in table.rows.names
+    table.set_sizes(dict.fromkeys(QUANTIZATIONS, 1))
+    assert table.rows.names == tuple(QUANTIZATIONS)
+    table.more.click()
+    assert table.more.text() == f"Show all {len(QUANTIZATIONS)}"
+    table.set_sizes({})
+    table.show_value(["MXFP4_MOE"])
+    assert "MXFP4_MOE" in table.rows.names
+
+
+def test_first_checked_quantization_stays_first(table: QuantTable) -> None:
+    checked: list[list[str]] = []
+    table.edited.connect(checked.append)
+    for name in ("F16", "Q8_0", "Q4_K_M", "Q4_K_M"):
+        table.rows.toggle_row([*table.rows.names].index(name))
+    assert checked == [
+        ["Q4_K_M", "F16"], ["Q4_K_M", "F16", "Q8_0"], ["F16", "Q8_0"], ["F16", "Q8_0", "Q4_K_M"],
+    ]  # fmt: skip
+
+
+def test_table_is_as_tall_as_its_rows(table: QuantTable) -> None:
+    few = table.view.height()
+    table.more.click()
+    assert table.view.height() - few == 30 * (len(ALL) - len(COMMON))
+
+
+def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> None:
+    size, about = cell(table, "Q4_K_M", 2), Qt.ItemDataRole.ToolTipRole
+    assert table.rows.data(size) == "–"
+    table.set_model(model_facts.model(parameters=8_000_000_000))
+    assert table.rows.data(size) == "≈ 4.9 GB"
+    assert "model's tensor sizes" in table.rows.data(size, about)
+    table.set_sizes({"Q4_K_M": 4_700_000_000})
+    assert table.rows.data(size) == "4.7 GB"
+    assert "by the quantizer" in table.rows.data(size, about)
+    assert table.rows.data(cell(table, "Q8_0", 2)) == "not supported"
+    assert "can't write this type" in table.rows.data(cell(table, "Q8_0", 2), about)
+    written = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
+    table.show_results([written], [])
+    assert table.rows.data(size, about) == "File size"
+
+
+def test_tooltip_names_special_requirements(table: QuantTable) -> None:
+    table.show_all(True)
+    about = Qt.ItemDataRole.ToolTipRole
+    assert "importance matrix" in table.rows.data(cell(table, "IQ1_S", 0), about)
+    assert "ternary models" in table.rows.data(cell(table, "TQ1_0", 0), about)
+    assert table.rows.data(cell(table, "Q8_0", 0), about) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "glyph", "tint"),
+    [("passed", "✓", "ok"), ("lossy", "⚠", "warn"), ("failed", "✗", "error")],
+)
+def test_verdict_has_glyph_and_color(
+    verdict: str, glyph: str, tint: str, table: QuantTable
+) -> None:
+    event = verdict_of("Q4_K_M", verdict)
+    table.show_results([], [event])
+    index = cell(table, "Q4_K_M", 4)
+    assert table.rows.data(index) == format_badge(event)
+    assert format_badge(event).startswith(glyph)
+    assert table.rows.data(index, Qt.ItemDataRole.ForegroundRole) == color(tint)
+
+
+def test_failed_self_test_names_the_likely_cause() -> None:
+    description = describe_self_test(
+        verdict_of("merged", "failed", cause="the adapter has not been merged at all")
+    )
+    assert description.startswith("Failed")
+    assert "Most likely cause: the adapter has not been merged at all." in description
+
+
+def test_badge_says_which_limits_apply() -> None:
+    merged = events.SelfTested(
+        stage="merged", top1=0.934, kl=0.02, top1_passing=0.95, kl_passing=0.01,
+        passed=True, verdict="lossy",
+    )  # fmt: skip
+    file = events.SelfTested(
+        stage="Q4_K_M", top1=0.896, kl=0.08, top1_passing=0.8, kl_passing=0.2, passed=True
+    )
+    assert format_badge(merged) == "⚠ top-1 93.4 % (≥ 95 %), KL 0.02 (≤ 0.01)"
+    assert format_badge(file) == "✓ top-1 89.6 % (≥ 80 %), KL 0.08 (≤ 0.2)"
+    assert "its limits are strict" in describe_self_test(merged)
+    assert "more differences are expected" in describe_self_test(file)

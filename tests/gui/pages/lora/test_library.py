@@ -20,7 +20,7 @@ from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog, Norm
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
-from tests.helpers.runs.scenarios import emit
+from tests.helpers.runs.job_events import emit
 
 WAIT = 30_000
 

@@ -20,7 +20,7 @@ from lora_studio.gui.pages.playground import classifier
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.tables import BarTable
-from tests.helpers.runs.scenarios import emit
+from tests.helpers.runs.job_events import emit
 
 WAIT = 30_000
 LABELS = ("bill", "ship")

@@ -30,7 +30,7 @@ from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.models import model_facts
-from tests.helpers.runs.scenarios import emit
+from tests.helpers.runs.job_events import emit
 
 WAIT = 30_000
 
