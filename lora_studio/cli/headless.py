@@ -181,7 +181,8 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """
     is_as_trained = True
     for stage in stages:
-        if stage == "Export" and get_task(run.read_manifest()) == "classification":
+        task = get_task(run.read_manifest())
+        if stage == "Export" and task is not None and task.has_classes:
             display.print_line(
                 text(
                     "A classifier isn't exported as GGUF. The merged model: {folder}",
@@ -204,7 +205,7 @@ def explain_end(run: RunFolder) -> Text:
     """Return why a trained run is neither merged nor exported, "" if it can be; raises ProblemError."""
     task = get_task(run.read_manifest())
     folder = str(run.adapter)
-    if run.load_project().training.trains_reward_model(task):
+    if task is not None and task.is_reward_model(run.load_project().training.preference):
         return text(
             "A reward model scores answers and can't write them, so it is neither merged nor "
             "exported. Its adapter: {folder}",

@@ -371,14 +371,14 @@ def export(command: commands.Export, job: JobContext) -> None:
     first = project.export.quantizations[0]
     tested: dict[str, bool] = {}  # whether each stage passed
     task = manifest.get_task(run.read_manifest())
-    if task == "classification":
+    if task is not None and task.has_classes:
         raise fail(
             "export.classifier",
             "A classifier isn't exported as GGUF, because llama.cpp and Ollama have no head for its labels.",
             "Classify texts with `lora-studio classify`, or use the merged model with transformers.",
             where=Where(step="export"),
         )
-    if embeds := task == "embedding":
+    if embeds := task is not None and task.yields_vectors:
         project = embedding_model.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]

@@ -80,7 +80,9 @@ def build_row_statistics(
         trained=planned.trained_tokens / max(1, planned.tokens),
         tokens=planned.tokens,
         count=planned.rows_per_epoch,
-        task="sft" if planned.task == "text" else planned.task,  # documents are split already
+        task="sft"
+        if TASKS[planned.task].is_document
+        else planned.task,  # documents are split already
         edges=lengths.edges if lengths else (),
         over=_compute_shares_over(lengths) if lengths else (),
         labels=len(planned.labels),
@@ -91,6 +93,7 @@ def approximate_row_statistics(
     lengths: LengthsMeasured, task: TaskName | None, limit: int
 ) -> RowStatistics:
     """Return statistics of all rows, truncated to the limit, while the plan of the run isn't known."""
+    task = task or "sft"
     cut = 0.0
     for left, right, many, fewer in zip(
         lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False
@@ -101,9 +104,9 @@ def approximate_row_statistics(
         heaviest=lengths.heaviest,
         longest=lengths.percentiles.get(100, 0),
         trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
-        tokens=lengths.tokens if task == "text" else round(max(0.0, lengths.tokens - cut)),
+        tokens=lengths.tokens if TASKS[task].is_document else round(max(0.0, lengths.tokens - cut)),
         count=lengths.rows,
-        task=task or "sft",
+        task=task,
         edges=lengths.edges,
         over=_compute_shares_over(lengths),
     )

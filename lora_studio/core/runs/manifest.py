@@ -16,6 +16,8 @@ from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.tasks.classification import ClassificationReport
+from lora_studio.core.tasks.table import TASKS
+from lora_studio.core.tasks.task import Task
 
 #: The step after which the events of an exported run start.
 EVENTS_START = "events_start"
@@ -38,9 +40,9 @@ def read(file: Path) -> dict[str, Any]:
         return {}
 
 
-def get_task(entries: dict[str, Any]) -> str | None:
+def get_task(entries: dict[str, Any]) -> Task | None:
     """Return the task of the data that a run has trained on, None before its training."""
-    return (entries.get("dataset") or {}).get("task")
+    return TASKS.get(str((entries.get("dataset") or {}).get("task")))
 
 
 def get_label_report(entries: dict[str, Any]) -> ClassificationReport | None:

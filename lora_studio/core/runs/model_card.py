@@ -21,6 +21,7 @@ from lora_studio.core.export import What
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.tasks.model_card import ModelCard
 from lora_studio.core.training.retrieval import MRR, RECALLS
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
@@ -31,41 +32,6 @@ _NEW_TOKENS = (
     "This adapter adds tokens to the vocabulary, and `AutoPeftModelForCausalLM` adds their rows. With "
     "`PeftModel.from_pretrained`, first call `model.resize_token_embeddings(len(tokenizer))` on the base model."
 )
-
-#: The labels are in the adapter's config.json, which PEFT alone doesn't read.
-_CLASSIFIER_USAGE = """```python
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
-
-config = AutoConfig.from_pretrained("{repository}")
-base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config{attention})
-model = PeftModel.from_pretrained(base, "{repository}")
-tokenizer = AutoTokenizer.from_pretrained("{repository}")
-classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
-print(classify("A text to classify.", top_k=None))
-```"""
-
-_MERGED_CLASSIFIER_USAGE = """```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="{repository}"{keywords})
-print(classify("A text to classify.", top_k=None))
-```"""
-
-_EMBEDDING_USAGE = """```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("{repository}"{keywords})
-print(model.encode(["A text to search for."]))
-```"""
-
-#: What an adapter for a task does, in a card's first sentence, and the tag of its pipeline.
-_PURPOSES = {
-    "embedding": ("that turns texts into vectors for search", "sentence-similarity"),
-    "classification": ("that classifies texts", "text-classification"),
-    "reward": ("that scores answers (a reward model)", "text-classification"),
-}
-_WRITES = ("", "text-generation")
 
 #: The most evaluations in a card's table.
 _ROWS = 12
@@ -120,17 +86,15 @@ def _get_base_name(project: Project) -> str:
 
 def _build_metadata(what: What, facts: CardFacts) -> str:
     """Return the YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
-    kind = _get_kind(facts)
-    _, tag = _PURPOSES.get(kind, _WRITES)
-    entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": tag}
+    card = _get_model_card(facts)
+    entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": card.pipeline}
     if base := get_base_id(facts.project):
         entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
     entries["license"] = facts.license_name or "other"
     data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
     if data:
         entries["datasets"] = data
-    tags = ["lora", "lora-studio"]
-    tags += ["feature-extraction", "sentence-transformers"] if kind == "embedding" else []
+    tags = ["lora", "lora-studio", *card.tags]
     entries["tags"] = tags + (["gguf", "llama.cpp"] if what == "gguf" else [])
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
     return "\n".join(["---", *lines, "---"])
@@ -139,54 +103,35 @@ def _build_metadata(what: What, facts: CardFacts) -> str:
 def _build_opening(what: What, facts: CardFacts) -> str:
     base = _get_base_name(facts.project)
     linked = f"[{base}](https://huggingface.co/{base})" if get_base_id(facts.project) else base
-    purpose, _ = _PURPOSES.get(_get_kind(facts), _WRITES)
-    thing = {
+    purpose = _get_model_card(facts).purpose
+    return {
         "adapter": f"A LoRA adapter for {' '.join((linked, purpose)).rstrip()}.",
         "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
         "gguf": f"{linked}, fine-tuned with LoRA, merged and quantized to GGUF.",
     }[what]
-    return thing
 
 
 def _build_usage(what: What, repository: str, facts: CardFacts) -> str:
-    kind = _get_kind(facts)
+    card = _get_model_card(facts)
     if what == "gguf":
         rows = [f"| {name} | {formatting.format_size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
-        program = "llama-server -hf {} --embeddings" if kind == "embedding" else "llama-cli -hf {} -cnv"  # fmt: skip
-        return f"{table}\n\n```bash\n{program.format(repository)}\n```"
-    attention = ', attn_implementation="eager"' if facts.has_capped_scores else ""
-    keywords = ', model_kwargs={"attn_implementation": "eager"}' if facts.has_capped_scores else ""
-    if kind == "classification":
-        usage = _MERGED_CLASSIFIER_USAGE if what == "merged" else _CLASSIFIER_USAGE
-        base = _get_base_name(facts.project)
-        return usage.format(
-            repository=repository, base=base, attention=attention, keywords=keywords
-        )
-    if kind == "embedding" and what == "merged":
-        return _EMBEDDING_USAGE.format(repository=repository, keywords=keywords)
-    model = {"reward": "SequenceClassification", "embedding": "FeatureExtraction"}.get(kind, "CausalLM")  # fmt: skip
-    labels = ", num_labels=1" if kind == "reward" else ""
-    load = {
-        "adapter": f"from peft import AutoPeftModelFor{model}\n\n"
-        f'model = AutoPeftModelFor{model}.from_pretrained("{repository}"{labels}{attention})',
-        "merged": "from transformers import AutoModelForCausalLM\n\n"
-        f'model = AutoModelForCausalLM.from_pretrained("{repository}"{attention})',
-    }[what]
-    tokenizer = (
-        "from transformers import AutoTokenizer\n\n"
-        f'tokenizer = AutoTokenizer.from_pretrained("{repository}")'
+        return f"{table}\n\n```bash\n{card.gguf.format(repository=repository)}\n```"
+    is_capped = facts.has_capped_scores
+    usage = (card.adapter if what == "adapter" else card.merged).format(
+        repository=repository,
+        base=_get_base_name(facts.project),
+        attention=', attn_implementation="eager"' if is_capped else "",
+        keywords=', model_kwargs={"attn_implementation": "eager"}' if is_capped else "",
     )
-    snippet = f"```python\n{load}\n{tokenizer}\n```"
     if what == "adapter" and facts.project.lora.new_tokens:
-        snippet += f"\n\n{_NEW_TOKENS}"
-    return snippet
+        usage += f"\n\n{_NEW_TOKENS}"
+    return usage
 
 
-def _get_kind(facts: CardFacts) -> str:
-    """Return "reward" for a reward model, otherwise the task of the data."""
+def _get_model_card(facts: CardFacts) -> ModelCard:
     task = get_task(facts.manifest)
-    return "reward" if facts.project.training.trains_reward_model(task) else task or ""
+    return task.get_card(facts.project.training.preference) if task is not None else ModelCard()
 
 
 def _build_training(facts: CardFacts) -> str:

@@ -9,7 +9,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.messages import Template
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.model_card import ModelCard
+from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.tasks.task import Task
 
 ClassWeights = Literal["none", "balanced"]
@@ -130,17 +134,63 @@ def weigh_classes(counts: Sequence[int], weights: ClassWeights) -> list[float]:
     return [sum(counts) / (occurring * count) if count else 0.0 for count in counts]
 
 
+#: The labels are in the adapter's config.json, which PEFT alone doesn't read.
+_ADAPTER_USAGE = """```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+config = AutoConfig.from_pretrained("{repository}")
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config{attention})
+model = PeftModel.from_pretrained(base, "{repository}")
+tokenizer = AutoTokenizer.from_pretrained("{repository}")
+classify = pipeline("text-classification", model=model.merge_and_unload(), tokenizer=tokenizer)
+print(classify("A text to classify.", top_k=None))
+```"""
+
+_MERGED_USAGE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repository}"{keywords})
+print(classify("A text to classify.", top_k=None))
+```"""
+
+
 class ClassificationTask(Task):
     """Learn the labels of texts."""
 
+    name: ClassVar[TaskName] = "classification"
     title: ClassVar[str] = "texts with labels (classification)"
+    contents: ClassVar[Template] = "{file} has texts with labels"
+    headings: ClassVar[tuple[Template, Template]] = ("Text", "Label")
+    settings: ClassVar[tuple[str, ...]] = tuple(ClassificationSettings.model_fields)
+    unused_settings: ClassVar[Template] = "Not used: your data has no texts with labels."
     has_classes: ClassVar[bool] = True
     takes_system_prompt: ClassVar[bool] = False
-
-    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
-        """Return all of `ClassificationSettings`."""
-        return tuple(ClassificationSettings.model_fields)
 
     def writes_text(self, method: str) -> bool:
         """Return False: the model predicts labels."""
         return False
+
+    def check_recipe(self, method: str, batch: int) -> list[Problem]:
+        """Return where a classifier can't run and what to do instead."""
+        return [
+            warning(
+                "training.only_classifies",
+                "A classifier predicts labels and can't write answers, so it can't be used in a chat. "
+                "llama.cpp and Ollama have no classification head for this kind of model, so it can't be "
+                "exported or run there.",
+                "Classify texts with `lora-studio classify`, or use the merged model with transformers, as its "
+                "model card shows. To train a model that answers with the label, choose the format “Question and "
+                "answer” for the data.",
+                where=Where(step="training"),
+            )
+        ]
+
+    def get_card(self, method: str) -> ModelCard:
+        """Return the card of a classifier."""
+        return ModelCard(
+            purpose="that classifies texts",
+            pipeline="text-classification",
+            adapter=_ADAPTER_USAGE,
+            merged=_MERGED_USAGE,
+        )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from lora_studio.core.messages import Template
+from lora_studio.core.problems import Problem, Where, error, warning
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.tasks.model_card import ModelCard, format_peft_usage
 from lora_studio.core.tasks.preference import PairTask
-from lora_studio.core.tasks.samples import Sample
+from lora_studio.core.tasks.samples import Sample, TaskName
 from lora_studio.core.tasks.task import PairFault, Turns
 
 PoolingChoice = Literal["auto", "last", "mean"]
@@ -43,11 +46,37 @@ class EmbeddingSettings(Spec):
     )
 
 
+_MERGED_USAGE = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{repository}"{keywords})
+print(model.encode(["A text to search for."]))
+```"""
+
+
+def needs_two_rows_error() -> Problem:
+    """Return the error for steps in which a query has no other text to be told apart from."""
+    return error(
+        "training.embedding_needs_two",
+        "Embedding training needs at least two rows in each optimizer step.",
+        "Increase the micro-batch size or the gradient accumulation. More rows per step train better "
+        "embeddings: 32 or more are common.",
+        where=Where(step="training", field="micro_batch"),
+    )
+
+
 class EmbeddingTask(PairTask):
     """Learn which text a query should find, and which it should not."""
 
+    name: ClassVar[TaskName] = "embedding"
     title: ClassVar[str] = "queries with the text to find"
+    contents: ClassVar[Template] = "{file} has pairs for search"
+    headings: ClassVar[tuple[Template, Template]] = ("Query", "Text to find")
+    settings: ClassVar[tuple[str, ...]] = tuple(EmbeddingSettings.model_fields)
+    unused_settings: ClassVar[Template] = "Not used: your data has no pairs for search."
     sequences: ClassVar[int] = 3
+    is_rendered: ClassVar[bool] = False
+    yields_vectors: ClassVar[bool] = True
     takes_system_prompt: ClassVar[bool] = False
     counts_tokens: ClassVar[bool] = False
 
@@ -64,10 +93,30 @@ class EmbeddingTask(PairTask):
         )
         return faults | {"identical_pair"} if query == passage else faults
 
-    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
-        """Return all of `EmbeddingSettings`."""
-        return tuple(EmbeddingSettings.model_fields)
-
     def writes_text(self, method: str) -> bool:
         """Return False: the model returns vectors."""
         return False
+
+    def check_recipe(self, method: str, batch: int) -> list[Problem]:
+        """Return what embeddings can't be used for, and an error for steps of a single row."""
+        problems = [
+            warning(
+                "training.embedding_only_embeds",
+                "Pairs for search train a model that turns texts into vectors. It can't write answers or chat.",
+                "Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with "
+                "Ollama or llama.cpp. To train a model that answers, choose the format “Question and answer”.",
+                where=Where(step="dataset", field="sources"),
+            )
+        ]
+        return [*problems, needs_two_rows_error()] if batch < 2 else problems
+
+    def get_card(self, method: str) -> ModelCard:
+        """Return the card of a model that returns vectors."""
+        return ModelCard(
+            purpose="that turns texts into vectors for search",
+            pipeline="sentence-similarity",
+            tags=("feature-extraction", "sentence-transformers"),
+            adapter=format_peft_usage("FeatureExtraction"),
+            merged=_MERGED_USAGE,
+            gguf="llama-server -hf {repository} --embeddings",
+        )

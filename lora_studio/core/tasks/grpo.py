@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
 from lora_studio.core.spec import Spec, setting
-from lora_studio.core.tasks.samples import Message, Sample
+from lora_studio.core.tasks.samples import Message, Sample, TaskName
 from lora_studio.core.tasks.task import Task, Turns, UsualRate
 
 GrpoVariant = Literal["grpo", "dr_grpo", "dapo", "gspo"]
@@ -158,7 +158,13 @@ class GrpoSettings(Spec):
 class RewardTask(Task):
     """Learn from rewards for answers that the model writes to prompts."""
 
+    name: ClassVar[TaskName] = "grpo"
     title: ClassVar[str] = "prompts that the model answers for rewards"
+    contents: ClassVar[Template] = "{file} has prompts for rewards"
+    headings: ClassVar[tuple[Template, Template]] = ("Prompt", "Reference")
+    settings: ClassVar[tuple[str, ...]] = tuple(GrpoSettings.model_fields)
+    unused_settings: ClassVar[Template] = "Not used: your data has no prompts for rewards."
+    keeps_columns: ClassVar[bool] = True
     writes_rollouts: ClassVar[bool] = True
     counts_tokens: ClassVar[bool] = False
 
@@ -175,10 +181,6 @@ class RewardTask(Task):
         if not (sample.reference or "").strip():
             return sample.messages, ()
         return sample.messages, (Message(role="assistant", content=sample.reference or ""),)
-
-    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
-        """Return all of `GrpoSettings`."""
-        return tuple(GrpoSettings.model_fields)
 
     def find_usual_rate(self, method: str) -> UsualRate | None:
         """Return ten times the default of TRL's GRPOConfig, 1e-6, which is for training all weights."""

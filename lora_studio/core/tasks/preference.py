@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Template, text
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.spec import Spec, setting
-from lora_studio.core.tasks.samples import Sample
+from lora_studio.core.tasks.model_card import ModelCard, format_peft_usage
+from lora_studio.core.tasks.samples import Sample, TaskName
 from lora_studio.core.tasks.task import PairFault, Task, Turns, UsualRate
 
 PreferenceMethod = Literal["dpo", "orpo", "simpo", "reward"]
@@ -126,7 +128,14 @@ class PairTask(Task):
 class PreferenceTask(PairTask):
     """Learn from pairs of a chosen and a rejected answer."""
 
+    name: ClassVar[TaskName] = "preference"
     title: ClassVar[str] = "preference pairs"
+    contents: ClassVar[Template] = "{file} has preference pairs"
+    headings: ClassVar[tuple[Template, Template]] = ("Prompt", "Chosen")
+    settings: ClassVar[tuple[str, ...]] = tuple(PreferenceSettings.model_fields)
+    unused_settings: ClassVar[Template] = (
+        "Not used: your data has no pairs of chosen and rejected answers."
+    )
     sequences: ClassVar[int] = 2
 
     def iter_conversations(self, sample: Sample) -> Iterator[Turns]:
@@ -163,15 +172,42 @@ class PreferenceTask(PairTask):
         """Return whether the method trains a model that writes answers."""
         return method != "reward"
 
+    def check_recipe(self, method: str, batch: int) -> list[Problem]:
+        """Return what a reward model can't be used for."""
+        if not self.is_reward_model(method):
+            return []
+        return [
+            warning(
+                "training.reward_only_scores",
+                "A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, "
+                "run in Ollama, or used in a chat.",
+                "Use its adapter with PEFT as a sequence classification model with one label. To train a model "
+                "that answers, choose another preference method.",
+                where=Where(step="training", field="preference"),
+            )
+        ]
+
+    def get_card(self, method: str) -> ModelCard:
+        """Return the card of a reward model, or that of a model that writes answers."""
+        if not self.is_reward_model(method):
+            return super().get_card(method)
+        return ModelCard(
+            purpose="that scores answers (a reward model)",
+            pipeline="text-classification",
+            adapter=format_peft_usage("SequenceClassification", ", num_labels=1"),
+        )
+
 
 class LabeledAnswerTask(Task):
     """Learn from answers that are labeled good or bad (KTO)."""
 
+    name: ClassVar[TaskName] = "kto"
     title: ClassVar[str] = "answers labeled good or bad"
-
-    def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
-        """Return the strength of the reference model."""
-        return ("beta",)
+    contents: ClassVar[Template] = "{file} has labeled answers"
+    settings: ClassVar[tuple[str, ...]] = ("beta",)
+    unused_settings: ClassVar[Template] = (
+        "Not used: your data has neither answer pairs nor labeled answers."
+    )
 
     def find_usual_rate(self, method: str) -> UsualRate | None:
         """Return the usual rate of KTO."""

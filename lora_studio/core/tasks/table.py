@@ -11,12 +11,13 @@ from lora_studio.core.tasks.preference import LabeledAnswerTask, PreferenceTask
 from lora_studio.core.tasks.supervised import ConversationTask, TextTask
 from lora_studio.core.tasks.task import Task
 
-TASKS: Mapping[str, Task] = {
-    "sft": ConversationTask(),
-    "text": TextTask(),
-    "preference": PreferenceTask(),
-    "kto": LabeledAnswerTask(),
-    "grpo": RewardTask(),
-    "embedding": EmbeddingTask(),
-    "classification": ClassificationTask(),
-}
+_ALL: tuple[Task, ...] = (
+    ConversationTask(),
+    TextTask(),
+    PreferenceTask(),
+    LabeledAnswerTask(),
+    RewardTask(),
+    EmbeddingTask(),
+    ClassificationTask(),
+)
+TASKS: Mapping[str, Task] = {task.name: task for task in _ALL}

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from lora_studio.core.messages import Text
-from lora_studio.core.tasks.samples import Message, Sample
+from lora_studio.core.messages import Template, Text
+from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.model_card import ModelCard
+from lora_studio.core.tasks.samples import Message, Sample, TaskName
 
 Turns = Sequence[Message]
 PairFault = Literal["same_pair", "identical_pair"]
@@ -25,18 +27,35 @@ class UsualRate:
 class Task:
     """What a model learns from rows of one kind."""
 
+    #: Its name in files and events.
+    name: ClassVar[TaskName]
     #: What its rows are, in words.
     title: ClassVar[str]
+    #: What a file with such rows contains.
+    contents: ClassVar[Template]
+    #: The headings of a row's two columns in a table; the second may be empty.
+    headings: ClassVar[tuple[Template, Template]] = ("Prompt", "Answer")
+    #: All training settings that only data of this task uses, and their help text with other data.
+    settings: ClassVar[tuple[str, ...]] = ()
+    unused_settings: ClassVar[Template] = ""
     #: The most sequences of a row.
     sequences: ClassVar[int] = 1
     #: Whether a row is one text, which is split at the length limit instead of truncated.
     is_document: ClassVar[bool] = False
+    #: Whether a chat template renders the rows.
+    is_rendered: ClassVar[bool] = True
+    #: Whether the model learns to write every answer of a row, whatever other columns say about it.
+    imitates_answers: ClassVar[bool] = False
+    #: Whether rows keep the columns that fill no slot, for rewards.
+    keeps_columns: ClassVar[bool] = False
     #: Whether the model learns given tokens, so that rows can share micro-batches and a teacher can help.
     is_supervised: ClassVar[bool] = False
     #: Whether the model writes answers while it trains, which rewards rate.
     writes_rollouts: ClassVar[bool] = False
     #: Whether the answer of a row is one of the labels of all rows.
     has_classes: ClassVar[bool] = False
+    #: Whether the trained model returns vectors of texts.
+    yields_vectors: ClassVar[bool] = False
     #: Whether a system prompt can be added to its rows.
     takes_system_prompt: ClassVar[bool] = True
     #: Whether the trained tokens of an epoch are counted.
@@ -69,11 +88,11 @@ class Task:
         return set()
 
     def list_settings(self, method: str, loss: str) -> tuple[str, ...]:
-        """Return the training settings that only this task uses.
+        """Return those of `settings` that are used.
 
         `method` and `loss` are the values of `preference` and `dpo_loss`, which may be invalid.
         """
-        return ()
+        return self.settings
 
     def find_usual_rate(self, method: str) -> UsualRate | None:
         """Return the usual learning rate, None where that of the optimizer counts."""
@@ -86,3 +105,11 @@ class Task:
     def writes_text(self, method: str) -> bool:
         """Return whether the trained model writes text."""
         return True
+
+    def check_recipe(self, method: str, batch: int) -> list[Problem]:
+        """Return what the trained model can't do, and errors of a recipe with `batch` rows in each step."""
+        return []
+
+    def get_card(self, method: str) -> ModelCard:
+        """Return what the model card says about the trained model."""
+        return ModelCard()

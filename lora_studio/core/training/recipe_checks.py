@@ -34,15 +34,11 @@ def check_for(task: TaskName, spec: TrainingSpec) -> list[Problem]:
     """Return problems of a recipe with data of a task: a learning rate for plain fine-tuning with preferences,
     what a reward model, an embedding model, or a classifier can't do, or prompts without a reward.
     """
-    problems = [_only_scores_warning()] if spec.trains_reward_model(task) else []
-    if TASKS[task].has_classes:
-        problems.append(only_classifies_warning())
+    problems = TASKS[task].check_recipe(spec.preference, spec.effective_batch)
     if not spec.trains_generative_model(task) and spec.best_by != "loss":
         problems.append(no_answers_error())
     if TASKS[task].writes_rollouts:
         problems += _check_rewards(spec)
-    if task == "embedding":
-        problems += _check_embedding(spec)
     if spec.teacher.strip() and not spec.distills(task):
         problems.append(_unused_teacher_warning())
     rate = find_usual_rate(task, spec)
@@ -101,47 +97,6 @@ def unused_tokens_error() -> Problem:
     )
 
 
-def _only_scores_warning() -> Problem:
-    """Return what the adapter of a reward model can't be used for, said before it is trained."""
-    return warning(
-        "training.reward_only_scores",
-        "A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, run in "
-        "Ollama, or used in a chat.",
-        "Use its adapter with PEFT as a sequence classification model with one label. To train a model that "
-        "answers, choose another preference method.",
-        where=Where(step="training", field="preference"),
-    )
-
-
-def _check_embedding(spec: TrainingSpec) -> list[Problem]:
-    """Return what embeddings can't be used for, and errors for a recipe that can't train them."""
-    problems = [_only_embeds_warning()]
-    if spec.effective_batch < 2:
-        problems.append(embedding_needs_two_error())
-    return problems
-
-
-def _only_embeds_warning() -> Problem:
-    """Return what an adapter for embeddings can't be used for, said before it is trained."""
-    return warning(
-        "training.embedding_only_embeds",
-        "Pairs for search train a model that turns texts into vectors. It can't write answers or chat.",
-        "Use its adapter with PEFT, the merged model with sentence-transformers, or the GGUF file with Ollama or llama.cpp. To train a model that answers, choose the format “Question and answer”.",
-        where=Where(step="dataset", field="sources"),
-    )
-
-
-def embedding_needs_two_error() -> Problem:
-    """Return the error for steps in which a query has no other text to be told apart from."""
-    return error(
-        "training.embedding_needs_two",
-        "Embedding training needs at least two rows in each optimizer step.",
-        "Increase the micro-batch size or the gradient accumulation. More rows per step train better "
-        "embeddings: 32 or more are common.",
-        where=Where(step="training", field="micro_batch"),
-    )
-
-
 def _unused_teacher_warning() -> Problem:
     return warning(
         "training.unused_teacher",
@@ -149,19 +104,6 @@ def _unused_teacher_warning() -> Problem:
         "To learn from a teacher, train on conversations or plain text.",
         where=Where(step="training", field="teacher"),
         fix=Fix(label="Train without a teacher", step="training", field="teacher", value=""),
-    )
-
-
-def only_classifies_warning() -> Problem:
-    """Return where a classifier can't run and what to do instead, said before it is trained."""
-    return warning(
-        "training.only_classifies",
-        "A classifier predicts labels and can't write answers, so it can't be used in a chat. "
-        "llama.cpp and Ollama have no classification head for this kind of model, so it can't be exported or "
-        "run there.",
-        "Classify texts with `lora-studio classify`, or use the merged model with transformers, as its model card shows. To train a model that answers "
-        "with the label, choose the format “Question and answer” for the data.",
-        where=Where(step="training"),
     )
 
 

@@ -152,7 +152,7 @@ def _batch_by_length(rows: Sequence[Sequence[int]]) -> list[list[int]]:
 def require_classifier(run: RunFolder) -> None:
     """Raise ProblemError for a run without a trained classifier."""
     task = get_task(run.read_manifest())
-    if task is not None and task != "classification":
+    if task is not None and not task.has_classes:
         raise fail(
             "classify.not_a_classifier",
             "This run didn't train a classifier.",

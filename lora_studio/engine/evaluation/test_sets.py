@@ -207,11 +207,10 @@ def to_item(key: str, sample: Sample, source: str, row: int) -> EvaluationItem:
         return create_item(test_set=key, reference=sample.text, **facts)
     if sample.label is False:
         raise UnusableRow(_BAD_ANSWER)
-    prompt = get_prompt(sample)
+    prompt, answers = TASKS[sample.task].split_last_answer(sample)
     if not any(turn.role == "user" for turn in prompt):
         raise UnusableRow(_NO_PROMPT)
     plain = tuple(turn.model_copy(update={"trained": False, "untrained": ()}) for turn in prompt)
-    answers = sample.chosen if sample.task == "preference" else sample.messages[len(prompt) :]
     reference = next((turn.content for turn in answers if turn.role == "assistant"), "")
     if choices := find_choices(plain[-1].content, reference):
         facts["correct"] = choices.index(reference.strip())
@@ -340,7 +339,8 @@ def _add_prompts(run: RunFolder, trained: TrainedPrompts, job: JobContext) -> No
             sample = rows.read_sample(*position)
         except UnusableRow:
             continue
-        trained.digests.add(_digest(get_prompt(sample), sample.text))
+        prompt, _ = TASKS[sample.task].split_last_answer(sample)
+        trained.digests.add(_digest(prompt, sample.text))
 
 
 def _has_changed(run: RunFolder, rows: mixture.MixedRows) -> bool:
@@ -354,15 +354,6 @@ def _has_changed(run: RunFolder, rows: mixture.MixedRows) -> bool:
         expected not in (None, store.sha256)
         for expected, store in zip(hashes, rows.stores, strict=False)
     )
-
-
-def get_prompt(sample: Sample) -> tuple[Message, ...]:
-    """Return the messages before the last answer of a sample, without its own system message."""
-    turns = sample.messages
-    if sample.task != "preference":
-        answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-        turns = turns[: answers[-1]] if answers else turns
-    return turns
 
 
 def _digest(messages: Sequence[Message], plain: str) -> int:

@@ -743,7 +743,8 @@ LARGEST_DIFFERENCE = 0.05
 
 def is_classifier(run: RunFolder) -> bool:
     """Return whether a run trained a classifier."""
-    return get_task(run.read_manifest()) == "classification"
+    task = get_task(run.read_manifest())
+    return task is not None and task.has_classes
 
 
 def measure_merged(

@@ -18,6 +18,7 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.oom_capture import OutOfMemory, capture_oom, release_memory
@@ -129,7 +130,7 @@ class Sampler:
     def prepare_prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""
         if self._prompts is None:
-            recipe_samples = [Sample(self._task, text=text) if self._task == "text"
+            recipe_samples = [Sample(self._task, text=text) if TASKS[self._task].is_document
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
             rows = read_heldout(self._run)[: self._heldout_rows] if self._heldout_rows else []

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
@@ -113,7 +114,7 @@ def build_setup(
     scaling = LossScaling(tuned.base.device, tuned.base.dtype)
     optimizer = optimizers.create_optimizer(spec, tuned.model)
     # The noise of NEFTune depends on the length of the row.
-    sharing = data.task == "grpo" and not spec.neftune_alpha
+    sharing = TASKS[data.task].writes_rollouts and not spec.neftune_alpha
     rows = spec.count_steps(len(data.training)) * spec.effective_batch
     rows = min(rows, math.ceil(spec.epochs * len(data.training)))
     tokens = round(rows * data.training.lengths.mean() / ranks.world_size)

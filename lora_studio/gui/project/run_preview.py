@@ -19,6 +19,7 @@ from lora_studio.core.memory.weights import spread_over_gpus
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project import data_sources
@@ -106,7 +107,7 @@ def describe_steps(training: TrainingSpec, split: SplitPreview | None) -> str:
 
 def describe_negatives(training: TrainingSpec, task: TaskName | None) -> str:
     """Return what each query is compared with, "" for data of another task than embeddings."""
-    if task != "embedding":
+    if task is None or not TASKS[task].yields_vectors:
         return ""
     return tr_n(
         "Each query is compared with the text of {n} other row.",

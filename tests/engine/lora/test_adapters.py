@@ -31,6 +31,7 @@ from lora_studio.core.runs.facts import measure_sizes
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.tasks.samples import Message
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import (
@@ -492,7 +493,7 @@ def test_imported_embedding_adapter_is_known_as_one(
     assert channel.of(events.AdapterSaved)
     manifest = run.read_manifest()
     pooling = "mean" if described == "mean" else "last"
-    assert (get_task(manifest), manifest["embedding"]["pooling"]) == ("embedding", pooling)
+    assert (get_task(manifest), manifest["embedding"]["pooling"]) == (TASKS["embedding"], pooling)
     mode = {"mean": "mean_tokens", "last": "lasttoken"}[pooling]
     assert list_pooling_modes(read_pooling(run.adapter) or {}) == [mode]
     (facts,) = library.find_adapters([source], recorded_job()[0])

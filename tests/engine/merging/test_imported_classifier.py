@@ -17,6 +17,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.merging import imported_runs
 from lora_studio.engine.model.loading import load_tokenizer
 from tests.engine.conftest import TinyModel
@@ -73,7 +74,7 @@ def test_labels_are_the_named_ones_or_numbered(tiny: TinyModel, tmp_path: Path, 
     labels = UNNAMED if named in ("nowhere", "wrongly") else LABELS
     warned = [event.problem.code for event in channel.of(events.Warned)]
     assert warned == ["adapters.unnamed_labels"] * (labels == UNNAMED)
-    assert get_task(run.read_manifest()) == "classification"
+    assert get_task(run.read_manifest()) is TASKS["classification"]
     predicted = handle(commands.Classify(run=str(run.path), texts=TEXTS))
     answer = predicted.last(events.TextsClassified)
     assert answer.labels == labels

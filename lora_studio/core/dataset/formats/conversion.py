@@ -73,6 +73,7 @@ from lora_studio.core.dataset.formats.values import (
 )
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.tasks.samples import Message, Sample, UnusableKind, UnusableRow, iter_texts
+from lora_studio.core.tasks.table import TASKS
 
 Slots = Mapping[str, Any]
 
@@ -103,7 +104,7 @@ def convert(
         sample = _CONVERTERS[row_format](fill_slots(values, mapping))
         if any(map(find_media_mark, iter_texts(sample))):
             raise UnusableRow(_PLACEHOLDER, UnusableKind.MEDIA)
-        return _add_columns(sample, values, mapping) if sample.task == "grpo" else sample
+        return _add_columns(sample, values, mapping) if TASKS[sample.task].keeps_columns else sample
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
 

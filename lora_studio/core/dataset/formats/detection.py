@@ -83,6 +83,7 @@ from lora_studio.core.tasks.samples import (
     iter_texts,
     quote_names,
 )
+from lora_studio.core.tasks.table import TASKS
 
 __all__ = ["FormatVerdict", "convert", "detect"]
 
@@ -272,10 +273,11 @@ def _list_others(fitting: Sequence[_Trial], columns: Sequence[DataColumn]) -> tu
         for item in fitting[1:]
         if item.share >= 0.5 and not item.candidate.guessed
     ]
-    if FORMATS[best].task == "sft" and find_judged_answers(columns):
+    is_imitated = TASKS[FORMATS[best].task].imitates_answers
+    if is_imitated and find_judged_answers(columns):
         others.append("kto")
     loses_text = {"choices", "context"} & fitting[0].candidate.mapping.keys()
-    if FORMATS[best].task == "sft" and not loses_text and has_short_references(columns):
+    if is_imitated and not loses_text and has_short_references(columns):
         others.append("prompts")
     if best == "text" and find_labeled_candidates(columns):
         others.append("labeled_text")
@@ -801,7 +803,7 @@ def _warn_about_unused_texts(
     candidate: FormatCandidate, sample: Rows, columns: Columns
 ) -> Iterator[Problem]:
     """Yield a warning about texts that aren't used, although most rows have them and no other column does."""
-    if FORMATS[candidate.format].task == "grpo":  # its rewards see all columns
+    if TASKS[FORMATS[candidate.format].task].keeps_columns:  # its rewards see all columns
         return
     sources = list_columns(candidate.mapping)
     used = {name.split(".")[0] for name in sources}
@@ -854,7 +856,7 @@ def _warn_about_gaps(candidate: FormatCandidate, sample: Rows) -> Iterator[Probl
     found = [mark[0] for mark in marks if mark]
     if not found:
         return
-    is_chat = FORMATS[candidate.format].task != "text"
+    is_chat = not TASKS[FORMATS[candidate.format].task].is_document
     yield dataset_warning(
         "fim_tokens",
         counted(
@@ -894,7 +896,7 @@ def _warn_about_votes(
                 rows=len(sample),
             )
         return
-    if FORMATS[candidate.format].task != "sft":
+    if not TASKS[FORMATS[candidate.format].task].imitates_answers:
         return
     used = set(candidate.mapping.values())
     unused = [item for item in columns if item.name not in used]

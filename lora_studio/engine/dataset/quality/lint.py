@@ -79,7 +79,7 @@ def lint(
         if split_rows is not None:
             training, held_out = (mark_rows(facts, side) for side in split_rows(rows))
         counts = add_class_findings(report, compared, present, training, held_out)
-    elif rows.task == "embedding":
+    elif TASKS[rows.task].yields_vectors:
         counts = {"pairs": add_pair_findings(report, facts, present)}
     else:
         _add_answers(report, compared, present)

@@ -250,21 +250,11 @@ def find_common_task(sources: Sequence[SourceFound]) -> tuple[TaskName | None, l
             "Train on one kind of data at a time, or choose another format for one of them.",
             where=Where(step="dataset", field="sources"),
             sources=tuple(
-                text(_CONTENTS[task], file=Path(source.path).name) for task, source in tasks.items()
+                text(TASKS[task].contents, file=Path(source.path).name)
+                for task, source in tasks.items()
             ),
         )
     ]
-
-
-_CONTENTS: dict[TaskName, str] = {
-    "sft": "{file} has conversations",
-    "text": "{file} contains plain text",
-    "preference": "{file} has preference pairs",
-    "kto": "{file} has labeled answers",
-    "grpo": "{file} has prompts for rewards",
-    "embedding": "{file} has pairs for search",
-    "classification": "{file} has texts with labels",
-}
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.files import create_folder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.core.tasks.samples import Sample, UnusableRow
@@ -147,9 +148,8 @@ def may_add_bos(run: RunFolder, project: Project) -> bool:
     """
     checksums.require_small_files(run, run.adapter)
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    dataset = run.read_manifest().get("dataset")
-    is_plain = isinstance(dataset, dict) and dataset.get("task") in ("text", "embedding")
-    if is_plain or not tokenizer.bos_token:
+    task = get_task(run.read_manifest())
+    if (task is not None and not task.is_rendered) or not tokenizer.bos_token:
         return True
     return ChatFormat(tokenizer).starts_with(str(tokenizer.bos_token)) is not False
 

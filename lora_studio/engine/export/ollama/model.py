@@ -67,7 +67,8 @@ def create_of_run(command: commands.CreateOllama, judge: ModelJudge, job: JobCon
     name = server.get_model_name(project)
     if not command.force and is_ollama_name_taken(name, ollama.models):
         raise store.name_exists_error(name, ollama.host)
-    if get_task(run.read_manifest()) == "embedding":
+    task = get_task(run.read_manifest())
+    if task is not None and task.yields_vectors:
         embedding_model.write_modelfile(run, project, gguf)
         judge(run, project, gguf, None)
         embedding_model.create_on(ollama, run, project, gguf, judge, job)

@@ -181,9 +181,13 @@ def _prepare_file(command: commands.Serve, job: JobContext) -> PreparedModel:
     checksums.require_intact_source(file, job.check)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     context = project.export.num_ctx
-    embeds = get_task(run.read_manifest()) == "embedding"
-    longest = min(project.dataset.max_length, context) if embeds else 0
+    longest = min(project.dataset.max_length, context) if _yields_vectors(run) else 0
     return PreparedModel(file, project.name, tokenizer, context, longest=longest)
+
+
+def _yields_vectors(run: RunFolder) -> bool:
+    task = get_task(run.read_manifest())
+    return task is not None and task.yields_vectors
 
 
 def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel:
@@ -193,7 +197,7 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     """
     runs = [RunFolder(Path(served.run)) for served in command.runs]
     for run in runs:
-        if get_task(run.read_manifest()) == "embedding":
+        if _yields_vectors(run):
             raise _embedding_adapter_error(run)
     projects = [run.load_project() for run in runs]
     bases = [find_base(*pair, job) for pair in zip(runs, projects, strict=True)]

@@ -12,8 +12,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail, warnin
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.tasks.embedding import Pooling
-from lora_studio.core.training.recipe_checks import embedding_needs_two_error
+from lora_studio.core.tasks.embedding import Pooling, needs_two_rows_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.kernels.chunked_logprobs import find_decoder
@@ -79,7 +78,7 @@ def record_embedding(run: RunFolder, tuned: AdaptedModel) -> None:
 def _require_suitable(tuned: AdaptedModel, training: TrainingSpec) -> None:
     """Raise ProblemError for a model, an adapter, or a recipe that can't train embeddings."""
     if training.effective_batch < 2:
-        raise ProblemError(embedding_needs_two_error())
+        raise ProblemError(needs_two_rows_error())
     require_plain_base(tuned)
     decoder = find_decoder(tuned.base.model)
     if decoder is None:

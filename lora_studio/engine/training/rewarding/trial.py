@@ -13,6 +13,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.training import TriedAnswer
 from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import encode_rows
@@ -44,7 +45,7 @@ def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
         loaded = loading.load(command.model, job, command.dataset)
         require_shared_cache(loaded.model)
         prepared = prepare(command.dataset, loaded.tokenizer, command.training.seed, job)
-        if prepared.rows.task != "grpo":
+        if not TASKS[prepared.rows.task].writes_rollouts:
             raise fail(
                 "training.no_prompts",
                 "Your data has no prompts for rewards.",

@@ -14,6 +14,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
 from lora_studio.gui.language import tr
@@ -167,7 +168,11 @@ class DatasetQueries(QObject):
         spec = select_fields(dataset, _ALL)
         command = commands.LintDataset(dataset=spec, model=model, new_tokens=tokens)
         training, inspected = self.state.get_spec("training"), self.state.facts.dataset
-        has_labels = inspected is not None and inspected.task == "classification"
+        has_labels = (
+            inspected is not None
+            and inspected.task is not None
+            and TASKS[inspected.task].has_classes
+        )
         if has_labels and isinstance(training, TrainingSpec):  # only labels depend on the split
             return command.model_copy(update={"seed": training.seed})
         return command

@@ -34,6 +34,8 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import RowPreview
 from lora_studio.core.tasks.samples import Message, TaskName
+from lora_studio.core.tasks.table import TASKS
+from lora_studio.core.tasks.task import Task
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem
@@ -389,7 +391,6 @@ class RowTable(QTableView):
         """Create the table; mouse or arrow keys select one row at a time."""
         super().__init__(parent)
         self.rows = RowModel(self)
-        self._has_answers = True
         self._wanted: tuple[int, int] | None = None  # (source, row) to select after a reset
         self.setModel(self.rows)
         tables.set_up_table(self)
@@ -408,7 +409,6 @@ class RowTable(QTableView):
     def set_shape(self, task: TaskName | None, *, sources: int) -> None:
         """Set the columns for a task; the source column is shown only with several sources."""
         self.rows.set_task(task)
-        self._has_answers = task != "text"
         self.setColumnHidden(SOURCE, sources < 2)
         self._fit()
 
@@ -426,8 +426,9 @@ class RowTable(QTableView):
 
     def _fit(self) -> None:
         narrow = self.viewport().width() < _NARROW
-        if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
-            self.setColumnHidden(ANSWER, narrow or not self._has_answers)
+        is_hidden = narrow or not self.rows.headings[1]
+        if self.isColumnHidden(ANSWER) != is_hidden:
+            self.setColumnHidden(ANSWER, is_hidden)
         digits = formatting.format_number(max(999, self.rows.rowCount()))
         header = self.horizontalHeader()
         width = self.fontMetrics().horizontalAdvance(digits) + 24
@@ -472,15 +473,6 @@ _LETTERS = 300
 _UNREAD = "…"
 
 NUMBER, SOURCE, QUESTION, ANSWER = range(4)
-_NAMES: dict[TaskName, tuple[str, str]] = {
-    "sft": (mark("Prompt"), mark("Answer")),
-    "text": (mark("Text"), ""),
-    "preference": (mark("Prompt"), mark("Chosen")),
-    "kto": (mark("Prompt"), mark("Answer")),
-    "grpo": (mark("Prompt"), mark("Reference")),
-    "embedding": (mark("Query"), mark("Text to find")),
-    "classification": (mark("Text"), mark("Label")),
-}
 
 
 class RowModel(TableModel):
@@ -497,7 +489,7 @@ class RowModel(TableModel):
         super().__init__(parent)
         self._pages: OrderedDict[int, tuple[RowPreview, ...]] = OrderedDict()
         self._count = 0
-        self._names = _NAMES["sft"]
+        self.headings = Task.headings
         self._looked_at = 0  # the row that was painted last
         self._asked: int | None = None
         self._rest = QTimer(self, singleShot=True, interval=_REST)
@@ -543,7 +535,7 @@ class RowModel(TableModel):
 
     def set_task(self, task: TaskName | None) -> None:
         """Set the names of the columns."""
-        self._names = _NAMES[task or "sft"]
+        self.headings = TASKS[task].headings if task is not None else Task.headings
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, QUESTION, ANSWER)
 
     def row_at(self, index: int) -> RowPreview | None:
@@ -576,7 +568,7 @@ class RowModel(TableModel):
 
     def list_titles(self) -> list[str]:
         """Return the titles of the columns."""
-        return [tr(name) if name else "" for name in (mark("Row"), mark("Source"), *self._names)]
+        return [tr(name) if name else "" for name in (mark("Row"), mark("Source"), *self.headings)]
 
     def get_alignment(self, column: int) -> Qt.AlignmentFlag:
         """Return the alignment of a column: numbers are on the right."""

@@ -18,6 +18,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.tasks.table import TASKS
+from lora_studio.core.tasks.task import Task
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.controls.controls import LineControl
@@ -469,7 +471,7 @@ class RunTask:
         """Read the run when `is_embedding` is called."""
         self._state = state
         self._key: object = None
-        self._task: str | None = None
+        self._task: Task | None = None
 
     def is_embedding(self, results: object) -> bool:
         """Return whether an embedding model is trained. The run is read again when its results have changed."""
@@ -477,7 +479,9 @@ class RunTask:
         if (key := (run, results)) != self._key:
             self._key = key
             self._task = get_task(run.read_manifest()) if run is not None else None
-        return (self._task or (data.task if data is not None else None)) == "embedding"
+        prepared = TASKS[data.task] if data is not None and data.task is not None else None
+        task = self._task or prepared
+        return task is not None and task.yields_vectors
 
 
 class ExportQueries(QObject):

@@ -147,7 +147,8 @@ def _list_classifiers(runs: Path, thread: BackgroundReader) -> tuple[ClassifierR
     for run in thread.cooperative_iter(list_runs(runs)[:_MAX_RUNS]):
         if not run.has_adapter:
             continue
-        if get_task(run.read_manifest()) == "classification":
+        task = get_task(run.read_manifest())
+        if task is not None and task.has_classes:
             found.append(ClassifierRun(str(run.path), names.read_run_name(run), is_newest))
         is_newest = False
     return tuple(found)

@@ -38,7 +38,6 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     describe_teacher,
 )
-from lora_studio.core.tasks import embedding, grpo
 from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training import distillation, optimizers, trackers
@@ -110,28 +109,9 @@ _SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
-_NEEDS_PAIRS = mark("Not used: your data has no pairs of chosen and rejected answers.")
-_NEEDS_LABELS = mark("Not used: your data has no texts with labels.")
-_NEEDS_PROMPTS = mark("Not used: your data has no prompts for rewards.")
-_NEEDS_SEARCH_PAIRS = mark("Not used: your data has no pairs for search.")
 _NEEDS_CONVERSATIONS = mark("Not used: only supervised training learns from a teacher.")
-#: Fields that only these kinds of data use, and the help text for other data.
-_TASK_FIELDS: dict[str, tuple[tuple[TaskName, ...], str]] = {
-    "preference": (("preference",), _NEEDS_PAIRS),
-    "dpo_loss": (("preference",), _NEEDS_PAIRS),
-    "beta": (
-        ("preference", "kto"),
-        mark("Not used: your data has neither answer pairs nor labeled answers."),
-    ),
-    "label_smoothing": (("preference",), _NEEDS_PAIRS),
-    "simpo_beta": (("preference",), _NEEDS_PAIRS),
-    "simpo_gamma": (("preference",), _NEEDS_PAIRS),
-    **dict.fromkeys(grpo.GrpoSettings.model_fields, (("grpo",), _NEEDS_PROMPTS)),
-    **dict.fromkeys(
-        embedding.EmbeddingSettings.model_fields, (("embedding",), _NEEDS_SEARCH_PAIRS)
-    ),
-    "class_weights": (("classification",), _NEEDS_LABELS),
-}
+#: Fields that only data of some tasks uses, and the help text for other data.
+_TASK_FIELDS = {field: task.unused_settings for task in TASKS.values() for field in task.settings}
 #: Fields whose choices are cards, each with a sentence.
 _CARDS = ("preference", "dpo_loss", "grpo_variant", "pooling", "class_weights")
 
@@ -251,24 +231,26 @@ class RecipeForm(QWidget):
 
     def _place_preference(self) -> None:
         """Move the settings of the training method to the top while the data need them."""
-        self.rewards.is_searchable = self._get_task() == "grpo"
+        name = self._get_task()
+        task = TASKS[name] if name is not None else None
+        self.rewards.is_searchable = task is not None and task.writes_rollouts
         set_visible(self._rewards_card, self.rewards.is_searchable)
-        is_used = self._get_task() not in (None, "sft", "text")
+        is_used = task is not None and bool(task.settings)
         if is_used != (self._settings.body.indexOf(self.preference) >= 0):
             if is_used:
                 self._settings.body.insertWidget(0, self.preference)
             else:
                 self._advanced.body.addWidget(self.preference)
         method, loss = (str(self.state.get(_STEP, field)) for field in ("preference", "dpo_loss"))
-        task = self._get_task()
-        own = TASKS[task].list_settings(method, loss) if task is not None else ()
+        own = task.list_settings(method, loss) if task is not None else ()
         self.preference.show_only(own or TASKS["preference"].list_settings(method, loss))
 
     def _refresh_help(self) -> None:
         """Explain fields that the data or the optimizer doesn't use, or hide them."""
         task = self._get_task()
-        for field, (tasks, unused) in _TASK_FIELDS.items():
-            self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
+        used = TASKS[task].settings if task is not None else tuple(_TASK_FIELDS)
+        for field, unused in _TASK_FIELDS.items():
+            self._set_help(field, "" if field in used else tr(unused))
         is_unused = task is not None and not TASKS[task].is_supervised
         self._set_help("teacher", tr(_NEEDS_CONVERSATIONS) if is_unused else "")
         teacher = str(self.state.get(_STEP, "teacher"))
