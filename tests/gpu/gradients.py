@@ -57,7 +57,6 @@ def make_batch() -> Any:
         Encoded(
             generator.integers(5, 300, length).astype(np.int32),
             np.arange(length) >= length // 2,
-            length,
         )
         for length in (150, 120, 90, 70, 45, 40, 12, 7)
     ]

@@ -549,7 +549,7 @@ def check(command: commands.LintDataset, job: JobContext) -> None:
             from lora_studio.engine.dataset import prepare
             from lora_studio.engine.dataset.rows.sequences import fit_to_limit
 
-            usable = prepare.list_tokenized_rows(tables, fit_to_limit(tables, rows.task, rows.spec))
+            usable = prepare.list_tokenized_rows(tables, fit_to_limit(tables, rows.spec))
         divided = splitting.split(rows, command.seed, job, usable)
         return divided.training.to_array(), divided.validation.to_array()
 

@@ -61,17 +61,17 @@ def prepare(
     """Read, tokenize and split a dataset; raises ProblemError when no row can be trained on."""
     rows = mixture.open_dataset(spec, job)
     tables = tokenize(rows, tokenizer, job)
-    fits = fit_to_limit(tables, rows.task, spec)
+    fits = fit_to_limit(tables, spec)
     divided = splitting.split(rows, seed, job, list_tokenized_rows(tables, fits))
     skipped = collect_skipped(tables, fits, divided)
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
         raise _no_usable_rows_error(spec, read, skipped)
     epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
-    training = select(tables, epoch, rows.task, spec.max_length)
+    training = select(tables, epoch, spec.max_length)
     if TASKS[rows.task].has_classes:
         _check_labels(tables, spec)
-    validation = select(tables, divided.validation.to_array(), rows.task, spec.max_length)
+    validation = select(tables, divided.validation.to_array(), spec.max_length)
     ready = events.DatasetReady(
         task=rows.task,
         rows_read=read,
@@ -83,7 +83,7 @@ def prepare(
         tokens=int(training.count_computed().sum()),
         trained_tokens=training.count_targets(),
         longest_row=int(training.lengths.max(initial=0)),
-        labels=count_labels(training) if TASKS[rows.task].has_classes else {},
+        labels=count_labels(training),
     )
     warnings = tuple(_get_warnings(training, validation))
     return PreparedDataset(
@@ -141,7 +141,7 @@ def _count_truncated_rows(
     if TASKS[rows.task].is_document:  # documents are split instead
         return 0
     used = np.concatenate([divided.training.to_array(), divided.validation.to_array()])
-    return int(select(tables, used, rows.task, rows.spec.max_length).cut.sum())
+    return int(select(tables, used, rows.spec.max_length).cut.sum())
 
 
 def _check_labels(tables: Sequence[TokenTable], spec: DatasetSpec) -> None:

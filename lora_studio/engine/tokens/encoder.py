@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from operator import itemgetter
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,371 +20,26 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
-from lora_studio.core.tasks.samples import Message, Sample, UnusableKind, UnusableRow
+from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableKind, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.tokens.chat_format import Tools
 from lora_studio.engine.tokens.exact_rendering import render
 from lora_studio.engine.tokens.markers import Span
 from lora_studio.engine.tokens.rendered_text import Rendered
-from lora_studio.engine.tokens.search_texts import TextEdges, list_texts
+from lora_studio.engine.tokens.search_texts import (
+    EncodedSearchPair,
+    TextEdges,
+    list_texts,
+    truncate,
+)
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
-    "Encoded", "EncodedClassified", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder", "TokenizedText",
-    "TokenizedView", "encode", "encode_prompt", "render",
+    "ROW_ENCODINGS", "Encoded", "EncodedClassified", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder",
+    "TokenizedText", "TokenizedView", "encode", "encode_prompt", "render",
 ]  # fmt: skip
 
 _START = itemgetter(0)
-
-
-@dataclass(frozen=True)
-class TokenizedText:
-    """A tokenized text, `ids` [length], before truncation: `spans` are the ranges that train, in
-    order.
-
-    `unshown` counts reasoning of earlier answers that the template does not show. `is_prompt`: nothing
-    trains, because the model answers itself. `is_classified`: no token trains, but the whole text is used.
-    """
-
-    ids: NDArray[np.int32]
-    spans: list[Span]
-    left_out: int = 0
-    unshown: int = 0
-    is_prompt: bool = False
-    is_classified: bool = False
-
-    @property
-    def first(self) -> int:
-        """Return the first trained position with a preceding token; -1 if there is none.
-
-        For a prompt it is the position after it, for a text to classify its start.
-        """
-        if self.is_classified:
-            return 0
-        if self.is_prompt:
-            return len(self.ids)
-        return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
-
-    @property
-    def targets(self) -> int:
-        """Return the number of trained tokens."""
-        return sum(end - begin for begin, end in self.spans)
-
-    def cut(self, limit: int) -> Encoded:
-        """Return the first `limit` tokens."""
-        ids = np.asarray(self.ids[:limit], np.int32)
-        trained = build_trained_mask(len(ids), self.spans)
-        return Encoded(ids, trained, len(self.ids), self.left_out)
-
-
-@dataclass(frozen=True)
-class TokenizedView:
-    """A text with its tokens, whose texts add up to it, and the character ranges that train."""
-
-    text: str
-    tokens: tuple[Token, ...]
-    trained_spans: tuple[Span, ...]
-
-
-class Encoder:
-    """Converts samples to tokens for one tokenizer and one dataset spec."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
-        """Prepare the tokenizer; raises ProblemError if it has no offsets or a broken chat
-        template.
-        """
-        if not tokenizer.is_fast:
-            raise fail(
-                "model.slow_tokenizer",
-                "The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told "
-                "apart from questions.",
-                "Choose a version of the model that has a tokenizer.json.",
-                where=Where(step="model", field="source"),
-                tokenizer=type(tokenizer).__name__,
-            )
-        self.tokenizer = tokenizer
-        self.spec = spec
-        # The post-processor may trim blanks from token offsets, which must be exact here.
-        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._backend.post_processor = None
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        try:
-            self._renderer = ShapeRenderer(tokenizer, spec.train_on, spec.thinking)
-            self._answer_renderer = self._renderer
-            if spec.train_on == "everything":
-                self._answer_renderer = ShapeRenderer(tokenizer, "answers", spec.thinking)
-        except UnusableRow as error:
-            raise fail(
-                "dataset.template_broken",
-                "The model's chat template can't be used: {reason}.",
-                "Choose another chat template on the Dataset page.",
-                where=Where(step="dataset", field="chat_template"),
-                reason=error.reason,
-            ) from error
-        self._begins_with, self._ends_with = _get_document_edges(tokenizer)
-        self._edges = TextEdges.find(tokenizer)
-
-    @cached_property
-    def _classified_backend(self) -> Tokenizer:
-        """The tokenizer for texts to classify: they have the tokens that it adds itself, as at inference."""
-        backend: Tokenizer = copy.deepcopy(self.tokenizer.backend_tokenizer)
-        backend.no_truncation()
-        backend.no_padding()
-        return backend
-
-    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
-        """Return one conversation, truncated to the limit; raises UnusableRow."""
-        return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
-
-    def encode_sample(self, sample: Sample) -> list[Encoded]:
-        """Return the sequences of a sample, truncated to the limit: one, two for a pair, all pieces
-        of a document.
-
-        Also raises UnusableRow for rows that the spec excludes.
-        """
-        result = self.tokenize([sample])[0]
-        if isinstance(result, UnusableRow):
-            raise result
-        limit = self.spec.max_length
-        if sample.task == "text":
-            ids = np.asarray(result[0].ids, np.int32)
-            trained = build_trained_mask(len(ids), result[0].spans)
-            edges = split_document(len(ids), limit)
-            return [
-                Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
-            ]
-        for item in result:
-            if verdict := check_length(len(item.ids), item.first, self.spec):
-                raise verdict
-        return [item.cut(limit) for item in result]
-
-    def tokenize(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
-        """Return each sample as tokens before truncation, or why it is unusable.
-
-        A pair has two sides: chosen, then rejected.
-        """
-        rendered: list[list[Rendered] | UnusableRow] = []
-        for sample in samples:
-            try:
-                rendered.append(self._render_sides(sample))
-            except UnusableRow as verdict:
-                rendered.append(verdict)
-        texts = [side.text for sides in rendered if isinstance(sides, list) for side in sides]
-        is_classified = bool(samples) and samples[0].task == "classification"
-        backend = self._classified_backend if is_classified else self._backend
-        encodings = iter(backend.encode_batch(texts, add_special_tokens=is_classified))
-        results: list[list[TokenizedText] | UnusableRow] = []
-        for sample, sides in zip(samples, rendered, strict=True):
-            if isinstance(sides, UnusableRow):
-                results.append(sides)
-                continue
-            pairs = [(side, next(encodings)) for side in sides]
-            try:
-                results.append([self._to_tokens(sample, side, encoded) for side, encoded in pairs])
-            except UnusableRow as verdict:
-                results.append(verdict)
-        return results
-
-    def show(self, sample: Sample) -> list[TokenizedView]:
-        """Return the text of a sample token by token, of a pair both sides; raises UnusableRow."""
-        return [self._show(sample, side) for side in self._render_sides(sample)]
-
-    def render_text(self, sample: Sample) -> str:
-        """Return the text of a sample that is tokenized, of a pair the chosen side; raises
-        UnusableRow.
-        """
-        return self._render_sides(sample)[0].text
-
-    # --- one sample ---------------------------------------------------------------------------
-
-    def _render_sides(self, sample: Sample) -> list[Rendered]:
-        """Return the parts of a sample that are tokenized as one text each."""
-        match sample.task:
-            case "text":
-                text = sample.text
-                if sample.untrained is None:
-                    text = self._begins_with + text + self._ends_with
-                return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
-            case "preference":
-                return [
-                    self._answer_renderer.render(
-                        _build_conversation(sample.messages, side), sample.tools
-                    )
-                    for side in (sample.chosen, sample.rejected)
-                ]
-            case "kto":
-                *earlier, last = sample.messages
-                return [
-                    self._answer_renderer.render(_build_conversation(earlier, [last]), sample.tools)
-                ]
-            case "grpo":
-                prompt = render(self.tokenizer, sample.messages, sample.tools, prompt=True)
-                return [Rendered(prompt, [])]
-            case "embedding":
-                return [Rendered(text, [(0, len(text))]) for text in list_texts(sample)]
-            case "classification":
-                return [Rendered(sample.messages[0].content, [])]
-        return [self._renderer.render(sample.messages, sample.tools)]
-
-    def _to_tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
-        ids = np.array(encoding.ids, np.int32)
-        if sample.task == "classification":
-            return TokenizedText(ids, [], is_classified=True)
-        spans = list(_iter_token_spans(rendered, encoding.offsets))
-        if sample.task == "grpo":
-            return TokenizedText(ids, [], is_prompt=True)
-        if sample.task == "embedding":
-            ids = self._edges.add(ids) if len(ids) else ids
-            return TokenizedText(ids, [(0, len(ids))])
-        item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
-        if item.first < 0:
-            is_document = sample.task == "text" and sample.untrained is None
-            raise UnusableRow(
-                "the text is a single token"
-                if is_document
-                else "no answer in the row is trained on"
-            )
-        return item
-
-    def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
-        is_classified = sample.task == "classification"
-        backend = self._classified_backend if is_classified else self._backend
-        encoding = backend.encode(rendered.text, add_special_tokens=is_classified)
-        spans = list(_iter_token_spans(rendered, encoding.offsets))
-        trained = build_trained_mask(len(encoding.ids), spans)
-        limit = len(trained) if sample.task == "text" else self.spec.max_length
-        special = {
-            index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special
-        } | set(self.tokenizer.all_special_ids)
-        tokens: list[Token] = []
-        ranges: list[Span] = []
-        covered = 0
-        for position, (index, (_, end)) in enumerate(
-            zip(encoding.ids, encoding.offsets, strict=True)
-        ):
-            # Tokens that share a character: the first one shows it, the others are empty.
-            begin, covered = covered, max(covered, end)
-            if position == len(trained) - 1:
-                covered = len(rendered.text)
-            state: TokenState = "trained" if trained[position] else "context"
-            if position >= limit:
-                state = "cut"
-            elif trained[position]:
-                if ranges and ranges[-1][1] == begin:
-                    begin_of_run = ranges.pop()[0]
-                    ranges.append((begin_of_run, covered))
-                else:
-                    ranges.append((begin, covered))
-            text = rendered.text[begin:covered]
-            tokens.append(Token(id=index, text=text, state=state, special=index in special))
-        return TokenizedView(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
-
-
-def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
-    """Return a mask of the tokens inside the ranges, [length] bool."""
-    trained = np.zeros(length, bool)
-    for begin, end in spans:
-        trained[begin:end] = True
-    return trained
-
-
-def split_document(length: int, limit: int) -> list[Span]:
-    """Return a document in pieces of at most `limit` tokens; no piece has only one token, which
-    predicts nothing.
-    """
-    edges = [*range(0, length, limit), length]
-    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
-        edges[-2] -= 1
-    return list(pairwise(edges))
-
-
-def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | None:
-    """Return why the length limit excludes a row, else None.
-
-    `length` and `first` are those of its `TokenizedText`.
-    """
-    if length > spec.max_length and spec.too_long == "skip":
-        reason = "the row has more than {limit} tokens"
-    elif first >= spec.max_length and first >= length:
-        reason = "the prompt leaves no room for an answer within {limit} tokens"
-    elif first >= spec.max_length:
-        reason = "no part of an answer is within the first {limit} tokens"
-    else:
-        return None
-    return UnusableRow(reason, UnusableKind.LENGTH, limit=spec.max_length)
-
-
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
-) -> list[int]:
-    """Return the prompt tokens for the next answer; raises UnusableRow."""
-    text = render(tokenizer, messages, tools, prompt=True)
-    return tokenizer(text, add_special_tokens=False).input_ids
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], spec: DatasetSpec
-) -> Encoded:
-    """Return one conversation as training sees it; raises UnusableRow."""
-    return Encoder(tokenizer, spec).encode(messages)
-
-
-def _build_conversation(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
-    """Return a conversation in which only the answer trains."""
-    return [
-        *(turn.model_copy(update={"trained": False}) for turn in prompt),
-        *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
-    ]
-
-
-def _get_document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return the tokens that a document starts and ends with.
-
-    It starts with the token that the tokenizer itself adds to a text, if any, and ends with the
-    end-of-sequence token.
-    """
-    ids = tokenizer("a").input_ids
-    bos = tokenizer.bos_token or ""
-    begins = bool(bos) and bool(ids) and ids[0] == tokenizer.bos_token_id
-    return (bos if begins else ""), str(tokenizer.eos_token or "")
-
-
-def _iter_token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
-    """Yield the ranges of tokens that train; raises UnusableRow for a token across an edge.
-
-    A token across an edge is accepted if its part on the other side is blank. A token with a letter
-    of a masked part does not train.
-    """
-    text = rendered.text
-    for begin, end in rendered.spans:
-        first = bisect_left(offsets, begin, key=_START)
-        last = bisect_left(offsets, end, key=_START)
-        if first and offsets[first - 1][1] > begin and text[begin : offsets[first - 1][1]].strip():
-            raise UnusableRow("one token spans the end of a question and the start of an answer")
-        if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
-            raise UnusableRow("one token spans the end of an answer and the text after it")
-        for hole in rendered.holes:
-            if hole[0] < end and begin < hole[1]:
-                start, stop = _find_tokens(hole, text, offsets)
-                if first < start:
-                    yield first, min(start, last)
-                first = max(first, stop)
-        if first < last:
-            yield first, last
-
-
-def _find_tokens(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
-    """Return the tokens within a range of characters, and the non-blank ones across its edges."""
-    begin, end = hole
-    first = bisect_left(offsets, begin, key=_START)
-    last = bisect_left(offsets, end, key=_START)
-    if first and text[begin : min(end, offsets[first - 1][1])].strip():
-        first -= 1
-    if last > first and offsets[last - 1][1] > end and not text[offsets[last - 1][0] : end].strip():
-        last -= 1
-    return first, max(first, last)
-
-
 _IGNORED = -100
 
 
@@ -390,16 +47,12 @@ _IGNORED = -100
 class Encoded:
     """One conversation: `ids` [length] int32 and `trained` [length] bool, truncated to the limit.
 
-    `full_length` is the number of tokens before truncation; `left_out` counts answers that don't
-    train because the template renders them in another context than the one they would be generated
-    in. `teacher` are records of the teacher's most likely tokens, one for each trained token that another
+    `teacher` are records of the teacher's most likely tokens, one for each trained token that another
     precedes; None if there is no teacher.
     """
 
     ids: np.ndarray
     trained: np.ndarray
-    full_length: int
-    left_out: int = 0
     teacher: np.ndarray | None = None
 
     @property
@@ -411,11 +64,6 @@ class Encoded:
     def labels(self) -> list[int]:
         """Return the ids of trained tokens, -100 elsewhere."""
         return np.where(self.trained, self.ids, _IGNORED).tolist()
-
-    @property
-    def is_cut(self) -> bool:
-        """Return whether the limit truncated the row."""
-        return self.full_length > len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -483,3 +131,450 @@ class EncodedPrompt:
     def tokens(self) -> int:
         """Return the number of tokens of the prompt."""
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """A tokenized text, `ids` [length], before truncation: `spans` are the ranges that train, in
+    order.
+
+    `left_out` counts answers that don't train because the template renders them in another context than the one
+    they would be generated in, `unshown` reasoning of earlier answers that the template does not show. Where
+    nothing trains, `start` is the position from which a row is usable.
+    """
+
+    ids: NDArray[np.int32]
+    spans: list[Span]
+    left_out: int = 0
+    unshown: int = 0
+    start: int | None = None
+
+    @property
+    def first(self) -> int:
+        """Return `start`, or the first trained position with a preceding token; -1 if there is none."""
+        if self.start is not None:
+            return self.start
+        return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
+
+    @property
+    def targets(self) -> int:
+        """Return the number of trained tokens."""
+        return sum(end - begin for begin, end in self.spans)
+
+    def cut(self, begin: int, end: int) -> Encoded:
+        """Return the tokens from `begin` to `end`, or to the last one."""
+        ids = np.array(self.ids[begin:end], np.int32)
+        trained = np.zeros(len(ids), bool)
+        for first, last in self.spans:
+            trained[max(first - begin, 0) : max(last - begin, 0)] = True
+        return Encoded(ids, trained)
+
+
+class RowEncoding:
+    """How the rows of a task become tokens, and what its objective reads; the defaults are those of conversations.
+
+    Processes that tokenize import this module, so it has no PyTorch.
+    """
+
+    #: The prefixes of the columns of each sequence of a row.
+    sides: ClassVar[tuple[str, ...]] = ("",)
+    #: The Arrow type of a further column, "" without one.
+    extra: ClassVar[str] = ""
+    #: Whether texts get the tokens that the tokenizer adds itself, as at inference.
+    adds_special_tokens: ClassVar[bool] = False
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        """Return the parts of a row that are tokenized as one text each; raises UnusableRow."""
+        return [encoder.conversations.render(sample.messages, sample.tools)]
+
+    def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
+        """Return a part of a row as it trains; raises UnusableRow."""
+        if item.first < 0:
+            raise UnusableRow("no answer in the row is trained on")
+        return item
+
+    def get_extra(self, sample: Sample) -> Any:
+        """Return the value of the further column."""
+        return None
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> Any:
+        """Return what the objective gets of a row: its sequences from token `begin` to `end`, and the further column.
+
+        Of a column of labels it is the label's number among all.
+        """
+        return items[0].cut(begin, end)
+
+
+class DocumentEncoding(RowEncoding):
+    """A text between the tokens that documents start and end with, unless it marks its trained parts itself."""
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        text = sample.text
+        if sample.untrained is None:
+            text = encoder.begins_with + text + encoder.ends_with
+        return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
+
+    def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
+        if item.first < 0 and sample.untrained is None:
+            raise UnusableRow("the text is a single token")
+        return super().finish(item, encoder, sample)
+
+
+class PairEncoding(RowEncoding):
+    """The conversation with the chosen and with the rejected answer, which alone train."""
+
+    sides = ("", "rejected_")
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        return [
+            encoder.answers.render(_build_conversation(sample.messages, side), sample.tools)
+            for side in (sample.chosen, sample.rejected)
+        ]
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> EncodedPair:
+        chosen, rejected = (item.cut(begin, end) for item in items)
+        return EncodedPair(chosen, rejected)
+
+
+class LabeledAnswerEncoding(RowEncoding):
+    """A conversation whose last answer alone trains, with its label."""
+
+    extra = "bool"
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        *earlier, last = sample.messages
+        return [encoder.answers.render(_build_conversation(earlier, [last]), sample.tools)]
+
+    def get_extra(self, sample: Sample) -> Any:
+        return sample.label
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> Any:
+        return EncodedLabeled(items[0].cut(begin, end), extra)
+
+
+class PromptEncoding(RowEncoding):
+    """A prompt, of which nothing trains, with what its answers are rated with as JSON."""
+
+    extra = "large_string"
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        return [Rendered(render(encoder.tokenizer, sample.messages, sample.tools, prompt=True), [])]
+
+    def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
+        return replace(item, start=len(item.ids))
+
+    def get_extra(self, sample: Sample) -> Any:
+        turns = [turn.model_dump(exclude_defaults=True) for turn in sample.messages]
+        return json.dumps(
+            {"messages": turns, "reference": sample.reference, "columns": dict(sample.columns)}
+        )
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> Any:
+        entry = json.loads(extra)
+        messages = tuple(Message.model_validate(turn) for turn in entry["messages"])
+        ids = items[0].cut(begin, end).ids
+        return EncodedPrompt(ids, messages, entry["reference"], dict(entry["columns"]))
+
+
+class SearchPairEncoding(RowEncoding):
+    """A query, the text to find, and one not to find, each between the tokens that mark its edges."""
+
+    sides = ("", "positive_", "negative_")
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        return [Rendered(text, [(0, len(text))]) for text in list_texts(sample)]
+
+    def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
+        ids = encoder.edges.add(item.ids) if len(item.ids) else item.ids
+        return TokenizedText(ids, [(0, len(ids))])
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> Any:
+        query, positive, negative = (truncate(item.ids, end) for item in items)
+        return EncodedSearchPair(query, positive, negative if len(negative) else None)
+
+
+class ClassificationEncoding(RowEncoding):
+    """A text, of which no token trains, with its label."""
+
+    extra = "large_string"
+    adds_special_tokens = True
+
+    def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
+        return [Rendered(sample.messages[0].content, [])]
+
+    def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
+        return replace(item, start=0)
+
+    def get_extra(self, sample: Sample) -> Any:
+        return sample.messages[-1].content
+
+    def read(self, items: Sequence[TokenizedText], begin: int, end: int, extra: Any) -> Any:
+        return EncodedClassified(items[0].cut(begin, end), extra)
+
+
+ROW_ENCODINGS: Mapping[TaskName, RowEncoding] = {
+    "sft": RowEncoding(),
+    "text": DocumentEncoding(),
+    "preference": PairEncoding(),
+    "kto": LabeledAnswerEncoding(),
+    "grpo": PromptEncoding(),
+    "embedding": SearchPairEncoding(),
+    "classification": ClassificationEncoding(),
+}
+
+
+@dataclass(frozen=True)
+class TokenizedView:
+    """A text with its tokens, whose texts add up to it, and the character ranges that train."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    trained_spans: tuple[Span, ...]
+
+
+class Encoder:
+    """Converts samples to tokens for one tokenizer and one dataset spec."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
+        """Prepare the tokenizer; raises ProblemError if it has no offsets or a broken chat
+        template.
+        """
+        if not tokenizer.is_fast:
+            raise fail(
+                "model.slow_tokenizer",
+                "The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told "
+                "apart from questions.",
+                "Choose a version of the model that has a tokenizer.json.",
+                where=Where(step="model", field="source"),
+                tokenizer=type(tokenizer).__name__,
+            )
+        self.tokenizer = tokenizer
+        self.spec = spec
+        # The post-processor may trim blanks from token offsets, which must be exact here.
+        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._backend.post_processor = None
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        try:
+            self.conversations = self.answers = ShapeRenderer(
+                tokenizer, spec.train_on, spec.thinking
+            )
+            if spec.train_on == "everything":
+                self.answers = ShapeRenderer(tokenizer, "answers", spec.thinking)
+        except UnusableRow as error:
+            raise fail(
+                "dataset.template_broken",
+                "The model's chat template can't be used: {reason}.",
+                "Choose another chat template on the Dataset page.",
+                where=Where(step="dataset", field="chat_template"),
+                reason=error.reason,
+            ) from error
+        self.begins_with, self.ends_with = _get_document_edges(tokenizer)
+        self.edges = TextEdges.find(tokenizer)
+
+    @cached_property
+    def _adding_backend(self) -> Tokenizer:
+        """The tokenizer for texts that have the tokens that it adds itself."""
+        backend: Tokenizer = copy.deepcopy(self.tokenizer.backend_tokenizer)
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
+    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
+        """Return one conversation, truncated to the limit; raises UnusableRow."""
+        return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
+
+    def encode_sample(self, sample: Sample) -> list[Encoded]:
+        """Return the sequences of a sample, truncated to the limit: one, two for a pair, all pieces
+        of a document.
+
+        Also raises UnusableRow for rows that the spec excludes.
+        """
+        result = self.tokenize([sample])[0]
+        if isinstance(result, UnusableRow):
+            raise result
+        limit = self.spec.max_length
+        if TASKS[sample.task].is_document:
+            (item,) = result
+            pieces = [item.cut(*edges) for edges in split_document(len(item.ids), limit)]
+            return [piece for piece in pieces if piece.trained[1:].any()]
+        for item in result:
+            if verdict := check_length(len(item.ids), item.first, self.spec):
+                raise verdict
+        return [item.cut(0, limit) for item in result]
+
+    def tokenize(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
+        """Return each sample as tokens before truncation, or why it is unusable; all are of one task.
+
+        A pair has two sides: chosen, then rejected.
+        """
+        rendered: list[list[Rendered] | UnusableRow] = []
+        for sample in samples:
+            try:
+                rendered.append(ROW_ENCODINGS[sample.task].render(self, sample))
+            except UnusableRow as verdict:
+                rendered.append(verdict)
+        texts = [side.text for sides in rendered if isinstance(sides, list) for side in sides]
+        encodings = iter(self._encode_texts(texts, samples[0].task) if samples else ())
+        results: list[list[TokenizedText] | UnusableRow] = []
+        for sample, sides in zip(samples, rendered, strict=True):
+            if isinstance(sides, UnusableRow):
+                results.append(sides)
+                continue
+            pairs = [(side, next(encodings)) for side in sides]
+            finish = ROW_ENCODINGS[sample.task].finish
+            try:
+                results.append([finish(_mark_tokens(*pair), self, sample) for pair in pairs])
+            except UnusableRow as verdict:
+                results.append(verdict)
+        return results
+
+    def show(self, sample: Sample) -> list[TokenizedView]:
+        """Return the text of a sample token by token, of a pair both sides; raises UnusableRow."""
+        sides = ROW_ENCODINGS[sample.task].render(self, sample)
+        return [self._show(sample, side) for side in sides]
+
+    def render_text(self, sample: Sample) -> str:
+        """Return the text of a sample that is tokenized, of a pair the chosen side; raises
+        UnusableRow.
+        """
+        return ROW_ENCODINGS[sample.task].render(self, sample)[0].text
+
+    def _encode_texts(self, texts: list[str], task: TaskName) -> list[Encoding]:
+        adds = ROW_ENCODINGS[task].adds_special_tokens
+        backend = self._adding_backend if adds else self._backend
+        return list(backend.encode_batch(texts, add_special_tokens=adds))
+
+    def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
+        (encoding,) = self._encode_texts([rendered.text], sample.task)
+        trained = _mark_tokens(rendered, encoding).cut(0, len(encoding.ids)).trained
+        limit = len(trained) if TASKS[sample.task].is_document else self.spec.max_length
+        special = {
+            index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        } | set(self.tokenizer.all_special_ids)
+        tokens: list[Token] = []
+        ranges: list[Span] = []
+        covered = 0
+        for position, (index, (_, end)) in enumerate(
+            zip(encoding.ids, encoding.offsets, strict=True)
+        ):
+            # Tokens that share a character: the first one shows it, the others are empty.
+            begin, covered = covered, max(covered, end)
+            if position == len(trained) - 1:
+                covered = len(rendered.text)
+            state: TokenState = "trained" if trained[position] else "context"
+            if position >= limit:
+                state = "cut"
+            elif trained[position]:
+                if ranges and ranges[-1][1] == begin:
+                    begin_of_run = ranges.pop()[0]
+                    ranges.append((begin_of_run, covered))
+                else:
+                    ranges.append((begin, covered))
+            text = rendered.text[begin:covered]
+            tokens.append(Token(id=index, text=text, state=state, special=index in special))
+        return TokenizedView(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
+
+
+def split_document(length: int, limit: int) -> list[Span]:
+    """Return a document in pieces of at most `limit` tokens; no piece has only one token, which
+    predicts nothing.
+    """
+    edges = [*range(0, length, limit), length]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        edges[-2] -= 1
+    return list(pairwise(edges))
+
+
+def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | None:
+    """Return why the length limit excludes a row, else None.
+
+    `length` and `first` are those of its `TokenizedText`.
+    """
+    if length > spec.max_length and spec.too_long == "skip":
+        reason = "the row has more than {limit} tokens"
+    elif first >= spec.max_length and first >= length:
+        reason = "the prompt leaves no room for an answer within {limit} tokens"
+    elif first >= spec.max_length:
+        reason = "no part of an answer is within the first {limit} tokens"
+    else:
+        return None
+    return UnusableRow(reason, UnusableKind.LENGTH, limit=spec.max_length)
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
+) -> list[int]:
+    """Return the prompt tokens for the next answer; raises UnusableRow."""
+    text = render(tokenizer, messages, tools, prompt=True)
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], spec: DatasetSpec
+) -> Encoded:
+    """Return one conversation as training sees it; raises UnusableRow."""
+    return Encoder(tokenizer, spec).encode(messages)
+
+
+def _build_conversation(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
+    """Return a conversation in which only the answer trains."""
+    return [
+        *(turn.model_copy(update={"trained": False}) for turn in prompt),
+        *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
+    ]
+
+
+def _get_document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return the tokens that a document starts and ends with.
+
+    It starts with the token that the tokenizer itself adds to a text, if any, and ends with the
+    end-of-sequence token.
+    """
+    ids = tokenizer("a").input_ids
+    bos = tokenizer.bos_token or ""
+    begins = bool(bos) and bool(ids) and ids[0] == tokenizer.bos_token_id
+    return (bos if begins else ""), str(tokenizer.eos_token or "")
+
+
+def _mark_tokens(rendered: Rendered, encoding: Encoding) -> TokenizedText:
+    """Return the tokens of a text with the ranges that train; raises UnusableRow."""
+    spans = list(_iter_token_spans(rendered, encoding.offsets))
+    ids = np.array(encoding.ids, np.int32)
+    return TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
+
+
+def _iter_token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
+    """Yield the ranges of tokens that train; raises UnusableRow for a token across an edge.
+
+    A token across an edge is accepted if its part on the other side is blank. A token with a letter
+    of a masked part does not train.
+    """
+    text = rendered.text
+    for begin, end in rendered.spans:
+        first = bisect_left(offsets, begin, key=_START)
+        last = bisect_left(offsets, end, key=_START)
+        if first and offsets[first - 1][1] > begin and text[begin : offsets[first - 1][1]].strip():
+            raise UnusableRow("one token spans the end of a question and the start of an answer")
+        if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
+            raise UnusableRow("one token spans the end of an answer and the text after it")
+        for hole in rendered.holes:
+            if hole[0] < end and begin < hole[1]:
+                start, stop = _find_tokens(hole, text, offsets)
+                if first < start:
+                    yield first, min(start, last)
+                first = max(first, stop)
+        if first < last:
+            yield first, last
+
+
+def _find_tokens(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
+    """Return the tokens within a range of characters, and the non-blank ones across its edges."""
+    begin, end = hole
+    first = bisect_left(offsets, begin, key=_START)
+    last = bisect_left(offsets, end, key=_START)
+    if first and text[begin : min(end, offsets[first - 1][1])].strip():
+        first -= 1
+    if last > first and offsets[last - 1][1] > end and not text[offsets[last - 1][0] : end].strip():
+        last -= 1
+    return first, max(first, last)

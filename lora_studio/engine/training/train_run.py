@@ -31,7 +31,7 @@ from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.lora import attach, continue_from_adapter
@@ -255,8 +255,8 @@ def prepare_data(
         write_heldout(run, prepared.rows, prepared.split)
     return TrainingData(
         prepared.rows.task,
-        encode_rows(prepared.training, prepared.rows.task),
-        encode_rows(prepared.validation, prepared.rows.task),
+        EncodedRows(prepared.training),
+        EncodedRows(prepared.validation),
         prepared.fingerprint,
         prepared.ready,
     )
@@ -546,14 +546,14 @@ def _iter_evenly(count: int) -> Iterator[int]:
 def _to_encoded(row: TrainingRow) -> Encoded:
     match row:
         case EncodedPrompt():  # its answers don't exist yet
-            return Encoded(row.ids, np.ones(len(row.ids), bool), len(row.ids))
+            return Encoded(row.ids, np.ones(len(row.ids), bool))
         case EncodedSearchPair():
-            return Encoded(row.positive, np.ones(len(row.positive), bool), len(row.positive))
+            return Encoded(row.positive, np.ones(len(row.positive), bool))
         case EncodedPair():
             return row.chosen
         case EncodedLabeled():
             return row.answer
         case EncodedClassified():  # every token counts: none trains
             ids = row.text.ids
-            return Encoded(ids, np.ones(len(ids), bool), len(ids))
+            return Encoded(ids, np.ones(len(ids), bool))
     return row

@@ -20,7 +20,7 @@ LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
 
 
 def encoded(ids: list[int], trained: list[bool]) -> Encoded:
-    return Encoded(np.asarray(ids, np.int32), np.asarray(trained), len(ids))
+    return Encoded(np.asarray(ids, np.int32), np.asarray(trained))
 
 
 @given(

@@ -22,8 +22,6 @@ from lora_studio.engine.dataset import prepare as dataset_prepare
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.sequences import (
-    EncodedLabels,
-    EncodedPairs,
     EncodedRows,
     TokenTable,
     fit_to_limit,
@@ -98,13 +96,12 @@ def test_cached_tokens_match_the_encoder(file: Path, tokenizer: PreTrainedTokeni
     rows = mixture.open_dataset(spec, make_job())
     (table,) = dataset_prepare.tokenize(rows, tokenizer, make_job())
     picks = [(0, row) for row in (3, 0, 39, 3)]
-    result = EncodedRows(select([table], picks, "sft", spec.max_length))
+    result = EncodedRows(select([table], picks, spec.max_length))
     encoder = Encoder(tokenizer, spec)
     for (_, row), encoded in zip(picks, result, strict=True):
         expected = encoder.encode_sample(rows.read_sample(0, row))[0]
         assert encoded.ids.tolist() == expected.ids.tolist()
         assert encoded.trained.tolist() == expected.trained.tolist()
-        assert encoded.full_length == expected.full_length
     assert result.lengths.tolist() == [len(encoded.ids) for encoded in result]
 
 
@@ -336,8 +333,8 @@ def test_pairs_have_both_answers_after_one_prompt(
     rows = mixture.open_dataset(spec, make_job())
     assert rows.task == "preference"
     tables = dataset_prepare.tokenize(rows, tokenizer, make_job())
-    assert fit_to_limit(tables, "preference", spec).usable[0].all()
-    pair = EncodedPairs(select(tables, [(0, 1)], "preference", spec.max_length))[0]
+    assert fit_to_limit(tables, spec).usable[0].all()
+    pair = EncodedRows(select(tables, [(0, 1)], spec.max_length))[0]
     sides = [pair.chosen, pair.rejected]
     texts = [tokenizer.decode(side.ids[side.trained].tolist()) for side in sides]
     assert texts == [f"{PAIR['chosen']}<|eot_id|>", f"{PAIR['rejected']}<|eot_id|>"]
@@ -356,7 +353,7 @@ def test_labeled_answers_keep_their_label(
     rows = mixture.open_dataset(spec, make_job())
     assert rows.task == "kto"
     tables = dataset_prepare.tokenize(rows, tokenizer, make_job())
-    result = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
+    result = EncodedRows(select(tables, [(0, n) for n in range(4)], spec.max_length))
     assert [item.label for item in result] == [True, False, True, False]
     answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in result]
     assert answers == [f"Answer {n}.<|eot_id|>" for n in range(4)]

@@ -120,7 +120,7 @@ def test_reference_is_computed_without_dropout(tiny: TinyModel, tmp_path: Path) 
     scorer = Scorer(attach.attach_adapter(base, spec, make_job()), adapter)
     scorer.load_reference()
     scorer.model.train()
-    batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
+    batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool))])
     with torch.no_grad():
         with scorer.switch_to_reference():
             first, second = scorer(batch), scorer(batch)

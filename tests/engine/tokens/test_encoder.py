@@ -257,7 +257,7 @@ def test_answers_before_a_late_system_message_are_left_out(
 ) -> None:
     tokenizer = load_tokenizer(tiny("mistral"))
     chat = (turn("system", "Be short."), *CHAT)
-    encoded = encode(tokenizer, chat, DatasetSpec())
+    ((encoded,),) = Encoder(tokenizer, DatasetSpec()).tokenize([Sample("sft", chat)])
     assert encoded.left_out == 1
     assert trained_texts(tokenizer, chat) == [" Köln 🚢, 3.50.</s>"]
     assert "Be short." in tokenizer.decode(encoded.ids)
@@ -287,8 +287,6 @@ def test_row_beyond_max_length_is_truncated(tokenizer: PreTrainedTokenizerBase) 
     whole = encode(tokenizer, CHAT, DatasetSpec())
     limit = len(whole.ids) - 3
     encoded = encode(tokenizer, CHAT, DatasetSpec(max_length=limit))
-    assert encoded.is_cut
-    assert encoded.full_length == len(whole.ids)
     assert encoded.ids.tolist() == whole.ids[:limit].tolist()
     assert encoded.trained.tolist() == whole.trained[:limit].tolist()
 

@@ -12,7 +12,7 @@ from lora_studio.engine.training.rewarding.rollouts import batch_by_prompt
 
 def answer_to(prompt: list[int], ids: list[int]) -> SampledAnswer:
     every = np.asarray(prompt + ids, np.int32)
-    return SampledAnswer(Encoded(every, np.arange(len(every)) >= len(prompt), len(every)), 1.0)
+    return SampledAnswer(Encoded(every, np.arange(len(every)) >= len(prompt)), 1.0)
 
 
 def test_prompt_is_collated_once() -> None:

@@ -22,7 +22,7 @@ from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.prepare import prepare
-from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.training.step_batches import StepBatches
 from lora_studio.gui.pages.dataset.queries import DatasetQueries
@@ -185,7 +185,7 @@ def _run(draft: Draft, folder: Path) -> Numbers | None:
         )
     except ProblemError:
         return None
-    rows = encode_rows(prepared.training, prepared.rows.task)
+    rows = EncodedRows(prepared.training)
     batches = StepBatches(rows, project.training, padded=False, fill=False)
     assert prepared.ready.rows_read == (
         prepared.ready.rows_train

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Traine
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.prepare import prepare
-from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.tokens.batches import BatchPlan
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import random_adapter
@@ -117,7 +117,7 @@ def _of_trainer(
     project = run.load_project()
     spec = project.training
     tokenizer = AutoTokenizer.from_pretrained(project.model.source)
-    rows = encode_rows(prepare(project.dataset, tokenizer, spec.seed, make_job()).training, "sft")
+    rows = EncodedRows(prepare(project.dataset, tokenizer, spec.seed, make_job()).training)
     plan = BatchPlan(rows.lengths, spec.micro_batch, spec.gradient_accumulation, spec.seed)
     order = [row for step in range(STEPS) for batch in plan.get_step(step) for row in batch]
     known: dict[str, Any] = {

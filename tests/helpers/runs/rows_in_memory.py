@@ -54,7 +54,7 @@ def make_rows(objective: str, *, packed: bool = True) -> Rows:
 
     def encode(length: int) -> Encoded:
         ids = generator.integers(5, 200, length).astype(np.int32)
-        return Encoded(ids, np.arange(length) >= length // 2, length)
+        return Encoded(ids, np.arange(length) >= length // 2)
 
     lengths = (12,) * 4 if packed else (12, 7, 9, 5)
     match objective:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import datasets
 import numpy as np
@@ -14,26 +13,15 @@ import pyarrow as pa
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.tasks.samples import Message, Sample, TaskName
+from lora_studio.core.tasks.samples import TaskName
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.dataset.files.blocks import SkipReason, load_reason
 from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedClassified,
-    EncodedLabeled,
-    EncodedPair,
-    EncodedPrompt,
+    ROW_ENCODINGS,
     TokenizedText,
-    build_trained_mask,
     check_length,
     split_document,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, truncate
-
-#: The prefixes of the columns of each sequence of a row; other tasks have one sequence, without a prefix.
-SIDES: dict[TaskName, tuple[str, ...]] = {
-    "preference": ("", "rejected_"),
-    "embedding": ("", "positive_", "negative_"),
-}
 
 #: Row numbers listed for each reason.
 NAMED = 10
@@ -64,6 +52,7 @@ class TokenTable:
     def __init__(self, folder: Path) -> None:
         """Open a folder that `tokenize` wrote."""
         about = read_json(folder / "about.json")
+        self.task: TaskName = about["task"]
         self.digest: str = about["digest"]
         self.rows_read: int = about["rows"]
         self.skipped = {
@@ -72,8 +61,8 @@ class TokenTable:
         files = [str(folder / name) for name in about["files"]]
         self.data = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
         table = self.data.data.table
-        names = table.column_names
-        sides = next((each for each in SIDES.values() if f"{each[-1]}ids" in names), ("",))
+        encoding = ROW_ENCODINGS[self.task]
+        self._sides = sides = encoding.sides
         self.row = self._read_column("row")
         self._lengths = [self._read_column(f"{side}length") for side in sides]
         self.length = np.maximum.reduce(self._lengths)
@@ -83,11 +72,11 @@ class TokenTable:
         self.tokens = int(self.computed.sum())
         self.left_out = self._read_column("left_out")
         self.unshown = self._read_column("unshown")
-        self.label = self._read_column("label") if "label" in table.column_names else None
-        self.class_names: list[str] = (
-            table.column("class_name").to_pylist() if "class_name" in table.column_names else []
-        )
-        self._rated = table.column("rated") if "rated" in table.column_names else None
+        self._extra = table.column("extra") if encoding.extra else None
+        #: The label of each row, [] where labels aren't classes.
+        self.class_names: list[str] = []
+        if self._extra is not None and TASKS[self.task].has_classes:
+            self.class_names = self._extra.to_pylist()
         self._lists = {
             f"{side}{name}": _Lists(table.column(f"{side}{name}"))
             for side in sides
@@ -98,19 +87,18 @@ class TokenTable:
         """Return the number of rows that are usable regardless of their length."""
         return len(self.row)
 
-    def get_item(self, index: int, side: str = "") -> TokenizedText:
-        """Return a tokenized row by its index in the table; `side` is the prefix of another sequence of the row."""
-        ids = self._lists[f"{side}ids"][index]
-        edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
-        return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))
+    def get_items(self, index: int) -> list[TokenizedText]:
+        """Return the sequences of a row by its index in the table."""
+        items = []
+        for side in self._sides:
+            edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
+            spans = [(int(begin), int(end)) for begin, end in edges]
+            items.append(TokenizedText(self._lists[f"{side}ids"][index], spans))
+        return items
 
-    def get_prompt(self, index: int) -> EncodedPrompt:
-        """Return a prompt with what its answers are rated with."""
-        assert self._rated is not None
-        entry = json.loads(self._rated[index].as_py())
-        messages = tuple(Message.model_validate(turn) for turn in entry["messages"])
-        ids = np.array(self._lists["ids"][index], np.int32)
-        return EncodedPrompt(ids, messages, entry["reference"], dict(entry["columns"]))
+    def get_extra(self, index: int) -> Any:
+        """Return the further column of a row."""
+        return None if self._extra is None else self._extra[index].as_py()
 
     def count_trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Return the trained tokens before position `limits` of the rows `indices`, all [rows]."""
@@ -131,14 +119,6 @@ class TokenTable:
 
     def _read_column(self, name: str) -> np.ndarray:
         return self.data.data.table.column(name).to_numpy()
-
-
-def dump_rated(sample: Sample) -> str:
-    """Return what the answers to a prompt are rated with, as JSON."""
-    turns = [turn.model_dump(exclude_defaults=True) for turn in sample.messages]
-    return json.dumps(
-        {"messages": turns, "reference": sample.reference, "columns": dict(sample.columns)}
-    )
 
 
 class _Lists:
@@ -178,9 +158,6 @@ class _Lists:
         for start, offsets, values in zip(self._starts, self._offsets, self._values, strict=False):
             chosen = mask[start : start + len(offsets) - 1]
             yield values[offsets[0] : offsets[-1]][np.repeat(chosen, np.diff(offsets))]
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -262,82 +239,38 @@ class Selection:
             )
         )
 
-    def get_encoded(self, row: int, side: str = "") -> Encoded:
-        """Return one row; `side` is "rejected_" for the rejected answer of a pair."""
-        begin, end = int(self.begin[row]), int(self.end[row])
-        item = self.tables[self.table[row]].get_item(int(self.index[row]), side)
-        ids = np.array(item.ids[begin:end], np.int32)
-        trained = build_trained_mask(end, item.spans)[begin : begin + len(ids)]
-        full = len(item.ids) if begin == 0 and not side else len(ids)
-        return Encoded(ids, trained, full, item.left_out)
 
+class EncodedRows(Sequence[Any]):
+    """A selection as the rows that the objective of its task takes; `lengths` are in memory.
 
-class _Rows(Sequence[T]):
-    """A selection as a sequence; the order of training needs only `lengths`."""
+    Labels are numbered over all rows of the data, so that training and validation agree.
+    """
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
         self.lengths = selection.lengths
+        self._numbers = {name: i for i, name in enumerate(list_class_names(selection.tables))}
 
     def __len__(self) -> int:
         return len(self.selection)
 
     @overload
-    def __getitem__(self, row: int) -> T: ...
+    def __getitem__(self, row: int) -> Any: ...
     @overload
-    def __getitem__(self, row: slice) -> list[T]: ...
-    def __getitem__(self, row: int | slice) -> T | list[T]:
+    def __getitem__(self, row: slice) -> list[Any]: ...
+    def __getitem__(self, row: int | slice) -> Any:
         if isinstance(row, slice):
             return [self._read(index) for index in range(*row.indices(len(self)))]
         if not -len(self) <= row < len(self):
             raise IndexError(row)
         return self._read(row % len(self))
 
-    def _read(self, row: int) -> T:
-        raise NotImplementedError
-
-
-class EncodedRows(_Rows[Encoded]):
-    """Conversations, or pieces of documents."""
-
-    def _read(self, row: int) -> Encoded:
-        return self.selection.get_encoded(row)
-
-
-class EncodedPairs(_Rows[EncodedPair]):
-    """Pairs of answers to one prompt."""
-
-    def _read(self, row: int) -> EncodedPair:
-        chosen = self.selection.get_encoded(row)
-        return EncodedPair(chosen, self.selection.get_encoded(row, "rejected_"))
-
-
-class EncodedLabels(_Rows[EncodedLabeled]):
-    """Conversations whose last answer is good or bad."""
-
-    def _read(self, row: int) -> EncodedLabeled:
-        table = self.selection.tables[self.selection.table[row]]
-        assert table.label is not None
-        label = bool(table.label[self.selection.index[row]])
-        return EncodedLabeled(self.selection.get_encoded(row), label)
-
-
-class EncodedClasses(_Rows[EncodedClassified]):
-    """Texts with the numbers of their labels."""
-
-    def __init__(self, selection: Selection) -> None:
-        """Number the labels of all rows of the data, so that training and validation agree."""
-        super().__init__(selection)
-        self.names = list_class_names(selection.tables)
-        self._numbers = {name: number for number, name in enumerate(self.names)}
-
-    def get_label(self, row: int) -> int:
-        """Return the number of a row's label."""
-        table = self.selection.tables[self.selection.table[row]]
-        return self._numbers[table.class_names[self.selection.index[row]]]
-
-    def _read(self, row: int) -> EncodedClassified:
-        return EncodedClassified(self.selection.get_encoded(row), self.get_label(row))
+    def _read(self, row: int) -> Any:
+        chosen = self.selection
+        table, index = chosen.tables[chosen.table[row]], int(chosen.index[row])
+        extra = self._numbers[table.class_names[index]] if self._numbers else table.get_extra(index)
+        begin, end = int(chosen.begin[row]), int(chosen.end[row])
+        return ROW_ENCODINGS[table.task].read(table.get_items(index), begin, end, extra)
 
 
 def list_class_names(tables: Sequence[TokenTable]) -> tuple[str, ...]:
@@ -348,49 +281,16 @@ def list_class_names(tables: Sequence[TokenTable]) -> tuple[str, ...]:
 
 def count_labels(selection: Selection) -> dict[str, int]:
     """Return how many of the rows have each label of the data, in the order of a classifier's outputs."""
-    rows = EncodedClasses(selection)
-    counts = dict.fromkeys(rows.names, 0)
-    for row in range(len(rows)):
-        counts[rows.names[rows.get_label(row)]] += 1
+    counts = dict.fromkeys(list_class_names(selection.tables), 0)
+    if counts:
+        for table, index in zip(selection.table.tolist(), selection.index.tolist(), strict=True):
+            counts[selection.tables[table].class_names[index]] += 1
     return counts
 
 
 def _order_class(name: str) -> tuple[bool, int, str]:
     is_number = name.isascii() and name.isdigit() and len(name) < 10
     return (not is_number, int(name) if is_number else 0, name)
-
-
-class EncodedPrompts(_Rows[EncodedPrompt]):
-    """Prompts that the model answers itself."""
-
-    def _read(self, row: int) -> EncodedPrompt:
-        table = self.selection.tables[self.selection.table[row]]
-        return table.get_prompt(int(self.selection.index[row]))
-
-
-class EncodedSearchPairs(_Rows[EncodedSearchPair]):
-    """Queries with the text to find."""
-
-    def _read(self, row: int) -> EncodedSearchPair:
-        chosen = self.selection
-        table, limit = chosen.tables[chosen.table[row]], int(chosen.end[row])
-        query, positive, negative = (
-            truncate(table.get_item(int(chosen.index[row]), side).ids, limit)
-            for side in SIDES["embedding"]
-        )
-        return EncodedSearchPair(query, positive, negative if len(negative) else None)
-
-
-def encode_rows(selection: Selection, task: TaskName) -> _Rows[Any]:
-    """Return the rows in the form that the objective of a task needs."""
-    forms: dict[TaskName, type[_Rows[Any]]] = {
-        "preference": EncodedPairs,
-        "kto": EncodedLabels,
-        "grpo": EncodedPrompts,
-        "embedding": EncodedSearchPairs,
-        "classification": EncodedClasses,
-    }
-    return forms.get(task, EncodedRows)(selection)
 
 
 @dataclass
@@ -401,12 +301,12 @@ class Fitting:
     skipped: dict[SkipReason, SkippedRow] = field(default_factory=dict)
 
 
-def fit_to_limit(tables: Sequence[TokenTable], task: TaskName, spec: DatasetSpec) -> Fitting:
+def fit_to_limit(tables: Sequence[TokenTable], spec: DatasetSpec) -> Fitting:
     """Return which rows the spec's length limit leaves; documents of any length are usable."""
     fits = Fitting([])
     for table in tables:
         usable = np.ones(len(table), bool)
-        if task != "text":
+        if not TASKS[table.task].is_document:
             usable = table.first < spec.max_length
             if spec.too_long == "skip":
                 usable &= table.length <= spec.max_length
@@ -422,7 +322,6 @@ def fit_to_limit(tables: Sequence[TokenTable], task: TaskName, spec: DatasetSpec
 def select(
     tables: Sequence[TokenTable],
     rows: Sequence[tuple[int, int]] | np.ndarray,
-    task: TaskName,
     limit: int,
 ) -> Selection:
     """Return the rows given as (source, position) pairs; a row may occur more than once.
@@ -450,7 +349,8 @@ def select(
     selection = Selection(
         tables, table_of, index_of, np.zeros_like(length), np.minimum(length, limit)
     )
-    return _divide(selection, length, limit) if task == "text" else selection
+    is_document = TASKS[tables[0].task].is_document
+    return _divide(selection, length, limit) if is_document else selection
 
 
 def _divide(documents: Selection, length: np.ndarray, limit: int) -> Selection:

@@ -42,13 +42,13 @@ from lora_studio.engine.dataset.files.blocks import (
     parse_values,
 )
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.sequences import SIDES, SkippedRow, TokenTable, dump_rated
+from lora_studio.engine.dataset.rows.sequences import SkippedRow, TokenTable
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime import process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
+from lora_studio.engine.tokens.encoder import ROW_ENCODINGS, Encoder, TokenizedText
 
 #: Rows of a chunk and of a batch within it, and tokens in memory before they are written.
 #: Chunks are small enough for all processes to end at about the same time.
@@ -264,15 +264,13 @@ class _Writer:
     )  # fmt: skip
 
     def __init__(self, file: Path, task: TaskName) -> None:
-        self._sides = SIDES.get(task, ("",))
+        self._encoding = ROW_ENCODINGS[task]
         fields = [("row", pa.int64()), ("left_out", pa.int32()), ("unshown", pa.int32())]
-        fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
-        if task == "kto":
-            fields.append(("label", pa.bool_()))
-        if task == "classification":
-            fields.append(("class_name", pa.large_string()))
-        if task == "grpo":
-            fields.append(("rated", pa.large_string()))
+        fields += [
+            (side + name, kind) for side in self._encoding.sides for name, kind in self._SIDE
+        ]
+        if kind := self._encoding.extra:
+            fields.append(("extra", pa.type_for_alias(kind)))
         self._schema = pa.schema(fields)
         self._file = file
         self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
@@ -295,19 +293,15 @@ class _Writer:
         columns["row"].append(row)
         columns["left_out"].append(sum(side.left_out for side in sides))
         columns["unshown"].append(sum(side.unshown for side in sides))
-        for prefix, side in zip(self._sides, sides, strict=True):
+        for prefix, side in zip(self._encoding.sides, sides, strict=True):
             columns[f"{prefix}ids"].append(side.ids)
             columns[f"{prefix}spans"].append(np.asarray(side.spans, np.int32).reshape(-1))
             columns[f"{prefix}length"].append(len(side.ids))
             columns[f"{prefix}first"].append(side.first)
             columns[f"{prefix}targets"].append(side.targets)
             self._held += len(side.ids)
-        if "label" in columns:
-            columns["label"].append(sample.label)
-        if "class_name" in columns:
-            columns["class_name"].append(sample.messages[-1].content)
-        if "rated" in columns:
-            columns["rated"].append(dump_rated(sample))
+        if "extra" in columns:
+            columns["extra"].append(self._encoding.get_extra(sample))
         if self._held >= _HELD_TOKENS:
             self._flush()
 
@@ -352,6 +346,7 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
         for reason, left in result.skipped.items():
             skipped.setdefault(reason, SkippedRow()).add(left.rows, left.count)
     about = {
+        "task": work.task,
         "rows": len(work.part),
         "files": [result.file for result in results],
         "digest": hashlib.sha256("".join(r.digest for r in results).encode()).hexdigest(),

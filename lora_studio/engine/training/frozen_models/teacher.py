@@ -30,7 +30,7 @@ from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_own, open_regular, read_bytes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
-from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import (
@@ -127,8 +127,8 @@ def prepare_teacher(project: Project, job: JobContext) -> DistilledData:
         return DistilledData(prepared)
     teacher_folder = sources.resolve_intact(spec.make_teacher_spec(project.model), job)
     require_same_tokens(tokenizer, load_tokenizer(teacher_folder), spec.teacher)
-    training = DistilledRows(encode_rows(prepared.training, task))
-    validation = DistilledRows(encode_rows(prepared.validation, task))
+    training = DistilledRows(EncodedRows(prepared.training))
+    validation = DistilledRows(EncodedRows(prepared.validation))
     unique = UniqueRows(training, validation, _list_needed(training, spec))
     limit = len(tokenizer)
     top_k = min(spec.distillation_top_k, limit)

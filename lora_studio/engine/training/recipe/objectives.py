@@ -430,7 +430,7 @@ def swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
     begin = int(np.argmax(prompt.trained))
     ids = np.concatenate([prompt.ids[:begin], answer.ids[answer.trained.nonzero()[0]]])
     mask = np.arange(len(ids)) >= begin
-    return Encoded(ids, mask, len(ids))
+    return Encoded(ids, mask)
 
 
 class Classification:

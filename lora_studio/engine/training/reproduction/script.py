@@ -430,7 +430,7 @@ def _mark_pooled(ids: Ids | None, *, is_mean: bool) -> Encoded:
     ids = np.empty(0, np.int32) if ids is None else ids
     marked = np.full(len(ids), is_mean)
     marked[-1:] = True
-    return Encoded(ids, marked, len(ids))
+    return Encoded(ids, marked)
 
 
 def _label(facts: ReproductionFacts, number: int) -> int:

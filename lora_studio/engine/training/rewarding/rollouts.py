@@ -241,7 +241,7 @@ def create_rollouts(
 def _join(prompt: EncodedPrompt, answer: np.ndarray) -> Encoded:
     """Return a prompt with an answer, of which the answer trains."""
     ids = np.concatenate([prompt.ids, answer]).astype(np.int32)
-    return Encoded(ids, np.arange(len(ids)) >= len(prompt.ids), len(ids))
+    return Encoded(ids, np.arange(len(ids)) >= len(prompt.ids))
 
 
 def to_rated(prompt: EncodedPrompt, answer: SampledText) -> RatedAnswer:

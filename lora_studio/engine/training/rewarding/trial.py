@@ -16,7 +16,7 @@ from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.engine.dataset.prepare import prepare
-from lora_studio.engine.dataset.rows.sequences import encode_rows
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.devices.lock import hold_model_devices
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.generation.group_sampling import GroupSampling
@@ -52,7 +52,7 @@ def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
                 "Choose the format “Prompts for rewards” on the Dataset page.",
                 where=Where(step="dataset", field="sources"),
             )
-        rows = encode_rows(prepared.training, prepared.rows.task)
+        rows = EncodedRows(prepared.training)
         prompts: list[EncodedPrompt] = [rows[row] for row in range(min(command.rows, len(rows)))]
         rated = _write_answers(loaded, prompts, command, job)
         job.report_progress(text("rating answers"), 0, None)

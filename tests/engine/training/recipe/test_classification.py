@@ -81,7 +81,7 @@ def make_classifier(folder: Path) -> AdaptedModel:
 def encode_texts(tuned: AdaptedModel) -> list[EncodedClassified]:
     rows = [np.asarray(tuned.base.tokenizer(text).input_ids, np.int32) for text in TEXTS]
     return [
-        EncodedClassified(Encoded(ids, np.zeros(len(ids), bool), len(ids)), number)
+        EncodedClassified(Encoded(ids, np.zeros(len(ids), bool)), number)
         for number, ids in enumerate(rows)
     ]
 

@@ -56,7 +56,7 @@ def create_answers(seed: int = 0) -> list[SampledAnswer]:
         prompt = generator.integers(5, 400, 4)
         for length in (3, 9, 5):
             ids = np.concatenate([prompt, generator.integers(5, 400, length)]).astype(np.int32)
-            sequence = Encoded(ids, np.arange(len(ids)) >= 4, len(ids))
+            sequence = Encoded(ids, np.arange(len(ids)) >= 4)
             near = [torch.tensor(generator.normal(-6.2, 0.3, length), dtype=torch.float32) for _ in range(2)]  # fmt: skip
             answers.append(SampledAnswer(sequence, float(generator.normal()), *near))
     return answers

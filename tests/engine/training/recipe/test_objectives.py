@@ -59,7 +59,7 @@ def rows_of() -> list[Encoded]:
     rows = []
     for length, trained in ((12, (*range(4, 6), *range(9, 12))), (12, range(4, 12)), (7, range(7))):
         mask = np.isin(np.arange(length), list(trained))
-        rows.append(Encoded(generator.integers(5, 400, length).astype(np.int32), mask, length))
+        rows.append(Encoded(generator.integers(5, 400, length).astype(np.int32), mask))
     return rows
 
 
@@ -245,7 +245,7 @@ def pair_of(seed: int) -> EncodedPair:
 
     def side(length: int) -> Encoded:
         ids = np.concatenate([prompt, generator.integers(5, 400, length)]).astype(np.int32)
-        return Encoded(ids, np.arange(len(ids)) >= 5, len(ids))
+        return Encoded(ids, np.arange(len(ids)) >= 5)
 
     return EncodedPair(side(4), side(7))
 
@@ -351,7 +351,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     for index, row in enumerate(rows):
         other = rows[index - 1].answer
         ids = np.concatenate([row.answer.ids[:5], other.ids[5:]])
-        crossed.append(Encoded(ids, np.arange(len(ids)) >= 5, len(ids)))
+        crossed.append(Encoded(ids, np.arange(len(ids)) >= 5))
     rewards = [tuned - base for tuned, base in (both(model, row.answer) for row in rows)]
     shift = max(0.0, float(np.mean([tuned - base for tuned, base in (both(model, row) for row in crossed)])))  # fmt: skip
     signs = [1 if row.label else -1 for row in rows]
@@ -426,7 +426,7 @@ def merged(tiny: TinyModel, wrapped: Wrapped, tmp_path_factory: pytest.TempPathF
 
 def answer(prompt: list[int], completion: list[int]) -> Encoded:
     ids = np.array([*prompt, *completion], np.int32)
-    return Encoded(ids, np.arange(len(ids)) >= len(prompt), len(ids))
+    return Encoded(ids, np.arange(len(ids)) >= len(prompt))
 
 
 def encoded(row: dict[str, Any]) -> EncodedPair:
@@ -436,7 +436,7 @@ def encoded(row: dict[str, Any]) -> EncodedPair:
         return EncodedPair(*(answer(row["prompt_ids"], side) for side in sides))
     mask = [np.array(row[f"{side}_labels"]) != -100 for side in ("chosen", "rejected")]
     ids = [np.array(row[f"{side}_input_ids"], np.int32) for side in ("chosen", "rejected")]
-    return EncodedPair(*(Encoded(i, m, len(i)) for i, m in zip(ids, mask, strict=True)))
+    return EncodedPair(*(Encoded(i, m) for i, m in zip(ids, mask, strict=True)))
 
 
 #: Trainers of TRL with their settings, and the same objective here.
@@ -534,7 +534,7 @@ def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: 
         -0.1 * actual["log"]["log_odds_ratio"], rel=1e-4
     )
     # TRL's likelihood is the mean over all tokens of the batch, prompts included.
-    whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])
+    whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0) for row in rows])
     likelihood = -scorer(whole).mean()
     assert float(likelihood.detach()) == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
     assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
