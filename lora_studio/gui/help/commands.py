@@ -8,11 +8,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QDialog, QWidget
 
-from lora_studio.core import llama_cpp
-from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import access_requests
-from lora_studio.core.rewards import spec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, paths
 from lora_studio.core.system.consent import ForeignCode
@@ -33,13 +30,6 @@ from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.commands import ForeignRunDialog
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.external_open import open_path
-
-#: Code of a problem -> function that finds the code that needs consent in a folder.
-_FINDERS: dict[str, Callable[[Path], ForeignCode | None]] = {
-    "model.code_not_trusted": remote_code.find_code,
-    "export.code_not_trusted": llama_cpp.find_programs,
-    "training.code_not_trusted": spec.find_code,
-}
 
 
 class HelpCommands(QObject):
@@ -85,36 +75,15 @@ class HelpCommands(QObject):
     def run_action(self, problem: Problem) -> None:
         """Run the suggested action of a problem."""
         action = suggest_action(problem)
-        file = Path(problem.where.file or "")
-        match action.kind:
-            case "fix":
-                self._shell.apply_fix(problem)
-            case "page":
-                self._shell.show_field(action.page, problem.where.field or "")
-            case "file":
-                open_path(file)
-            case "window":
-                self._shell.lock.call(file)
-            case "engine":
-                self._shell.engine.solve(problem)
-            case "online":
-                self._shell.set_offline(on=False)
-            case "sign_in":
-                self._shell.sign_in()
-            case "consent":
-                self._ask_for_consent(problem)
-            case "resume":
-                self._shell.open_and_resume(file)
-            case "explain":
-                self.explain(problem)
+        if action is None:
+            self.explain(problem)
+        else:
+            action.run(self._shell, problem)
 
-    def _ask_for_consent(self, problem: Problem) -> None:
-        """Show the code or the run that a problem is about; repeat the failed queries when it is allowed."""
-        if problem.code == "run.access_not_allowed":
-            self._ask_for_access(RunFolder(Path(problem.where.file or "")))
-            return
+    def ask_for_consent(self, find: Callable[[Path], ForeignCode | None], folder: Path) -> None:
+        """Show the code in a folder; repeat the failed queries when it is allowed."""
         try:
-            code = _FINDERS[problem.code](Path(problem.where.file or ""))
+            code = find(folder)
         except (OSError, ProblemError) as failure:
             self._shell.messages.error(describe_os_error(failure))
             return
@@ -126,8 +95,9 @@ class HelpCommands(QObject):
         dialog.failed.connect(self._shell.messages.error)
         dialog.open()
 
-    def _ask_for_access(self, run: RunFolder) -> None:
+    def ask_for_access(self, folder: Path) -> None:
         """Show what a run from elsewhere asks for; its jobs and queries may do that when it is allowed."""
+        run = RunFolder(folder)
         try:
             frozen = run.load_project()
         except ProblemError as failure:

@@ -48,7 +48,7 @@ class ProblemDialog(Dialog):
         self.copy = self.add_button(button(tr("Copy"), self._copy, icon="copy"))
         self.add_button(button(tr("Diagnostics file…"), self._request_diagnostics))
         action = suggest_action(problem)
-        if action.kind not in ("explain", "window", "resume"):
+        if action is not None and action.is_in_dialog:
             self.action = self.add_button(button(action.label, self._run_action))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 

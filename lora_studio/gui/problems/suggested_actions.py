@@ -2,43 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
 
+from lora_studio.core import llama_cpp
 from lora_studio.core.messages import Text
+from lora_studio.core.model import remote_code
 from lora_studio.core.problems import Problem
+from lora_studio.core.rewards import spec
 from lora_studio.core.system import offline
+from lora_studio.core.system.consent import ForeignCode
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
-from lora_studio.gui.widgets.external_open import is_opened
-
-ActionKind = Literal[
-    "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "consent", "explain"
-]
+from lora_studio.gui.widgets.external_open import is_opened, open_path
 
 #: Problems that setting up the engine solves.
 ENGINE_PROBLEMS = (
     "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
 )  # fmt: skip
 
-#: Code of a problem -> its action and the label of it, unless a fix changes settings. `HelpCommands.run_action`
-#: runs each kind. The file of a problem with "consent" is the folder of the code or of the run.
-_ACTIONS: dict[str, tuple[ActionKind, str]] = {
+
+@dataclass(frozen=True)
+class SuggestedAction:
+    """A button next to a problem: its label, and what it does, called with the window and the problem.
+
+    The window is above this package, so its type is unknown here. `page` is the page that the action shows.
+    An action without `is_in_dialog` is only beside the message, not in the dialog that explains it.
+    """
+
+    label: str
+    run: Callable[[Any, Problem], object]
+    page: str = ""
+    is_in_dialog: bool = True
+
+
+_SIGN_IN = SuggestedAction(mark("Sign in…"), lambda window, _: window.sign_in())
+_SET_UP_ENGINE = SuggestedAction(
+    mark("Set up the engine…"), lambda window, problem: window.engine.solve(problem)
+)
+
+
+def _review_code(find: Callable[[Path], ForeignCode | None]) -> SuggestedAction:
+    """Return the action that shows the code of a folder and asks for consent to run it."""
+    return SuggestedAction(
+        mark("Review code…"),
+        lambda window, problem: window.help.ask_for_consent(find, _get_file(problem)),
+    )
+
+
+#: Code of a problem -> its action, unless a fix changes settings.
+_ACTIONS: dict[str, SuggestedAction] = {
     **dict.fromkeys(
-        ("model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token", "hub.not_allowed"),
-        ("sign_in", mark("Sign in…")),
+        ("model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token", "hub.not_allowed"), _SIGN_IN
     ),
-    **dict.fromkeys(
-        ("model.code_not_trusted", "export.code_not_trusted", "training.code_not_trusted"),
-        ("consent", mark("Review code…")),
+    "model.code_not_trusted": _review_code(remote_code.find_code),
+    "export.code_not_trusted": _review_code(llama_cpp.find_programs),
+    "training.code_not_trusted": _review_code(spec.find_code),
+    "run.access_not_allowed": SuggestedAction(
+        mark("Review…"), lambda window, problem: window.help.ask_for_access(_get_file(problem))
     ),
-    "run.access_not_allowed": ("consent", mark("Review…")),
-    "project.open_elsewhere": ("window", mark("Show that window")),
-    "run.interrupted": ("resume", mark("Resume")),
-    "model.gpu_not_used": ("engine", mark("Set up the engine…")),
+    "project.open_elsewhere": SuggestedAction(
+        mark("Show that window"), lambda window, problem: window.lock.call(_get_file(problem)), is_in_dialog=False
+    ),
+    "run.interrupted": SuggestedAction(
+        mark("Resume"), lambda window, problem: window.open_and_resume(_get_file(problem)), is_in_dialog=False
+    ),
+    "model.gpu_not_used": _SET_UP_ENGINE,
 }  # fmt: skip
 
 #: Problems of device memory, which the Train page itemizes.
@@ -70,44 +103,48 @@ PAGE_TITLES: dict[str, str] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class SuggestedAction:
-    """The action of a button next to a problem, its label, and the `page` of a "page" action."""
-
-    kind: ActionKind
-    label: str
-    page: str = ""
-
-
-def suggest_action(problem: Problem) -> SuggestedAction:
-    """Return the fix if there is one, else the page, else the file, else an explanation."""
+def suggest_action(problem: Problem) -> SuggestedAction | None:
+    """Return the fix if there is one, else the page, else the file; None if only an explanation helps."""
     if problem.fix is not None:
-        return SuggestedAction("fix", localize(problem.fix.label))
+        label = localize(problem.fix.label)
+        return SuggestedAction(label, lambda window, problem: window.apply_fix(problem))
     if problem.code.endswith("offline") and offline.is_on():
-        return SuggestedAction("online", tr("Turn off offline mode"))
-    if (found := _ACTIONS.get(problem.code)) is not None:
-        return SuggestedAction(found[0], tr(found[1]))
+        return SuggestedAction(
+            tr("Turn off offline mode"), lambda window, _: window.set_offline(on=False)
+        )
+    if (action := _ACTIONS.get(problem.code)) is not None:
+        return replace(action, label=tr(action.label))
     if (step := problem.where.step) is not None:
         return _show_page(step)
     if problem.code in MEMORY_PROBLEMS:
         return _show_page("training")
     family = problem.code.partition(".")[0]
     if family == "engine":
-        return SuggestedAction("engine", tr("Set up the engine…"))
-    file = Path(problem.where.file) if problem.where.file else None
+        return replace(_SET_UP_ENGINE, label=tr(_SET_UP_ENGINE.label))
+    file = _get_file(problem) if problem.where.file else None
     if file is not None and (file.is_dir() or (file.is_file() and not is_opened(file))):
-        return SuggestedAction("file", tr("Open folder"))
+        return SuggestedAction(tr("Open folder"), _open_file)
     if file is not None and file.is_file():
         is_log = file.suffix in (".txt", ".log")
-        return SuggestedAction("file", tr("Open log") if is_log else tr("Open file"))
+        return SuggestedAction(tr("Open log") if is_log else tr("Open file"), _open_file)
     if (page := _PAGES.get(problem.code) or _PAGES.get(family)) is not None:
         return _show_page(page)
-    return SuggestedAction("explain", tr("What now?"))
+    return None
 
 
 def _show_page(page: str) -> SuggestedAction:
-    title = tr((STEP_TITLES | PAGE_TITLES)[page])
-    return SuggestedAction("page", tr("Go to {page}").format(page=title), page)
+    label = tr("Go to {page}").format(page=tr((STEP_TITLES | PAGE_TITLES)[page]))
+    return SuggestedAction(
+        label, lambda window, problem: window.show_field(page, problem.where.field or ""), page
+    )
+
+
+def _get_file(problem: Problem) -> Path:
+    return Path(problem.where.file or "")
+
+
+def _open_file(window: Any, problem: Problem) -> None:
+    open_path(_get_file(problem))
 
 
 Level = Literal["success", "info", "warning", "error"]

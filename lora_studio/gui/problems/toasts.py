@@ -96,7 +96,7 @@ class ToastCard(QFrame):
         do = button(
             action.label if action else "", lambda: self._emit(self.action_requested), kind="link"
         )
-        do.setVisible(action is not None and action.kind != "explain")
+        do.setVisible(action is not None)
         explain = button(
             tr("What now?"), lambda: self._emit(self.explanation_requested), kind="link"
         )

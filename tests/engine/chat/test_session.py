@@ -22,6 +22,7 @@ from lora_studio.core.chat import (
     ModelSpeaker,
     OllamaSpeaker,
     Sampling,
+    to_ollama_options,
 )
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.model.spec import ModelSpec
@@ -34,6 +35,8 @@ from lora_studio.engine.chat import turn_scheduler
 from lora_studio.engine.chat.session import Session
 from lora_studio.engine.devices import lock
 from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.generation import batched
+from lora_studio.engine.generation.token_sampling import TokenSampler
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import Flags, JobContext
@@ -303,9 +306,19 @@ def test_chat_refuses_gpu_that_a_job_holds(
     assert locks.find_holder(gpu) is None  # released between answers
 
 
-def test_llama_cpp_uses_every_sampling_setting() -> None:
-    source = inspect.getsource(Llama.generate) + inspect.getsource(Llama._create_chain)
+@pytest.mark.parametrize("parts", [(Llama.generate, Llama._create_chain), (TokenSampler, batched)])
+def test_every_sampling_setting_is_used(parts: tuple[Any, ...]) -> None:
+    source = "".join(map(inspect.getsource, parts))
     assert [name for name in Sampling.model_fields if f"sampling.{name}" not in source] == []
+
+
+def test_ollama_knows_every_sampling_setting() -> None:
+    # The options of its api/types.go; it ignores others with a line in its log.
+    known = {
+        "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature", "repeat_penalty",
+        "presence_penalty", "frequency_penalty",
+    }  # fmt: skip
+    assert to_ollama_options(Sampling()).keys() <= known
 
 
 @pytest.mark.slow

@@ -37,7 +37,8 @@ def open_dialog(window: Window, problem: Problem) -> ConsentDialog:
 
 
 def test_problem_of_untrusted_code_offers_a_review(tmp_path: Path) -> None:
-    assert suggest_action(untrusted(tmp_path / "model")).label == "Review code…"
+    assert (action := suggest_action(untrusted(tmp_path / "model")))
+    assert action.label == "Review code…"
 
 
 def test_dialog_shows_every_file_before_it_is_allowed(

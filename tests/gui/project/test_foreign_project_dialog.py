@@ -240,7 +240,8 @@ def test_run_from_elsewhere_is_reviewed_before_its_jobs(
     with pytest.raises(ProblemError) as caught:
         access_requests.require_run_allowed(run.path, run.load_project())
     (problem,) = caught.value.problems
-    assert suggest_action(problem).label == "Review…"
+    assert (action := suggest_action(problem))
+    assert action.label == "Review…"
     window.help.run_action(problem)
     (dialog,) = window.findChildren(ForeignRunDialog)
     assert "Read /secret/own.jsonl." in [part.text() for part in dialog.findChildren(QLabel)]

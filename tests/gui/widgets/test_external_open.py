@@ -48,7 +48,8 @@ def test_folder_of_any_other_file_is_opened(name: str, tmp_path: Path, opened: l
     file.touch(0o755)
     open_path(file)
     assert opened == [tmp_path]
-    assert suggest_action(make_problem(file)).label == "Open folder"
+    assert (action := suggest_action(make_problem(file)))
+    assert action.label == "Open folder"
 
 
 def test_link_is_opened_as_what_it_leads_to(tmp_path: Path, opened: list[Path]) -> None:

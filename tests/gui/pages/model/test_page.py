@@ -107,7 +107,8 @@ def test_unused_gpu_is_a_problem_unless_the_cpu_was_chosen(page: ModelPage) -> N
     )
     page.state.set_answer(events.DevicesFound(devices=(cpu,), unused_gpu=problem))
     assert problem in page.state.list_problems("model", "device")
-    assert suggest_action(problem).kind == "engine"
+    assert (action := suggest_action(problem))
+    assert action.label == "Set up the engine…"
     page.state.set("model", "device", "cpu")
     assert problem not in page.state.list_problems()
     page.state.set("model", "device", "auto")
@@ -477,11 +478,13 @@ def test_offline_and_token_problems_offer_a_one_click_fix(
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
     refused = offline.offline_error(text("Offline mode is on.")).problems[0]
-    assert suggest_action(refused).label == "Turn off offline mode"
+    assert (action := suggest_action(refused))
+    assert action.label == "Turn off offline mode"
     window.help.run_action(refused)
     assert not offline.is_on()
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.")
-    assert suggest_action(gated).kind == "sign_in"
+    assert (action := suggest_action(gated))
+    assert action.label == "Sign in…"
 
 
 def test_model_from_a_gguf_file_shows_that_file(page: ModelPage) -> None:
