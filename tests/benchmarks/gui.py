@@ -32,7 +32,7 @@ import psutil
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.core.curves.metrics import MetricColumn
+from lora_studio.core.curves.metrics import STEP_VALUES, MetricTable
 from lora_studio.core.protocol import events
 from lora_studio.gui import app, theme
 from lora_studio.gui.frame import lazy_pages
@@ -141,7 +141,7 @@ def latency(seconds: float, points: int) -> list[str]:
         window.launcher.request("train")
         page: Any = window.pages["training"]
         _until(application, lambda: page.record.phase == "running", 60)
-        page.plot.run.steps.fill(_columns(points))
+        _fill(page.plot.run.series.steps, points)
         _until(application, lambda: page.last_step is not None, 60)
         first = page.last_step.step
         busy = _lateness(application, lambda: not window.jobs.running, seconds + 60)
@@ -254,16 +254,12 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     return _Turns(late, spent, time.perf_counter() - begun)
 
 
-def _columns(points: int) -> dict[str, MetricColumn]:
-    steps = array("q", range(1, points + 1))
+def _fill(table: MetricTable, points: int) -> None:
     noise = np.random.default_rng(0).normal(0, 0.12, points)
     loss = 1.1 + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
-    columns = {}
-    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes"):
-        column = MetricColumn()
-        column.steps, column.values = steps, array("d", loss.tobytes())
-        columns[name] = column
-    return columns
+    table.steps.extend(range(1, points + 1))
+    for name in (*STEP_VALUES, "gpu_percent", "gpu_celsius"):
+        table.columns[name] = array("d", loss.tobytes())
 
 
 def _step(number: int) -> events.Event:

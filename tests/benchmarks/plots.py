@@ -60,9 +60,9 @@ def curves(steps: int, seed: int) -> RunCurves:
     run = RunCurves(f"run {seed}")
     for step, loss in enumerate(losses(steps, seed), start=1):
         rate = 1e-4 * (1 + math.cos(math.pi * step / steps))
-        run.steps.add(step, {"loss": loss, "learning_rate": rate, "grad_norm": 0.8})
+        run.series.steps.add(step, {"loss": loss, "learning_rate": rate, "grad_norm": 0.8})
     for step in range(steps // 10, steps + 1, steps // 10):
-        run.evaluations.add(step, {"loss": 1.4 + 0.2 * seed})
+        run.series.evaluations.add(step, {"loss": 1.4 + 0.2 * seed})
     for step in range(0, steps, max(1, steps // 1000)):
         run.add_event(events.CheckpointSaved(step=step, folder=""))
     return run
@@ -83,7 +83,7 @@ class Ours:
         self.plot.show()
 
     def add(self, turn: int) -> None:
-        self.plot.run.steps.add(self.steps + turn, {"loss": 1.2, "learning_rate": 1e-5})
+        self.plot.run.series.steps.add(self.steps + turn, {"loss": 1.2, "learning_rate": 1e-5})
         self.plot._new = True
         self.plot.redraw_now()
 

@@ -423,8 +423,7 @@ def test_real_limit_shrinks_micro_batches_and_keeps_loss_curve(
     assert recovered[-1].micro_batch < 64
     print(peak // MB, [(event.micro_batch, event.why) for event in recovered])
     losses, expected = metrics.read_metrics(limited).loss, metrics.read_metrics(whole).loss
-    assert list(losses.steps) == list(expected.steps)
-    assert list(losses.values) == pytest.approx(list(expected.values), rel=1e-4)
+    assert losses == pytest.approx(expected, rel=1e-4)
     assert limited.read_manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch
 
 

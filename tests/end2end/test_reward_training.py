@@ -128,8 +128,8 @@ def test_killed_training_resumes_to_the_same_curves(
     wait_for_end(window, qtbot)
     assert find_differences(run, whole) == []
     assert {name for name, *_ in page.plot.list_entries()} >= {"mean reward", *NAMES}
-    drawn, recorded = page.plot.run.steps, read_metrics(whole).metrics
+    drawn, recorded = page.plot.run.steps, read_metrics(whole).steps
     assert list(drawn.steps) == list(range(1, 9))
     for name in NAMES:
         key = f"reward/{name}"
-        assert list(drawn.values(key)) == list(recorded[key].values)
+        assert list(drawn.values(key)) == list(recorded.columns[key])

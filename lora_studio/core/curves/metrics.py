@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import bisect
 import io
+import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.protocol import events
@@ -22,29 +24,61 @@ STEP_VALUES = (
 #: Device utilization and temperature, recorded where they can be measured.
 LOAD_VALUES = ("gpu_percent", "gpu_celsius", "cpu_percent")
 
+#: What happened at a step.
+Milestone = Literal["checkpoint", "recovered", "paused", "resumed"]
 
-class MetricColumn:
-    """Numbers by ascending step in compact arrays: 16 bytes for each."""
+#: A value that wasn't measured: a NaN that, as NA in R, differs from others in its lowest bits.
+_MISSING_BITS = struct.pack("<Q", 0x7FF8_0000_0000_07A2)
+MISSING: float = struct.unpack("<d", _MISSING_BITS)[0]
+
+
+def is_missing(value: float) -> bool:
+    """Return whether a value wasn't measured, other than one that is NaN."""
+    return value != value and struct.pack("<d", value) == _MISSING_BITS
+
+
+class MetricTable:
+    """Quantities by ascending step; every column has a value for each step, which may be `MISSING`.
+
+    `rewinds` counts how often steps were dropped: what was computed from the columns before is void.
+    """
 
     def __init__(self) -> None:
-        """Create an empty column."""
-        self.steps = array("q")
-        self.values = array("d")
+        """Create an empty table."""
+        self.steps = array("d")
+        self.columns: dict[str, array[float]] = {}
+        self.rewinds = 0
 
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def put(self, step: int, value: float) -> None:
-        """Add a number; it replaces the values of this step and all later steps."""
+    def add(self, step: float, values: Mapping[str, float | None]) -> None:
+        """Add a step; it replaces this step and all later ones. None stands for no measurement."""
         if self.steps and step <= self.steps[-1]:
             self.rewind(step - 1)
+        for name, value in values.items():
+            if value is not None and name not in self.columns:
+                self.columns[name] = array("d", [MISSING]) * len(self.steps)
         self.steps.append(step)
-        self.values.append(value)
+        for name, column in self.columns.items():
+            value = values.get(name)
+            column.append(MISSING if value is None else value)
 
-    def rewind(self, step: int) -> None:
-        """Drop the values after a step."""
+    def rewind(self, step: float) -> None:
+        """Drop what follows a step."""
         size = bisect.bisect_right(self.steps, step)
-        del self.steps[size:], self.values[size:]
+        if size < len(self.steps):
+            self.rewinds += 1
+            del self.steps[size:]
+            for column in self.columns.values():
+                del column[size:]
+
+    def clear(self) -> None:
+        """Drop all steps and columns."""
+        self.rewinds += 1
+        self.steps, self.columns = array("d"), {}
+
+    def get(self, name: str) -> dict[int, float]:
+        """Return the measured values of a quantity by step."""
+        values = zip(self.steps, self.columns.get(name, ()), strict=False)
+        return {int(step): value for step, value in values if not is_missing(value)}
 
 
 class MetricSeries:
@@ -53,84 +87,73 @@ class MetricSeries:
     A training that resumes from a checkpoint sends its step (`TrainingStarted.step`,
     `Recovered.step`): the steps after it are dropped, since they are computed again.
 
-    `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
-    measured, `metrics` and `evaluation_metrics` for the additional metrics of an objective;
-    `evaluations` are losses, which evaluations of reward training don't have. `checkpoints` are steps, and
-    `lost` the steps that are missing.
+    `steps` and `evaluations` have the additional metrics of an objective as well; those of reward training
+    have no eval loss. `marks` are milestones, each with its step, and `lost` the steps that are missing.
     """
 
     def __init__(self) -> None:
         """Create a series without values."""
-        self.steps = {name: MetricColumn() for name in STEP_VALUES}
-        self.load: dict[str, MetricColumn] = {}
-        self.metrics: dict[str, MetricColumn] = {}
-        self.evaluations = MetricColumn()
-        self.evaluation_metrics: dict[str, MetricColumn] = {}
-        self.checkpoints: list[int] = []
-        self.recoveries: list[events.Recovered] = []
+        self.steps, self.evaluations = MetricTable(), MetricTable()
+        self.marks: list[tuple[float, Milestone]] = []
         self.lost = LostSteps()
 
     @property
-    def loss(self) -> MetricColumn:
-        """Training loss of each step, in nats per trained token or in the objective's unit."""
-        return self.steps["loss"]
+    def loss(self) -> dict[int, float]:
+        """Training loss by step, in nats per trained token or in the objective's unit."""
+        return self.steps.get("loss")
 
     @property
     def last_step(self) -> int:
         """The latest step, 0 before the first."""
-        return self.loss.steps[-1] if self.loss else 0
+        return int(self.steps.steps[-1]) if self.steps.steps else 0
 
     def on_event(self, event: object) -> bool:
         """Add the values of an event; return whether anything changed."""
         self.lost.on_event(event)
         match event:
             case events.TrainingStarted():
-                self.rewind(event.step)
-                self.recoveries = [item for item in self.recoveries if 0 < item.step <= event.step]
+                self._rewind(event.step)
+                if event.step:
+                    self.marks.append((event.step, "resumed"))
+                else:
+                    self.marks = []
             case events.StepDone():
-                for name, column in self.steps.items():
-                    column.put(event.step, float(getattr(event, name)))
-                load = {name: getattr(event, name) for name in LOAD_VALUES}
-                _put_all(self.load, event.step, load)
-                _put_all(self.metrics, event.step, event.metrics)
+                values = {name: getattr(event, name) for name in (*STEP_VALUES, *LOAD_VALUES)}
+                self.steps.add(event.step, values | event.metrics if event.metrics else values)
             case events.Evaluated():
-                if not event.has_rewards:
-                    self.evaluations.put(event.step, event.loss)
-                _put_all(self.evaluation_metrics, event.step, event.metrics)
+                loss = {} if event.has_rewards else {"loss": event.loss}
+                self.evaluations.add(event.step, loss | event.metrics)
             case events.CheckpointSaved():
-                self.checkpoints = [
-                    *_list_steps_until(self.checkpoints, event.step - 1),
-                    event.step,
-                ]
+                self.marks.append((event.step, "checkpoint"))
             case events.Recovered():
-                self.rewind(event.step)
-                self.recoveries.append(event)
+                self._rewind(event.step)
+                self.marks.append((event.step, "recovered"))
+            case events.Done(paused=True) if self.last_step:
+                self.marks.append((self.last_step, "paused"))
             case _:
                 return False
         return True
 
-    def rewind(self, step: int) -> None:
-        """Drop the values of later steps, which will be computed again."""
-        for column in (
-            *self.steps.values(), *self.load.values(), *self.metrics.values(),
-            self.evaluations, *self.evaluation_metrics.values(),
-        ):  # fmt: skip
-            column.rewind(step)
-        self.checkpoints = _list_steps_until(self.checkpoints, step)
+    def clear(self) -> None:
+        """Remove everything."""
+        self.steps.clear()
+        self.evaluations.clear()
+        self.marks, self.lost = [], LostSteps()
 
-    def get_columns(self) -> dict[str, MetricColumn]:
-        """Return every column of numbers by step, under its name in a table."""
-        return {
-            **self.steps,
-            **self.load,
-            **self.metrics,
-            **(
-                {"eval_loss": self.evaluations}
-                if len(self.evaluations) or not self.evaluation_metrics
-                else {}
-            ),
-            **{f"eval_{name}": column for name, column in self.evaluation_metrics.items()},
-        }
+    def _rewind(self, step: int) -> None:
+        """Drop the values of later steps, which will be computed again."""
+        self.steps.rewind(step)
+        self.evaluations.rewind(step)
+        self.marks = [mark for mark in self.marks if mark[0] <= step]
+
+    def list_columns(self) -> list[str]:
+        """Return the names of the columns in a table of all values."""
+        measured = self.steps.columns
+        load = [name for name in LOAD_VALUES if name in measured]
+        evaluated = self.evaluations.columns or ("loss",)
+        return [
+            *dict.fromkeys([*STEP_VALUES, *load, *measured]), *(f"eval_{name}" for name in evaluated)
+        ]  # fmt: skip
 
     def to_csv(self) -> str:
         """Return a table with one line per step; cells without a measurement are empty."""
@@ -143,7 +166,7 @@ def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     out = io.StringIO()
     writer = CsvWriter(out)
     several = len(runs) > 1
-    names = list(dict.fromkeys(name for run in runs.values() for name in run.get_columns()))
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.list_columns()))
     head = [["run", "step", *names] if several else ["step", *names]]
     for name, cells in [
         ("", head),
@@ -157,17 +180,24 @@ def iter_csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
 
 
 def _iter_rows(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
-    columns = [run.get_columns().get(name, MetricColumn()) for name in names]
-    places = [0] * len(columns)
-    for step in run.loss.steps:
-        line = [str(step)]
-        for number, column in enumerate(columns):
-            while places[number] < len(column) and column.steps[places[number]] < step:
-                places[number] += 1
-            position = places[number]
-            has_value = position < len(column) and column.steps[position] == step
-            line.append(_format_cell(column.values[position]) if has_value else "")
-        yield line
+    evaluations = {f"eval_{name}": column for name, column in run.evaluations.columns.items()}
+    columns = [(run.steps.columns.get(name), evaluations.get(name)) for name in names]
+    evaluated_at = {step: index for index, step in enumerate(run.evaluations.steps)}
+    for index, step in enumerate(run.steps.steps):
+        at = evaluated_at.get(step)
+        yield [
+            str(int(step)),
+            *(
+                _format_cell(
+                    trained[index]
+                    if trained is not None
+                    else MISSING
+                    if at is None or evaluated is None
+                    else evaluated[at]
+                )
+                for trained, evaluated in columns
+            ),
+        ]
 
 
 def build_series(stream: Iterable[object]) -> MetricSeries:
@@ -183,18 +213,7 @@ def read_metrics(run: RunFolder) -> MetricSeries:
     return build_series(run.iter_events())
 
 
-def _put_all(
-    columns: dict[str, MetricColumn], step: int, metrics: Mapping[str, float | None]
-) -> None:
-    for name, value in metrics.items():
-        if value is None:
-            continue
-        columns.setdefault(name, MetricColumn()).put(step, value)
-
-
-def _list_steps_until(steps: list[int], step: int) -> list[int]:
-    return [earlier for earlier in steps if earlier <= step]
-
-
 def _format_cell(value: float) -> str:
+    if is_missing(value):
+        return ""
     return str(int(value)) if value.is_integer() else repr(value)

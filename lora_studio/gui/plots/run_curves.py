@@ -1,69 +1,42 @@
-"""The curves of one run, built from its events."""
+"""The curves of runs: built from events as they come, or read from files in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
 
-from lora_studio.core.curves.metrics import LOAD_VALUES, MetricSeries
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core.curves.metrics import MetricSeries, build_series
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import has_rewards
+from lora_studio.core.runs.facts import lost_steps_warning
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.plots.history import MetricHistory
 from lora_studio.gui.plots.trace import MarkKind
-
-#: Fields of `StepDone` that are plotted, in addition to the objective's own metrics.
-STEP_FIELDS = (
-    "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", *LOAD_VALUES,
-)  # fmt: skip
+from lora_studio.gui.threads import BackgroundReader
 
 
 class RunCurves:
-    """The histories of training steps and evaluations, and marks of events."""
+    """The metrics of a run for drawing, and marks of events and of the user's notes."""
 
-    def __init__(self, name: str = "") -> None:
-        """Create empty curves of a run called `name`."""
-        self.name = name
-        self.steps, self.evaluations = MetricHistory(), MetricHistory()
-        self._marks: list[tuple[float, MarkKind]] = []
+    def __init__(self, name: str = "", series: MetricSeries | None = None) -> None:
+        """Show the metrics of a run called `name`; by default there are none yet."""
+        self.name, self.series = name, series or MetricSeries()
+        self.steps = MetricHistory(self.series.steps)
+        self.evaluations = MetricHistory(self.series.evaluations)
         self._notes: tuple[float, ...] = ()
-        self._kinds: dict[MarkKind, None] = {}
-
-    @classmethod
-    def from_series(cls, name: str, series: MetricSeries) -> RunCurves:
-        """Return the curves of a run whose series were read completely."""
-        curve = cls(name)
-        columns = {
-            name: series.get_columns()[name] for name in STEP_FIELDS if name in series.get_columns()
-        }
-        curve.steps.fill({**columns, **series.metrics})
-        curve.evaluations.fill({"loss": series.evaluations, **series.evaluation_metrics})
-        return curve
 
     def add_event(self, event: object) -> bool:
         """Add the data of an event; return whether it had any."""
-        match event:
-            case events.StepDone():
-                values = {name: getattr(event, name) for name in STEP_FIELDS}
-                self.steps.add(event.step, values | event.metrics if event.metrics else values)
-            case events.Evaluated():
-                loss = {} if event.has_rewards else {"loss": event.loss}
-                self.evaluations.add(event.step, loss | event.metrics)
-            case events.CheckpointSaved():
-                self._mark(event.step, "checkpoint")
-            case events.TrainingStarted():
-                self._begin(event.step)
-            case events.Recovered():
-                self._rewind(event.step)
-                self._mark(event.step, "recovered")
-            case events.Done(paused=True) if len(self.steps):
-                self._mark(float(self.steps.steps[-1]), "paused")
-            case _:
-                return False
-        return True
+        return self.series.on_event(event)
 
     @property
     def has_rewards(self) -> bool:
         """Whether these are the curves of reward training."""
-        return has_rewards(self.steps.names)
+        return has_rewards(self.series.steps.columns)
 
     @property
     def main(self) -> str:
@@ -72,14 +45,13 @@ class RunCurves:
 
     def clear(self) -> None:
         """Remove everything."""
-        self.steps.clear()
-        self.evaluations.clear()
-        self._marks, self._kinds, self._notes = [], {}, ()
+        self.series.clear()
+        self._notes = ()
 
     @property
     def marks(self) -> list[tuple[float, MarkKind]]:
         """Return events and the user's notes, each with its step."""
-        return [*((step, "note") for step in self._notes), *self._marks]
+        return [*((step, "note") for step in self._notes), *self.series.marks]
 
     def set_notes(self, steps: Iterable[float]) -> bool:
         """Set the steps with notes; return whether they changed."""
@@ -87,26 +59,103 @@ class RunCurves:
         return self._notes != previous
 
     def mark_kinds(self) -> list[MarkKind]:
-        """Return the kinds of events that happened, in order of first occurrence."""
+        """Return the kinds of marks, in order of first occurrence; notes come last."""
         noted: list[MarkKind] = ["note"] if self._notes else []
-        return [*self._kinds, *noted]
+        return [*dict.fromkeys(kind for _, kind in self.series.marks), *noted]
 
     def list_marks_near(self, step: float, reach: float) -> list[MarkKind]:
         """Return the kinds of events within `reach` steps of a step, each once."""
         return list(dict.fromkeys(kind for at, kind in self.marks if abs(at - step) <= reach))
 
-    def _begin(self, step: int) -> None:
-        """Remove everything after `step`, where training starts or resumes."""
-        self._rewind(step)
-        if step:
-            self._mark(step, "resumed")
 
-    def _rewind(self, step: int) -> None:
-        self.steps.truncate_after(step)
-        self.evaluations.truncate_after(step)
-        self._marks = [mark for mark in self._marks if mark[0] <= step]
-        self._kinds = dict.fromkeys(kind for _, kind in self._marks)
+#: Minimum seconds between two reads of a run in progress; each reads the whole file.
+_REREAD_EVERY = 10.0
 
-    def _mark(self, step: float, kind: MarkKind) -> None:
-        self._marks.append((step, kind))
-        self._kinds.setdefault(kind, None)
+
+class RunCurvesReader(QObject):
+    """Reads metrics in one thread per run, and caches them while the run is plotted.
+
+    Signals:
+        changed(name): new metrics of a plotted run are available.
+        failed(name, problem): a run couldn't be read.
+        warned(problem): metrics of a run are missing; once for each run and each number of them.
+    """
+
+    changed = Signal(str)
+    failed = Signal(str, object)
+    warned = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Start without runs."""
+        super().__init__(parent)
+        self._curves: dict[str, RunCurves] = {}
+        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the read
+        self._threads: dict[str, BackgroundReader] = {}
+        self._warnings: dict[str, Problem] = {}
+
+    def get_curves(self, name: str) -> RunCurves:
+        """Return the curves of a run as far as they have been read."""
+        return self._curves.setdefault(name, RunCurves(name))
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a run is being read."""
+        return bool(self._threads)
+
+    def set_runs(self, runs: Sequence[tuple[str, RunFolder, str, float]]) -> None:
+        """Set the plotted runs as (name, folder, title, time of its change), and read those that have changed."""
+        plotted = {name for name, *_ in runs}
+        for name in [name for name in self._curves if name not in plotted]:
+            self._drop(name)
+            del self._curves[name]
+            self._as_of.pop(name, None)
+        for name, run, title, changed in runs:
+            self.get_curves(name).name = title
+            before, read = self._as_of.get(name, (-1.0, 0.0))
+            is_due = read == 0.0 or time.monotonic() - read > _REREAD_EVERY
+            if name not in self._threads and before != changed and is_due:
+                self._as_of[name] = (changed, time.monotonic())
+                self._start(name, run)
+
+    def leave(self) -> None:
+        """Stop all threads. Can be called repeatedly."""
+        for name in list(self._threads):
+            self._drop(name)
+
+    def _start(self, name: str, run: RunFolder) -> None:
+        thread = BackgroundReader(partial(read_series, run), self)
+        thread.done.connect(partial(self._on_read, name, run))
+        thread.failed.connect(partial(self._on_failed, name))
+        thread.finished.connect(partial(self._on_finished, name, thread))
+        self._threads[name] = thread
+        thread.start()
+
+    def _on_read(self, name: str, run: RunFolder, series: object) -> None:
+        assert isinstance(series, MetricSeries)
+        if name in self._curves:
+            self._curves[name] = RunCurves(self._curves[name].name, series)
+            self.changed.emit(name)
+            warning = lost_steps_warning(run, series.lost)
+            if warning is not None and self._warnings.get(name) != warning:
+                self._warnings[name] = warning
+                self.warned.emit(warning)
+
+    def _on_failed(self, name: str, problem: Problem) -> None:
+        self._as_of.pop(name, None)
+        self.failed.emit(name, problem)
+
+    def _on_finished(self, name: str, thread: BackgroundReader) -> None:
+        if self._threads.get(name) is thread:
+            del self._threads[name]
+            thread.deleteLater()
+
+    def _drop(self, name: str) -> None:
+        if (thread := self._threads.pop(name, None)) is not None:
+            thread.drop()
+            thread.deleteLater()
+
+
+def read_series(run: RunFolder, thread: BackgroundReader) -> MetricSeries:
+    """Return the metrics of a run; raises OSError."""
+    run.events_file.stat()  # raises if the file is missing, which `iter_events` ignores
+    return build_series(thread.cooperative_iter(run.iter_events()))

@@ -33,10 +33,9 @@ def test_resumed_steps_replace_those_of_a_killed_worker() -> None:
             events.Evaluated(step=4, loss=9.0), started(2), step(3, 2.0),
         ]
     )  # fmt: skip
-    assert list(series.loss.steps) == [1, 2, 3]
-    assert list(series.loss.values) == [4.0, 3.0, 2.0]
-    assert list(series.evaluations.steps) == [2]
-    assert series.checkpoints == [2]
+    assert series.loss == {1: 4.0, 2: 3.0, 3: 2.0}
+    assert series.evaluations.get("loss") == {2: 3.5}
+    assert series.marks == [(2, "checkpoint"), (2, "resumed")]
 
 
 def test_steps_after_the_checkpoint_are_dropped_on_resume() -> None:
@@ -48,7 +47,7 @@ def test_restarted_training_drops_earlier_metrics() -> None:
     recovered = events.Recovered(step=1, micro_batch=1, gradient_accumulation=4,
                                  gradient_checkpointing=False, why="w")  # fmt: skip
     series = metrics.build_series([started(0), step(1), recovered, started(0)])
-    assert (series.last_step, series.recoveries, series.checkpoints) == (0, [], [])
+    assert (series.last_step, series.marks) == (0, [])
 
 
 def test_all_recoveries_of_a_step_are_kept() -> None:
@@ -57,14 +56,15 @@ def test_all_recoveries_of_a_step_are_kept() -> None:
                          gradient_checkpointing=False, why="w")
         for size in (4, 2)
     ]  # fmt: skip
-    assert metrics.build_series([started(0), step(1), *lower, step(2)]).recoveries == lower
+    series = metrics.build_series([started(0), step(1), *lower, step(2)])
+    assert series.marks == [(1, "recovered")] * 2
 
 
 def test_objective_metrics_get_their_own_series() -> None:
     series = metrics.build_series(
         [step(1, metrics={"accuracy": 0.5}), step(2, metrics={"accuracy": 1.0})]
     )
-    assert list(series.metrics["accuracy"].values) == [0.5, 1.0]
+    assert series.steps.get("accuracy") == {1: 0.5, 2: 1.0}
 
 
 def test_events_with_the_name_before_metrics_are_read() -> None:
@@ -98,11 +98,11 @@ def test_each_step_appears_once_after_repeated_kills(
         stream += [step(number) for number in range(begin + 1, begin + count + 1)]
         reached = begin + count
     series = metrics.build_series(stream)
-    assert list(series.loss.steps) == list(range(1, reached + 1))
+    assert list(series.loss) == list(range(1, reached + 1))
 
 
 def test_metrics_are_read_from_the_run_folder(tmp_path: Path) -> None:
     run = folder.create_run(tmp_path, Project(name="x"), tmp_path)
     assert not metrics.read_metrics(run).loss
     run.events_file.write_text(events.to_line(step(1, 0.5)) + "\n")
-    assert list(metrics.read_metrics(run).loss.values) == [0.5]
+    assert metrics.read_metrics(run).loss == {1: 0.5}

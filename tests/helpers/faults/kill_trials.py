@@ -135,12 +135,12 @@ class KillTrials:
         """Return what differs in the curves of a trained run."""
         losses = []
         series, whole = metrics.read_metrics(run), metrics.read_metrics(self.whole)
-        if list(series.loss.steps) != list(whole.loss.steps):
+        if series.steps.steps != whole.steps.steps:
             losses.append("steps are missing from the curves")
         for name in ("loss", "learning_rate", "grad_norm", "tokens"):
-            if series.steps[name].values != whole.steps[name].values:
+            if series.steps.get(name) != whole.steps.get(name):
                 losses.append(f"{name} differs in the curves")
-        if series.evaluations.values != whole.evaluations.values:
+        if series.evaluations.get("loss") != whole.evaluations.get("loss"):
             losses.append("evaluations differ")
         return losses
 

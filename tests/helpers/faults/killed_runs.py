@@ -103,25 +103,24 @@ def new_small_run(folder: Path, model: Path, steps: int) -> RunFolder:
     )
 
 
+#: Columns that measure the machine.
+_UNEQUAL = ("tokens_per_s", "memory_bytes", *metrics.LOAD_VALUES)
+
+
 def find_differences(run: RunFolder, whole: RunFolder) -> list[str]:
     """Return what of a resumed run differs from an unbroken one: metrics, results, and weights."""
     actual, expected = metrics.read_metrics(run), metrics.read_metrics(whole)
     differences = [
         name
-        for name in ("epoch", "loss", "learning_rate", "grad_norm", "tokens")
-        if (actual.steps[name].steps, actual.steps[name].values)
-        != (expected.steps[name].steps, expected.steps[name].values)
+        for name in {*actual.steps.columns, *expected.steps.columns}.difference(_UNEQUAL)
+        if actual.steps.get(name) != expected.steps.get(name)
     ]
-    for name in ("metrics", "evaluation_metrics"):
-        columns = [
-            {key: (column.steps, column.values) for key, column in getattr(each, name).items()}
-            for each in (actual, expected)
-        ]
-        if columns[0] != columns[1]:
-            differences.append(name)
-    for name in ("steps", "values"):
-        if getattr(actual.evaluations, name) != getattr(expected.evaluations, name):
-            differences.append(f"evaluations: {name}")
+    names = {*actual.evaluations.columns, *expected.evaluations.columns}
+    differences += [
+        f"evaluations: {name}"
+        for name in names
+        if actual.evaluations.get(name) != expected.evaluations.get(name)
+    ]
     results = [each.read_manifest()["results"]["evaluations"] for each in (run, whole)]
     if results[0] != results[1]:
         differences.append("results")

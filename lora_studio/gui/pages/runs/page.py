@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,12 +20,10 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
-from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import grid_search, manifest, table
 from lora_studio.core.runs.annotations import RunAnnotations, clean_tags
-from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.tasks.classification import ClassificationReport
@@ -40,7 +37,7 @@ from lora_studio.gui.pages.runs.actions import RunActions, RunLibrary
 from lora_studio.gui.pages.runs.comparison import GridView, RunSettings
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.runs.table import STATES, TITLES, RunModel, RunTable
-from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.run_curves import RunCurvesReader
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -246,8 +243,12 @@ class RunsPage(AppPage):
     def _read_curves(self) -> None:
         runs = {run.folder: run for run in self.library.runs}
         ticked = [name for name in self.table.rows.ticked if name in runs]
+        names = self.table.rows.names
         self.curves.set_runs(
-            [(self.library.run(n), runs[n], self.table.rows.names.get(runs[n])) for n in ticked]
+            [
+                (name, self.library.run(name), names.get(runs[name]), runs[name].changed)
+                for name in ticked
+            ]
         )
 
     def _on_ticked_changed(self) -> None:
@@ -352,7 +353,7 @@ class RunsPage(AppPage):
         self.library.changed.connect(self._show_runs)
         self.queue.changed.connect(self._show_queue)
         self.queue.changed.connect(self.library.refresh)
-        self.curves.changed.connect(self._show_curves)
+        self.curves.changed.connect(lambda _: self._show_curves())
         self.answers.read.connect(self.side.show_answers)
         self.labels.read.connect(self.side.show_labels)
         self.curves.failed.connect(self._on_read_failed)
@@ -472,96 +473,6 @@ def _read_answers(run: RunFolder, thread: BackgroundReader) -> events.AnswersRat
 
 def _read_labels(run: RunFolder, _: BackgroundReader) -> ClassificationReport | None:
     return manifest.get_label_report(run.read_manifest())
-
-
-#: Minimum seconds between two reads of a run in progress; each reads the whole file.
-_REREAD_EVERY = 10.0
-
-
-class RunCurvesReader(QObject):
-    """Reads metrics in one thread per run, and caches them while the run is plotted.
-
-    Signals:
-        changed: new metrics of a plotted run are available.
-        failed(name, problem): a run couldn't be read.
-        warned(problem): metrics of a run are missing; once for each run and each number of them.
-    """
-
-    changed = Signal()
-    failed = Signal(str, object)
-    warned = Signal(object)
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        """Start without runs."""
-        super().__init__(parent)
-        self._curves: dict[str, RunCurves] = {}
-        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the read
-        self._threads: dict[str, BackgroundReader] = {}
-        self._warnings: dict[str, Problem] = {}
-
-    def get_curves(self, name: str) -> RunCurves:
-        """Return the curves of a run as far as they have been read."""
-        return self._curves.setdefault(name, RunCurves(name))
-
-    def set_runs(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
-        """Set the plotted runs as (folder, summary, name), and read those that have changed."""
-        folders = {summary.folder for _, summary, _ in runs}
-        for name in [name for name in self._curves if name not in folders]:
-            self._drop(name)
-            del self._curves[name]
-            self._as_of.pop(name, None)
-        for run, summary, title in runs:
-            name = summary.folder
-            self.get_curves(name).name = title
-            changed, read = self._as_of.get(name, (-1.0, 0.0))
-            is_due = read == 0.0 or time.monotonic() - read > _REREAD_EVERY
-            if name not in self._threads and changed != summary.changed and is_due:
-                self._as_of[name] = (summary.changed, time.monotonic())
-                self._start(name, run)
-
-    def leave(self) -> None:
-        """Stop all threads. Can be called repeatedly."""
-        for name in list(self._threads):
-            self._drop(name)
-
-    def _start(self, name: str, run: RunFolder) -> None:
-        thread = BackgroundReader(partial(_read_series, run), self)
-        thread.done.connect(partial(self._on_read, name, run))
-        thread.failed.connect(partial(self._on_failed, name))
-        thread.finished.connect(partial(self._on_finished, name, thread))
-        self._threads[name] = thread
-        thread.start()
-
-    def _on_read(self, name: str, run: RunFolder, series: object) -> None:
-        assert isinstance(series, metrics.MetricSeries)
-        if name in self._curves:
-            self._curves[name] = RunCurves.from_series(self._curves[name].name, series)
-            self.changed.emit()
-            self._warn(name, lost_steps_warning(run, series.lost))
-
-    def _warn(self, name: str, warning: Problem | None) -> None:
-        if warning is not None and self._warnings.get(name) != warning:
-            self._warnings[name] = warning
-            self.warned.emit(warning)
-
-    def _on_failed(self, name: str, problem: Problem) -> None:
-        self._as_of.pop(name, None)
-        self.failed.emit(name, problem)
-
-    def _on_finished(self, name: str, thread: BackgroundReader) -> None:
-        if self._threads.get(name) is thread:
-            del self._threads[name]
-            thread.deleteLater()
-
-    def _drop(self, name: str) -> None:
-        if (thread := self._threads.pop(name, None)) is not None:
-            thread.drop()
-            thread.deleteLater()
-
-
-def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
-    run.events_file.stat()  # raises if the file is missing, which `iter_events` ignores
-    return metrics.build_series(thread.cooperative_iter(run.iter_events()))
 
 
 #: Minimum width in pixels.

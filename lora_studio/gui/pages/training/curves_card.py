@@ -14,23 +14,21 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem
 from lora_studio.core.runs import names
-from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder, list_started_runs
 from lora_studio.core.system.files import open_atomic
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.picture import render_picture
-from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.run_curves import RunCurvesReader, read_series
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette
-from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.basics import Card, button, with_title
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.file_dialogs import choose_file_to_write
 
-Work = Callable[[BackgroundReader], object]
 Writer = Callable[[Path, BackgroundReader], None]
 
 #: Number of recent runs that the Compare menu lists.
@@ -47,30 +45,25 @@ class CurvesCard(Card):
         self.plot = LossPlot()
         set_scaled_sizes(self.plot, at_least=270)
         self.add(self.plot)
-        self._read: dict[str, RunCurves] = {}
-        self._reading: list[BackgroundReader] = []
-        self._writing: list[BackgroundReader] = []
+        self.reader, self._writing = RunCurvesReader(self), TaskRunner(self._report, self)
+        self.reader.changed.connect(self._on_read)
+        self.reader.failed.connect(self._on_read_failed)
+        self.reader.warned.connect(self._report)
         bar = self.plot.bar
         bar.compare_opened.connect(self._offer_runs)
         bar.compare_chosen.connect(self._compare)
         self.plot.save_picture_clicked.connect(self.save_picture)
         self.plot.save_values_clicked.connect(self.save_values)
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether runs are being read for comparison."""
-        return bool(self._reading)
-
     def leave(self) -> None:
         """End the background threads. Can be called repeatedly."""
-        self._cancel(self._reading)
-        self._cancel(self._writing)
+        self.reader.leave()
+        self._writing.leave()
 
     def clear(self) -> None:
         """Reset the card for another run; files that are being written are completed."""
-        self._cancel(self._reading)
+        self.reader.leave()
         self.plot.bar.untick()
-        self._read = {}
         self.plot.clear()
         self._enable_saving()
 
@@ -93,44 +86,25 @@ class CurvesCard(Card):
         self.plot.bar.set_runs([(str(run.path), names.read_run_name(run)) for run in runs])
 
     def _compare(self, keys: list[str]) -> None:
-        for key in keys:
-            if key not in self._read:
-                run = RunFolder(Path(key))
-                self._read[key] = RunCurves(names.read_run_name(run))
-                self._start_thread(
-                    self._reading,
-                    partial(_read_series, run),
-                    partial(self._on_read, key),
-                    partial(self._on_read_failed, key),
-                )
+        runs = [(key, RunFolder(Path(key))) for key in keys]
+        self.reader.set_runs([(key, run, names.read_run_name(run), 0.0) for key, run in runs])
         self._show_others()
 
-    def _on_read(self, key: str, series: object) -> None:
-        assert isinstance(series, metrics.MetricSeries)
-        run = RunFolder(Path(key))
-        name = names.read_run_name(run)
-        if (warning := lost_steps_warning(run, series.lost)) is not None:
-            self._report(warning)
-        self._read[key] = RunCurves.from_series(name, series)
-        if not len(series.loss):
+    def _on_read(self, key: str) -> None:
+        curves = self.reader.get_curves(key)
+        if not len(curves.steps):
             self.state.messages.info(
-                tr("{name} has no training steps to compare.").format(name=name)
+                tr("{name} has no training steps to compare.").format(name=curves.name)
             )
-            self._drop_run(key)
+            self.plot.bar.drop(key)
         self._show_others()
 
     def _on_read_failed(self, key: str, problem: Problem) -> None:
         self._report(problem)
-        self._drop_run(key)
-
-    def _drop_run(self, key: str) -> None:
-        """Uncheck a run without curves; checking it again reads it again."""
-        self._read.pop(key, None)
         self.plot.bar.drop(key)
 
     def _show_others(self) -> None:
-        ticked = self.plot.bar.list_checked()
-        self.plot.set_others([self._read[key] for key in ticked if key in self._read])
+        self.plot.set_others([self.reader.get_curves(key) for key in self.plot.bar.list_checked()])
 
     # --- saving -------------------------------------------------------------------------------
 
@@ -161,8 +135,7 @@ class CurvesCard(Card):
         )
 
     def _write(self, file: Path, write: Writer) -> None:
-        self._start_thread(
-            self._writing,
+        self._writing.start(
             lambda thread: write(file, thread),
             lambda _: self.state.messages.success(
                 tr("Saved {name} to {parent}.").format(name=file.name, parent=file.parent)
@@ -172,44 +145,13 @@ class CurvesCard(Card):
     def _make_title(self) -> str:
         return names.read_run_name(self.state.run) if self.state.run else ""
 
-    # --- threads ------------------------------------------------------------------------------
-
-    def _start_thread(
-        self,
-        threads: list[BackgroundReader],
-        work: Work,
-        on_done: Callable[[object], None],
-        on_failed: Callable[[Problem], None] | None = None,
-    ) -> None:
-        thread = BackgroundReader(work, self)
-        thread.done.connect(on_done)
-        thread.failed.connect(on_failed or self._report)
-        thread.finished.connect(partial(self._on_finished, thread, threads))
-        threads.append(thread)
-        thread.start()
-
-    def _report(self, problem: Problem) -> None:
+    def _report(self, problem: object) -> None:
+        assert isinstance(problem, Problem)
         self.state.messages.problem(problem)
-
-    def _on_finished(self, thread: BackgroundReader, threads: list[BackgroundReader]) -> None:
-        if thread in threads:
-            threads.remove(thread)
-            thread.deleteLater()
-
-    def _cancel(self, threads: list[BackgroundReader]) -> None:
-        for thread in threads:
-            thread.drop()
-            thread.deleteLater()
-        threads.clear()
-
-
-def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
-    run.events_file.stat()  # raises if the file is missing, which `iter_events` ignores
-    return metrics.build_series(thread.cooperative_iter(run.iter_events()))
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
-    series = {names.read_run_name(run): _read_series(run, thread) for run in runs}
+    series = {names.read_run_name(run): read_series(run, thread) for run in runs}
     with open_atomic(file) as out:
         for line in thread.cooperative_iter(metrics.iter_csv_lines(series)):
             out.write(line.encode("utf-8"))

@@ -444,7 +444,7 @@ def test_killed_second_rank_is_named_and_training_resumes(
     patch_process("none", "lora_studio.engine.training.trainer", "Trainer._evaluate")
     sent = train_in_worker(run, ignore, resume=True)
     assert events_of(sent, events.Done), sent[-1]
-    assert list(metrics.read_metrics(run).loss.steps) == [1, 2, 3, 4, 5]
+    assert list(metrics.read_metrics(run).loss) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.thorough

@@ -120,7 +120,7 @@ def test_leaving_the_card_ends_the_reading(card: CurvesCard) -> None:
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[0].trigger()
     card.leave()
-    assert not card.is_reading
+    assert not card.reader.is_reading
 
 
 def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
