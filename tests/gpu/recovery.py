@@ -112,16 +112,17 @@ def _compare_bits(context: CheckContext, precision: str) -> None:
 
 def _list_places() -> dict[str, tuple[Any, str]]:
     """Return what runs out of memory: a name, the owner of a function, and its name."""
+    import torch
+
     from lora_studio.engine.generation import answering
     from lora_studio.engine.kernels.logprobs import Scorer
     from lora_studio.engine.training import checkpoint_files
     from lora_studio.engine.training.evaluation import Evaluator
-    from lora_studio.engine.training.training_setup import LossScaling
 
     return {
         "forward": (Scorer, "__call__"),
-        "backward": (LossScaling, "backward"),
-        "optimizer": (LossScaling, "step"),
+        "backward": (torch.Tensor, "backward"),
+        "optimizer": (torch.optim.AdamW, "step"),
         "evaluation": (Evaluator, "_add_losses"),
         "sampling": (answering, "complete"),
         "checkpoint": (checkpoint_files, "write_checkpoint"),

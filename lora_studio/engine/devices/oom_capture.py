@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,30 +56,40 @@ def capture_oom(action: Callable[[], T], *, attempts: int = 1) -> T | OutOfMemor
         try:
             return action()
         except Exception as error:
-            # A collective that runs out of memory fails on this rank alone, while the others wait.
-            if isinstance(error, torch.distributed.DistError):
+            if (failure := find_oom(error)) is None:
                 raise
-            if not failures.is_out_of_memory(error):
-                raise
-            failure = OutOfMemory(_shorten_reason(error), isinstance(error, PartialUpdateError))
     assert failure is not None
     return failure
 
 
-def run_on_every_rank(ranks: ProcessGroup, action: Callable[[], T]) -> T:
-    """Run an action in which ranks don't communicate; if one runs out of memory, all of them fail.
+def find_oom(error: Exception) -> OutOfMemory | None:
+    """Return what an exception says about memory that ran out; None for any other exception.
+
+    A collective that runs out of memory fails on this rank alone, while the others wait: no one can handle that.
+    """
+    if isinstance(error, torch.distributed.DistError) or not failures.is_out_of_memory(error):
+        return None
+    return OutOfMemory(_shorten_reason(error), isinstance(error, PartialUpdateError))
+
+
+@contextmanager
+def fail_together(ranks: ProcessGroup) -> Iterator[None]:
+    """Wrap work in which ranks don't communicate; if one of them runs out of memory, all of them fail.
 
     Raises MemoryPressureError on every rank, so that they recover together. With sharded weights the
-    ranks do communicate inside the action, and the exception passes through on one rank alone.
+    ranks do communicate inside the block, and the exception passes through on one rank alone.
     """
-    if ranks.is_sharded:
-        return action()
-    result = capture_oom(action)
-    failure = result if isinstance(result, OutOfMemory) else None
-    if ranks.is_true_on_any(failure is not None):
-        raise MemoryPressureError(failure.reason if failure else _get_device_note())
-    assert not isinstance(result, OutOfMemory)
-    return result
+    failure: OutOfMemory | None = None
+    try:
+        yield
+    except Exception as error:
+        if ranks.is_sharded or (failure := find_oom(error)) is None:
+            raise
+        # The new exception keeps this one, and its frames every tensor in them.
+        traceback.clear_frames(error.__traceback__)
+    if not ranks.is_sharded and ranks.is_true_on_any(failure is not None):
+        reason = failure.reason if failure else text("Out of memory on another device.")
+        raise MemoryPressureError(reason) from None
 
 
 def release_memory() -> None:
@@ -88,10 +100,6 @@ def release_memory() -> None:
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
     torch_settings.trim_freed_memory()
-
-
-def _get_device_note() -> Text:
-    return text("Out of memory on another device.")
 
 
 def _shorten_reason(error: BaseException) -> Text:

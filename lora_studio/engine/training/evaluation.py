@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.core.training.retrieval import MRR, RECALLS
-from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.batches import BatchPlan, batch_by_length
@@ -83,10 +82,8 @@ class Evaluator:
                 objective.prepare_step(batches)
                 weight += sum(objective.count_items(batch) for batch in batches)
                 local_batches = self._ranks.get_local_batches(batches)
-                run_on_every_rank(
-                    self._ranks,
-                    partial(self._add_losses, totals, confusions, objective, local_batches),
-                )
+                with fail_together(self._ranks):
+                    self._add_losses(totals, confusions, objective, local_batches)
                 done += len(group)
         reduced = self._ranks.all_reduce_sum(read_scalars(totals))
         means = {name: value / weight for name, value in reduced.items()}
@@ -182,19 +179,13 @@ class RetrievalEvaluator:
             self._ranks.synchronize_requests()
             self._job.report_progress(text("measuring search"), begin, len(groups), "batches")
             own = self._ranks.get_local_batches(groups[begin : begin + world])
-
-            def embed_own(
-                own: Sequence[Sequence[int]] = own,
-            ) -> list[tuple[list[int], torch.Tensor]]:
+            local = []
+            with fail_together(self._ranks):
                 self._job.check()
-                pairs = []
                 for part in own:
                     vectors = embed(scorer, [texts[at] for at in part], pooling).cpu()
                     if not isinstance(part, DuplicateBatch):
-                        pairs.append((list(part), vectors))
-                return pairs
-
-            local = run_on_every_rank(self._ranks, embed_own)
+                        local.append((list(part), vectors))
             for each in self._ranks.all_gather(local):
                 for part, vectors in each:
                     found.update(zip(part, vectors, strict=True))

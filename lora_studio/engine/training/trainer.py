@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import peft
 import torch
 from torch.optim import Optimizer
 
@@ -29,6 +29,7 @@ from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
 from lora_studio.core.tasks.samples import Sample, UnusableRow
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
@@ -39,7 +40,9 @@ from lora_studio.engine.devices.oom_capture import (
     OutOfMemory,
     PartialUpdateError,
     capture_oom,
-    run_on_every_rank,
+    fail_together,
+    find_oom,
+    release_memory,
 )
 from lora_studio.engine.devices.random_state import (
     RandomState,
@@ -50,34 +53,46 @@ from lora_studio.engine.devices.random_state import (
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.generation import answering
 from lora_studio.engine.kernels import adapted_linear, compiling
+from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training import checkpoint_files, problems
+from lora_studio.engine.training import checkpoint_files, kernel_choice, problems
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
 from lora_studio.engine.training.memory.problems import (
     best_adapter_memory_warning,
     checkpoint_memory_warning,
+    memory_exhausted_error,
+    restart_required_error,
 )
 from lora_studio.engine.training.memory.watch import MemoryWatch
-from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules, score_head
+from lora_studio.engine.training.recipe import (
+    best_adapter,
+    neftune,
+    optimizers,
+    schedules,
+    score_head,
+)
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
 from lora_studio.engine.training.recipe.loss import Divisors
-from lora_studio.engine.training.recipe.objectives import ReferenceObjective
+from lora_studio.engine.training.recipe.objectives import ReferenceObjective, Sft, create_objective
 from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler, sample_or_warn
-from lora_studio.engine.training.step_batches import TrainingData, TrainingRow
+from lora_studio.engine.training.step_batches import (
+    StepBatches,
+    TrainingData,
+    TrainingRow,
+    TrainingRows,
+)
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
 from lora_studio.engine.training.trainer_state import EvaluationResult, SavedAdapter, TrainerState
-from lora_studio.engine.training.training_setup import TrainingSetup, build_setup
 
 
 class Trainer:
@@ -100,27 +115,48 @@ class Trainer:
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
         self.state = TrainerState(ladder.choose_starting_level(spec))
-        self.setup = setup = build_setup(run, spec, tuned, data, job, ranks)
-        self.batches, self.total_steps = setup.batches, setup.batches.total_steps
-        self.scorer, self.objective = setup.scorer, setup.objective
+        self._set_up_steps(data)
         self.rollouts = create_rollouts(
             spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
         )  # fmt: skip
-        self.scaling, self.scheduler = setup.scaling, setup.scheduler
-        self.optimizer = setup.optimizer
         self.watch, self.device_load = MemoryWatch(self.device), DeviceLoad(self.device)
         self.watch.check_between_layers(self.model)
-        self.recovery = OomRecovery(
-            self, run, self.job, ranks, self.watch, tuned, self.batches,
-            optimizer=self.optimizer, scaler=setup.scaler,
-        )  # fmt: skip
-        self.checkpoints = CheckpointManager(
-            run, spec, scratch, self.job, ranks, self.model, setup, data.fingerprint
-        )
+        self.recovery = OomRecovery(self)
+        self.checkpoints = CheckpointManager(self, scratch)
         self.adapters = AdapterSaver(run, spec, tuned, self.optimizer, self.job)
         self._set_up_evaluation(tuned)
         self.metrics = StepMetrics(job, self.total_steps, self.schedule)
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
+
+    def _set_up_steps(self, data: TrainingData) -> None:
+        """Create what a step consists of, from rows to weights.
+
+        accelerate's `Accelerator` offers the same, but it also sets up a process group and refuses computers
+        with several RTX 40 GPUs and an older driver, even to train on one of them. The model isn't wrapped
+        for several ranks; `devices/ranks.py` explains why.
+        """
+        spec, tuned, ranks = self.spec, self.tuned, self.ranks
+        # Scales the loss where gradients are float16 (Micikevicius et al. 2018).
+        is_scaled = self.dtype == torch.float16 and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
+        self.optimizer = optimizers.create_optimizer(spec, self.model)
+        rows = spec.count_steps(len(data.training)) * spec.effective_batch
+        rows = min(rows, math.ceil(spec.epochs * len(data.training)))
+        self.scorer = kernel_choice.create_scorer(
+            self.run, spec, tuned, self.job, ranks,
+            # The noise of NEFTune depends on the length of the row.
+            sharing=TASKS[data.task].writes_rollouts and not spec.neftune_alpha,
+            tokens=round(rows * data.training.lengths.mean() / ranks.world_size),
+        )  # fmt: skip
+        if spec.neftune_alpha:
+            neftune.add_embedding_noise(self.scorer, spec.neftune_alpha)
+        counts = tuple(data.ready.labels.values())
+        self.objective = create_objective(spec, data.task, self.scorer, ranks, counts)
+        # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
+        is_divisible = isinstance(self.objective, Sft)
+        self.batches = plan_batches(data.training, spec, self.scorer, ranks, divisible=is_divisible)
+        self.total_steps = self.batches.total_steps
+        self.scheduler = schedules.create_scheduler(spec, self.optimizer, self.total_steps)
 
     def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
         rows, plan, context = self.data.validation, self.batches.plan, self._enter_inference
@@ -150,9 +186,27 @@ class Trainer:
             )
         )
         self.recovery.start(self.spec, lower=lower)
+        started, stopped = time.monotonic() - self.state.seconds, False
         try:
             with self.watch:
-                return self._fit()
+                self._prepare_first_step()
+                while self.state.step < self.total_steps and not (
+                    stopped or self._should_stop_early()
+                ):
+                    if self.job.flags.pause.is_set():
+                        self.pause()
+                    if not self.recovery.run(self.training_step):
+                        continue
+                    self.state.seconds = time.monotonic() - started
+                    stopped = self.job.flags.stop.is_set()
+                    self.state.evaluation_due = self.schedule.is_due(self.state.step)
+                    if self.state.evaluation_due and not stopped:
+                        self.evaluate()
+                    if self._is_checkpoint_due() or stopped:
+                        self.save_checkpoint()
+                stopped = stopped and self.state.step < self.total_steps
+                if self.ranks.is_first:
+                    self._save_result(started, stopped)
         except failures.PausedError:
             return events.Done(paused=True)
         except Exception as error:
@@ -161,30 +215,14 @@ class Trainer:
             problem = problems.disk_pause_problem(problem, self.checkpoints.saved_step)
             self.job.emit(events.Warned(problem=problem))
             return events.Done(paused=True)
-
-    def _fit(self) -> events.Done:
-        started, stopped = time.monotonic() - self.state.seconds, False
-        self._prepare_first_step()
-        while self.state.step < self.total_steps and not stopped and not self._should_stop_early():
-            if self.job.flags.pause.is_set():
-                self.pause()
-            if isinstance(self.recovery.run(self.training_step), RolledBack):
-                continue
-            self.state.seconds = time.monotonic() - started
-            stopped = self.job.flags.stop.is_set()
-            self.state.evaluation_due = self.schedule.is_due(self.state.step)
-            if self.state.evaluation_due and not stopped:
-                self.evaluate()
-            if self._is_checkpoint_due() or stopped:
-                self.save_checkpoint()
-        stopped = stopped and self.state.step < self.total_steps
-        if self.ranks.is_first:
-            self.job.show_stage(text("saving the adapter"))
-            self.state.saved = self.adapters.save_final(self.state)
-            self.state.seconds = round(time.monotonic() - started, 3)
-            results = self.state.to_results() | {"steps": self.state.step, "stopped": stopped}
-            self.run.update_manifest(results=results)
         return events.Done(stopped=stopped)
+
+    def _save_result(self, started: float, stopped: bool) -> None:
+        self.job.show_stage(text("saving the adapter"))
+        self.state.saved = self.adapters.save_final(self.state)
+        self.state.seconds = round(time.monotonic() - started, 3)
+        results = self.state.to_results() | {"steps": self.state.step, "stopped": stopped}
+        self.run.update_manifest(results=results)
 
     def _prepare_first_step(self) -> None:
         """Save the initial state, compute the reference, probe memory, compile, and run an evaluation that
@@ -234,13 +272,13 @@ class Trainer:
         self.model.train()
         with preserve_random_state():
             try:
-                reserved = run_on_every_rank(
-                    self.ranks, lambda: ladder.reserve_optimizer_state(self.model, self.optimizer)
-                )
+                with fail_together(self.ranks):
+                    reserved = ladder.reserve_optimizer_state(self.model, self.optimizer)
                 with self._autocast():
                     self.objective.prepare_step([rows])
                 divisors = Divisors(max(1, self.objective.count_items(rows)))
-                run_on_every_rank(self.ranks, lambda: self.accumulate_gradients([rows], divisors))
+                with fail_together(self.ranks):
+                    self.accumulate_gradients([rows], divisors)
                 del reserved
             finally:
                 self.optimizer.zero_grad()
@@ -328,21 +366,19 @@ class Trainer:
             self.objective.prepare_step(batches)
         local_batches = self.ranks.get_local_batches(batches)
         parameters = list(self.model.parameters())
-        sums, gradients = run_on_every_rank(
-            self.ranks,
-            lambda: (
-                self.accumulate_gradients(local_batches, divisors),
-                self.ranks.pack_gradients(parameters),
-            ),
-        )
+        with fail_together(self.ranks):
+            sums = self.accumulate_gradients(local_batches, divisors)
+            gradients = self.ranks.pack_gradients(parameters)
         self.ranks.all_reduce_gradients(gradients)
+        if self._is_scaled():
+            self.scaler.unscale_(self.optimizer)
         max_norm = self.spec.max_grad_norm or math.inf
-        norm = self.scaling.clip_gradients(self.optimizer, parameters, max_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
         values = read_scalars(sums | {"norm": norm})
         grad_norm = values.pop("norm")
         metrics = self.ranks.all_reduce_sum(values)
         loss = metrics.pop("loss")
-        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaling.can_reduce):
+        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self._can_reduce_scale()):
             raise problems.divergence_error(loss, self.state.step + 1)
         return loss, grad_norm, metrics
 
@@ -361,10 +397,11 @@ class Trainer:
             with self._autocast():
                 output = self.objective.compute_loss(batch)
             if isinstance(batch, DuplicateBatch):
-                self.scaling.backward(0.0 * output.total)
+                # Another rank counts these rows; with sharded weights, this one has to run the same passes.
+                self.scaler.scale(0.0 * output.total).backward()
                 continue
             loss = output.total / divisors.loss
-            self.scaling.backward(loss)
+            self.scaler.scale(loss).backward()
             self.watch.check()
             metrics = {
                 name: value / divisors.get_for_metric(name)
@@ -376,9 +413,30 @@ class Trainer:
     def update_weights(self) -> None:
         """Run the optimizer; raises PartialUpdateError when memory runs out in the middle of it."""
         try:
-            run_on_every_rank(self.ranks, lambda: self.scaling.step(self.optimizer))
+            with fail_together(self.ranks):
+                if self._is_scaled():
+                    self.scaler.step(self.optimizer)
+                    self.scaler.update()
+                else:
+                    self.optimizer.step()
         except MemoryPressureError as error:
             raise PartialUpdateError(error.reason) from None
+
+    def _can_reduce_scale(self) -> bool:
+        """Return whether the scaler skips a step with infinite gradients, and can reduce the scale; waits for the device."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+
+    def _is_scaled(self) -> bool:
+        """Return whether there are scaled gradients.
+
+        There are none in reward training if all rewards are equal. The scale then stays as it is: the scaler
+        raises where it has no gradient to check.
+        """
+        return self.scaler.is_enabled() and any(
+            value.grad is not None
+            for group in self.optimizer.param_groups
+            for value in group["params"]
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -490,6 +548,131 @@ class Trainer:
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:
             ladder.enable_recomputing(self.model)
+
+
+class OomRecovery:
+    """Runs the parts of a training and recovers each one from running out of memory."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        """Take the trainer to recover."""
+        self._trainer = trainer
+        self._run, self._job, self._ranks = trainer.run, trainer.job, trainer.ranks
+
+    def keep_unfilled(self) -> None:
+        """Stop filling micro-batches if memory ran out before; the last checkpoint may be older than that."""
+        if self._ranks.broadcast(self._run.read_manifest().get("memory")):
+            self._trainer.stop_filling()
+
+    def start(self, spec: TrainingSpec, *, lower: bool) -> None:
+        """Apply the level that was low enough before, or with `lower` the next lower one.
+
+        Raises ProblemError when there is no lower level.
+        """
+        recorded = self._run.read_manifest().get("memory")
+        recorded, lower = self._ranks.broadcast((recorded, lower))
+        current = asdict(self._trainer.memory_level)
+        self._trainer.apply_memory_level(ladder.choose_starting_level(spec, current, recorded))
+        if lower:
+            killed = OutOfMemory(text("The system ended the training because memory ran out."))
+            self._step_down(killed)
+
+    def run(self, action: Callable[[], object]) -> bool:
+        """Run an action; whenever memory runs out, lower the memory level and run it again.
+
+        Each attempt starts with the same random numbers. Returns False if the weights were updated in part, so
+        that the last checkpoint was loaded: continue from its step. Raises ProblemError when nothing is left
+        to try, and with sharded weights at once, so that a new process resumes.
+        """
+        while True:
+            random_state = get_random_state()
+            try:
+                action()
+            except Exception as error:
+                if (failure := find_oom(error)) is None:
+                    raise
+            else:
+                return True
+            # The exception is gone, and with it every tensor in the frames that it passed through.
+            if self._ranks.is_sharded:
+                raise restart_required_error(failure.reason)
+            self._step_down(failure)
+            if failure.weights_changed:
+                return False
+            set_random_state(random_state)
+
+    def _step_down(self, failure: OutOfMemory) -> None:
+        """Release memory and apply the next lower level; raises ProblemError if there is none.
+
+        Where short rows fill micro-batches because memory seemed to allow it, the settings' own micro-batches
+        are the first to try: halving them too, or recomputing, would slow down all further steps. If weights were
+        updated in part, the last checkpoint is loaded.
+        """
+        trainer = self._trainer
+        self._discard_gradients()
+        trainer.watch.reset()
+        can_recompute = ladder.can_recompute(trainer.tuned.model)
+        lower: MemoryLevel | None = trainer.memory_level
+        stopped_filling = trainer.stop_filling()
+        if not stopped_filling:
+            lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
+        if lower is None:
+            raise memory_exhausted_error(
+                failure.reason, trainer.batches.lengths, trainer.tuned.base.precision
+            )
+        if failure.weights_changed:
+            trainer.load_checkpoint()
+            trainer.stop_filling()  # the checkpoint may be from before
+        trainer.apply_memory_level(lower)
+        self._report(lower, failure.reason, stopped_filling=stopped_filling)
+
+    def _discard_gradients(self) -> None:
+        """Drop all gradients and release their memory.
+
+        The float16 scaler may have unscaled them already and would assume the same of the next ones. An
+        update resets that, and the scaler's state is restored.
+        """
+        self._trainer.optimizer.zero_grad()
+        release_memory()
+        scaler = self._trainer.scaler
+        if scaler.is_enabled():
+            scaler_state = scaler.state_dict()
+            with contextlib.suppress(AssertionError):  # nothing has been unscaled
+                scaler.update()
+                scaler.load_state_dict(scaler_state)
+
+    def _report(self, level: MemoryLevel, reason: Text, *, stopped_filling: bool) -> None:
+        accumulation = level.count_micro_batches(self._trainer.batches.rows_per_step)
+        if self._ranks.is_first:
+            entry = {"gradient_accumulation": accumulation, "why": str(reason)}
+            self._run.update_manifest(memory=asdict(level) | entry)
+        self._job.emit(
+            events.Recovered(
+                step=self._trainer.step,
+                micro_batch=level.micro_batch,
+                gradient_accumulation=accumulation,
+                gradient_checkpointing=level.recomputing,
+                stopped_filling=stopped_filling,
+                why=reason,
+            )
+        )
+
+
+def plan_batches(
+    rows: TrainingRows,
+    spec: TrainingSpec,
+    scorer: Scorer,
+    ranks: ProcessGroup,
+    *,
+    divisible: bool,
+) -> StepBatches:
+    """Return the micro-batches that all ranks divide, also where one of them can't pack rows.
+
+    `divisible`: the rows of a micro-batch don't depend on one another.
+    """
+    is_padded = ranks.is_true_on_any(not scorer.packed)
+    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
+    can_fill = divisible and not (is_padded or has_all_logits)
+    return StepBatches(rows, spec, padded=is_padded, fill=can_fill)
 
 
 def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None:
@@ -739,25 +922,13 @@ class CheckpointManager:
     checkpoint, 0 without any, and `saved_at` when it was written, in seconds of the monotonic clock.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        spec: TrainingSpec,
-        scratch: Path,
-        job: JobContext,
-        ranks: ProcessGroup,
-        model: peft.PeftModel,
-        setup: TrainingSetup,
-        fingerprint: str,
-    ) -> None:
-        """Take every stateful object; the state before the first step is saved into `scratch`.
-
-        `fingerprint` identifies the training rows.
-        """
-        self._run, self._spec, self._job, self._ranks = run, spec, job, ranks
-        self._model, self._optimizer = model, setup.optimizer
-        self._scheduler, self._scaler = setup.scheduler, setup.scaler
-        self._fingerprint, self._total_steps = fingerprint, setup.batches.total_steps
+    def __init__(self, trainer: Trainer, scratch: Path) -> None:
+        """Take every stateful object; the state before the first step is saved into `scratch`."""
+        self._run, self._spec = trainer.run, trainer.spec
+        self._job, self._ranks = trainer.job, trainer.ranks
+        self._model, self._optimizer = trainer.model, trainer.optimizer
+        self._scheduler, self._scaler = trainer.scheduler, trainer.scaler
+        self._fingerprint, self._total_steps = trainer.data.fingerprint, trainer.total_steps
         self._initial_folder = scratch / "beginning"
         self.saved_step, self.saved_at = 0, time.monotonic()
 
@@ -836,7 +1007,7 @@ class CheckpointManager:
         tensors = {
             "optimizer": optimizers.get_optimizer_state(self._optimizer),
             "scheduler": self._scheduler.state_dict(),
-            "scaler": self._scaler.state_dict() if self._scaler else {},
+            "scaler": self._scaler.state_dict(),  # {} where it isn't used
             "random": random_states,
         }
         entries = state.to_checkpoint() | {
@@ -856,6 +1027,6 @@ class CheckpointManager:
         optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
         self._scheduler.load_state_dict(tensors["scheduler"])
         # A training that started on another device may have saved no scaler state.
-        if self._scaler is not None and tensors["scaler"]:
+        if tensors["scaler"]:
             self._scaler.load_state_dict(tensors["scaler"])
         set_random_state(tensors["random"], self._ranks.rank)

@@ -286,7 +286,7 @@ def test_step_stays_on_its_device(
             trainer = make_trainer(run, tuned, objective)
             scorer = trainer.scorer
             assert scorer.packed == packing
-            assert (trainer.setup.scaler is not None) == (DTYPES[precision] == torch.float16)
+            assert (trainer.scaler.is_enabled()) == (DTYPES[precision] == torch.float16)
             assert scorer.chunked == ("modules_to_save" not in recipe.get("lora", {}))
             waited, blocking = run_steps(trainer, waits)
             assert len(waited) <= count_waits(trainer), waited

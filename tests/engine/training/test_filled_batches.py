@@ -21,7 +21,6 @@ from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training import trainer
 from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.step_batches import StepBatches
 from lora_studio.engine.training.trainer_state import TrainerState
@@ -53,6 +52,12 @@ class FilledTrainer:
 
     def __init__(self) -> None:
         self.memory_level = MemoryLevel(2, False)
+        base = SimpleNamespace(supports_gradient_checkpointing=True)
+        model = SimpleNamespace(get_base_model=lambda: base)
+        self.tuned = SimpleNamespace(model=model, base=SimpleNamespace(precision="4bit"))
+        self.watch = MemoryWatch(torch.device("cpu"), [])
+        self.ranks, self.scaler = ProcessGroup(), torch.amp.GradScaler("cpu", enabled=False)
+        self.optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
         rows: Any = EqualRows(range(16))
         spec = TrainingSpec(micro_batch=2, gradient_accumulation=4, max_steps=2)
         self.batches = StepBatches(rows, spec, padded=False, fill=True)
@@ -77,23 +82,10 @@ class FilledTrainer:
 def test_oom_stops_the_filling_before_it_halves_micro_batches(
     tmp_path: Path, error: MemoryError
 ) -> None:
-    trained = FilledTrainer()
-    tuned: Any = SimpleNamespace(
-        model=SimpleNamespace(
-            get_base_model=lambda: SimpleNamespace(supports_gradient_checkpointing=True)
-        ),
-        base=SimpleNamespace(precision="4bit"),
-    )
-    run, channel, watch = (
-        new_run(tmp_path),
-        RecordingChannel(),
-        MemoryWatch(torch.device("cpu"), []),
-    )
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-    recovery = OomRecovery(
-        trained, run, make_job(channel), ProcessGroup(), watch, tuned, trained.batches,
-        optimizer=optimizer, scaler=None,
-    )  # fmt: skip
+    trained: Any = FilledTrainer()
+    channel = RecordingChannel()
+    trained.run, trained.job = new_run(tmp_path), make_job(channel)
+    recovery = trainer.OomRecovery(trained)
     counts: list[int] = []
 
     def fail_twice() -> None:
@@ -101,7 +93,7 @@ def test_oom_stops_the_filling_before_it_halves_micro_batches(
         if len(counts) < 3:
             raise error
 
-    while isinstance(recovery.run(fail_twice), RolledBack):
+    while not recovery.run(fail_twice):
         pass
     assert counts == [1, 4, 8]
     recovered = channel.of(events.Recovered)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 KILLS = {
     "writing": KillPoint("lora_studio.engine.generation.group_sampling:_choose", 3, 5),
     "rating": KillPoint("lora_studio.engine.runtime.line_process:LineProcess.ask", 3, 3),
-    "updating": KillPoint("lora_studio.engine.training.training_setup:LossScaling.step", 3, 2),
+    "updating": KillPoint("lora_studio.engine.training.trainer:Trainer.update_weights", 3, 2),
 }
 
 

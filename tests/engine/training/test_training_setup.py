@@ -1,4 +1,4 @@
-"""What a training builds before its first step."""
+"""Micro-batches that all ranks divide, also where one of them can't pack rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training.step_batches import StepBatches
-from lora_studio.engine.training.training_setup import plan_batches
+from lora_studio.engine.training.trainer import plan_batches
 from tests.helpers.runs.rows_in_memory import make_rows
 
 

@@ -28,7 +28,7 @@ from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.rows.sequences import Selection
-from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels import numerical_equivalence
 from lora_studio.engine.kernels.logprobs import Scorer
@@ -163,7 +163,8 @@ class _Computation:
     def _compute_block(self, parts: list[list[int]]) -> list[np.ndarray]:
         """Return the values of micro-batches of unique rows, each [rows, 2]."""
         local: list[Sequence[int]] = self._ranks.get_local_batches(parts)
-        computed = run_on_every_rank(self._ranks, lambda: self._compute_local(local))
+        with fail_together(self._ranks):
+            computed = self._compute_local(local)
         gathered = self._ranks.all_gather(computed)
         count = self._ranks.world_size
         return [gathered[number % count][number // count] for number in range(len(parts))]

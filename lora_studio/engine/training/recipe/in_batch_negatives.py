@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.random_state import (
     RandomState,
     get_random_state,
@@ -110,19 +110,14 @@ class InBatchNegatives:
         Adds the random state before each of its own to `states`.
         """
         own = self.ranks.get_local_batches(micro_batches)
-
-        @torch.no_grad()
-        def embed_own() -> list[torch.Tensor]:
-            states.clear()
-            vectors = []
-            for rows in own:
-                states.append(get_random_state())
-                vectors.append(embed(self.scorer, list_ids(rows), self.pooling))
-            return vectors
-
+        local = []
+        states.clear()
         self.scorer.will_repeat = torch.is_grad_enabled()
         try:
-            local = run_on_every_rank(self.ranks, embed_own)
+            with fail_together(self.ranks), torch.no_grad():
+                for rows in own:
+                    states.append(get_random_state())
+                    local.append(embed(self.scorer, list_ids(rows), self.pooling))
         finally:
             self.scorer.will_repeat = False
         if self.ranks.world_size == 1:

@@ -21,7 +21,7 @@ from lora_studio.core.tasks.samples import TaskName
 from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices.devices import copy_to_device
-from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.kernels.logprobs import Scorer
@@ -331,17 +331,14 @@ class Kto:
         if count < 2:
             self._shift = 0.0
             return
-
-        def sum_rewards() -> float:
-            sums = []
+        sums = []
+        with fail_together(self.ranks):
             for part in self.ranks.get_local_batches(micro_batches):
                 value = self._compute_rewards(_get_mismatched(part), _get_known(part, 1)).sum()
                 if not isinstance(part, DuplicateBatch):
                     sums.append(value)
             # Read once: each value would wait for the device.
-            return math.fsum(torch.stack(sums).cpu().tolist()) if sums else 0.0
-
-        local_sum = run_on_every_rank(self.ranks, sum_rewards)
+            local_sum = math.fsum(torch.stack(sums).cpu().tolist()) if sums else 0.0
         total = sum(self.ranks.all_gather(local_sum))
         self._shift = max(0.0, total / count)
 

@@ -17,7 +17,7 @@ from lora_studio.core.protocol.training import ShownAnswer
 from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.devices.oom_capture import run_on_every_rank
+from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.generation.group_sampling import GroupSampling, SampledText
@@ -167,20 +167,17 @@ class Rollouts:
         writers = 1 if ranks.is_sharded else ranks.world_size
         share = range(ranks.rank % writers, len(prompts), writers)
         total = len(share) * sampling.answers
-        with self._enter_evaluation_mode():
-            groups = run_on_every_rank(
-                ranks,
-                lambda: group_sampling.sample_groups(
-                    self._tuned.model,
-                    self._tuned.base.tokenizer,
-                    [prompts[position].ids.tolist() for position in share],
-                    sampling,
-                    lambda done: self._job.report_progress(stage, done, total, "answers"),
-                    share,
-                    directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
-                    # GPUs round differently. With other tokens, a rank would need another number of passes.
-                    sync_tokens=ranks.broadcast if ranks.is_sharded else list,
-                ),
+        with self._enter_evaluation_mode(), fail_together(ranks):
+            groups = group_sampling.sample_groups(
+                self._tuned.model,
+                self._tuned.base.tokenizer,
+                [prompts[position].ids.tolist() for position in share],
+                sampling,
+                lambda done: self._job.report_progress(stage, done, total, "answers"),
+                share,
+                directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
+                # GPUs round differently. With other tokens, a rank would need another number of passes.
+                sync_tokens=ranks.broadcast if ranks.is_sharded else list,
             )
         parts = ranks.all_gather(groups)
         return [parts[position % writers][position // writers] for position in range(len(prompts))]

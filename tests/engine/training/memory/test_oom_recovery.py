@@ -19,12 +19,11 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.tokens.batches import Batch, BatchPlan
-from lora_studio.engine.training import checkpoint_files, training_setup
+from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.problems import memory_exhausted_error
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
-from lora_studio.engine.training.training_setup import LossScaling
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, new_run, train, write_rows
 
@@ -231,22 +230,21 @@ def test_run_killed_for_memory_resumes_one_level_lower(start: Start) -> None:
     assert_same_curve(lean, whole)
 
 
-class Scaling(LossScaling):
+class Scaler(torch.amp.GradScaler):
     """Scale losses on a CPU like in float16 on a GPU."""
 
-    def __init__(self, *about: Any) -> None:
-        super().__init__(*about)
-        self.scaler = torch.amp.GradScaler("cpu")
+    def __init__(self, device: str, enabled: bool) -> None:
+        super().__init__(device, enabled=not enabled)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
-@pytest.mark.parametrize("scaling", [LossScaling, Scaling])
+@pytest.mark.parametrize("scaler", [torch.amp.GradScaler, Scaler])
 @pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # a scaler wraps it
 def test_oom_in_the_optimizer_resumes_from_last_checkpoint(
-    start: Start, monkeypatch: pytest.MonkeyPatch, scaling: type, call: int, step: int
+    start: Start, monkeypatch: pytest.MonkeyPatch, scaler: type, call: int, step: int
 ) -> None:
-    monkeypatch.setattr(training_setup, "LossScaling", scaling)
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
     whole, lean = start(), start()
     train(whole)
     own = torch.optim.AdamW.step
@@ -272,18 +270,17 @@ def test_oom_after_unscaling_gradients_keeps_the_curve(
 ) -> None:
     calls: list[int] = []
 
-    class Failing(Scaling):
-        def clip_gradients(self, *about: Any) -> Any:
-            result = super().clip_gradients(*about)
+    class Failing(Scaler):
+        def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
+            super().unscale_(optimizer)
             calls.append(1)
             if len(calls) == 3:
                 raise OUT
-            return result
 
-    monkeypatch.setattr(training_setup, "LossScaling", Scaling)
+    monkeypatch.setattr(torch.amp, "GradScaler", Scaler)
     whole, lean = start(), start()
     train(whole)
-    monkeypatch.setattr(training_setup, "LossScaling", Failing)
+    monkeypatch.setattr(torch.amp, "GradScaler", Failing)
     channel = train(lean)
     assert [event.step for event in channel.of(events.Recovered)] == [2], channel.events[-1]
     assert_same_curve(lean, whole)
@@ -297,13 +294,13 @@ def test_float16_overflow_lowers_the_scale_until_none_is_left(
 ) -> None:
     calls: list[int] = []
 
-    class Overflowing(Scaling):
-        def backward(self, loss: torch.Tensor) -> None:
+    class Overflowing(Scaler):
+        def scale(self, outputs: Any) -> Any:
             calls.append(1)
             # The first call is the probe's.
-            super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0))
+            return super().scale(outputs * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0))
 
-    monkeypatch.setattr(training_setup, "LossScaling", Overflowing)
+    monkeypatch.setattr(torch.amp, "GradScaler", Overflowing)
     channel = train(start(max_steps=30, epochs=100, eval_every=1000, save_every=1000))
     steps = channel.of(events.StepDone)
     if ends:

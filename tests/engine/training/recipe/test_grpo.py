@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from transformers import AutoModelForCausalLM
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.tasks.grpo import CLIP_RANGES, ClipRange, GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
-from lora_studio.engine.training.training_setup import LossScaling
+from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
 from tests.engine.training.recipe.test_objectives import expect_gradients
 from tests.helpers.models.trl_grpo import run_trl_grpo
@@ -268,16 +270,15 @@ def test_grpo_losses_and_gradients_equal_trl(
 @pytest.mark.filterwarnings("error")
 def test_float16_step_of_equal_rewards_changes_nothing(optimizer: Any) -> None:
     weight = torch.nn.Parameter(torch.ones(3))
-    updates = optimizer([weight], lr=0.1)
-    scaling = LossScaling(torch.device("cpu"), torch.float32)
-    scaling.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
-    scaling.backward(0.0 * weight.sum())  # the test of the memory
-    updates.zero_grad()
-    norm = scaling.clip_gradients(updates, [weight], 1.0)  # no answer trains
-    scaling.step(updates)
-    assert (float(norm), scaling.scaler.get_scale(), weight.tolist()) == (0.0, 8.0, [1.0] * 3)
-    scaling.backward(weight.sum())
-    scaling.clip_gradients(updates, [weight], 1.0)
-    scaling.step(updates)
-    assert scaling.scaler.get_scale() == 16.0
+    trained: Any = SimpleNamespace(ranks=ProcessGroup(), optimizer=optimizer([weight], lr=0.1))
+    trained.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+    trained._is_scaled = lambda: Trainer._is_scaled(trained)
+    trained.scaler.scale(0.0 * weight.sum()).backward()  # the test of the memory
+    trained.optimizer.zero_grad()
+    assert not trained._is_scaled()  # no answer trains
+    Trainer.update_weights(trained)
+    assert (trained.scaler.get_scale(), weight.tolist()) == (8.0, [1.0] * 3)
+    trained.scaler.scale(weight.sum()).backward()
+    Trainer.update_weights(trained)
+    assert trained.scaler.get_scale() == 16.0
     assert weight.tolist() == pytest.approx([0.9] * 3, abs=0.01)
