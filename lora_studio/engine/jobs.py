@@ -190,13 +190,13 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 
-@handles(commands.TryRewards)
-def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
+@handles(commands.PreviewRewards)
+def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
     """Rate answers of the base model with the rewards of a recipe."""
     job.show_stage(text("starting PyTorch"))
     with fast_imports.speed_up_imports():
         from lora_studio.engine.training.rewarding import trial
-    trial.try_rewards(command, job)
+    trial.preview_rewards(command, job)
 
 
 @handles(commands.InspectDevices)

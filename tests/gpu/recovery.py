@@ -115,12 +115,12 @@ def _list_places() -> dict[str, tuple[Any, str]]:
     import torch
 
     from lora_studio.engine.generation import answering
-    from lora_studio.engine.kernels.logprobs import Scorer
+    from lora_studio.engine.kernels.logprobs import LogprobModel
     from lora_studio.engine.training import checkpoint_files
     from lora_studio.engine.training.evaluation import Evaluator
 
     return {
-        "forward": (Scorer, "__call__"),
+        "forward": (LogprobModel, "__call__"),
         "backward": (torch.Tensor, "backward"),
         "optimizer": (torch.optim.AdamW, "step"),
         "evaluation": (Evaluator, "_add_losses"),

@@ -53,7 +53,7 @@ from lora_studio.engine.devices.random_state import (
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.generation import answering
 from lora_studio.engine.kernels import adapted_linear, compiling
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
@@ -142,19 +142,21 @@ class Trainer:
         self.optimizer = optimizers.create_optimizer(spec, self.model)
         rows = spec.count_steps(len(data.training)) * spec.effective_batch
         rows = min(rows, math.ceil(spec.epochs * len(data.training)))
-        self.scorer = kernel_choice.create_scorer(
+        self.logprob_model = kernel_choice.create_logprob_model(
             self.run, spec, tuned, self.job, ranks,
             # The noise of NEFTune depends on the length of the row.
             sharing=TASKS[data.task].writes_rollouts and not spec.neftune_alpha,
             tokens=round(rows * data.training.lengths.mean() / ranks.world_size),
         )  # fmt: skip
         if spec.neftune_alpha:
-            neftune.add_embedding_noise(self.scorer, spec.neftune_alpha)
+            neftune.add_embedding_noise(self.logprob_model, spec.neftune_alpha)
         counts = tuple(data.ready.labels.values())
-        self.objective = create_objective(spec, data.task, self.scorer, ranks, counts)
+        self.objective = create_objective(spec, data.task, self.logprob_model, ranks, counts)
         # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
         is_divisible = isinstance(self.objective, Sft)
-        self.batches = plan_batches(data.training, spec, self.scorer, ranks, divisible=is_divisible)
+        self.batches = plan_batches(
+            data.training, spec, self.logprob_model, ranks, divisible=is_divisible
+        )
         self.total_steps = self.batches.total_steps
         self.scheduler = schedules.create_scheduler(spec, self.optimizer, self.total_steps)
 
@@ -251,7 +253,7 @@ class Trainer:
             self.recovery.run(
                 lambda: self.reference.compute(
                     [self.batches.plan.get_step(step) for step in range(self.total_steps)],
-                    self.tuned, self.scorer, objective, self.memory_level.micro_batch,
+                    self.tuned, self.logprob_model, objective, self.memory_level.micro_batch,
                     self._autocast, self.job, self.ranks,
                 )
             )  # fmt: skip
@@ -660,7 +662,7 @@ class OomRecovery:
 def plan_batches(
     rows: TrainingRows,
     spec: TrainingSpec,
-    scorer: Scorer,
+    logprob_model: LogprobModel,
     ranks: ProcessGroup,
     *,
     divisible: bool,
@@ -669,8 +671,8 @@ def plan_batches(
 
     `divisible`: the rows of a micro-batch don't depend on one another.
     """
-    is_padded = ranks.is_true_on_any(not scorer.packed)
-    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
+    is_padded = ranks.is_true_on_any(not logprob_model.packed)
+    has_all_logits = ranks.is_true_on_any(not logprob_model.chunked)
     can_fill = divisible and not (is_padded or has_all_logits)
     return StepBatches(rows, spec, padded=is_padded, fill=can_fill)
 
