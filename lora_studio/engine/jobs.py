@@ -205,9 +205,9 @@ def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     from lora_studio.engine.devices import devices
     from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
     from lora_studio.engine.training import trackers
-    from lora_studio.engine.training.recipe import optimizers
+    from lora_studio.engine.training.recipe import torch_optimizers
 
-    missing = (*optimizers.get_missing_packages(), *trackers.get_missing_packages())
+    missing = (*torch_optimizers.get_missing_packages(), *trackers.get_missing_packages())
     packages = devices.get_package_versions()
     facts = {"missing": missing, "packages": packages, "unused_gpu": find_unused_gpu_problem()}
     job.emit(devices.list_devices().model_copy(update=facts))

@@ -56,16 +56,16 @@ def resume_like_uninterrupted(context: CheckContext) -> None:
 @contextlib.contextmanager
 def _note_optimizers() -> Iterator[list[Any]]:
     """Yield a list that gets each optimizer of the trainings in the block."""
-    from lora_studio.engine.training.recipe import optimizers
+    from lora_studio.engine.training.recipe import torch_optimizers
 
     created: list[Any] = []
-    original = optimizers.create_optimizer
+    original = torch_optimizers.create_optimizer
 
     def create(*arguments: Any) -> Any:
         created.append(original(*arguments))
         return created[-1]
 
-    with mock.patch.object(optimizers, "create_optimizer", create):
+    with mock.patch.object(torch_optimizers, "create_optimizer", create):
         yield created
 
 

@@ -74,9 +74,9 @@ from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.recipe import (
     best_adapter,
     neftune,
-    optimizers,
     schedules,
     score_head,
+    torch_optimizers,
 )
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
@@ -139,7 +139,7 @@ class Trainer:
         # Scales the loss where gradients are float16 (Micikevicius et al. 2018).
         is_scaled = self.dtype == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
-        self.optimizer = optimizers.create_optimizer(spec, self.model)
+        self.optimizer = torch_optimizers.create_optimizer(spec, self.model)
         rows = spec.count_steps(len(data.training)) * spec.effective_batch
         rows = min(rows, math.ceil(spec.epochs * len(data.training)))
         self.logprob_model = kernel_choice.create_logprob_model(
@@ -478,7 +478,7 @@ class Trainer:
     @contextmanager
     def _enter_inference(self) -> Iterator[None]:
         """Compute as the saved adapter does: under autocast, with the weights that are saved."""
-        with self._autocast(), optimizers.use_inference_weights(self.optimizer):
+        with self._autocast(), torch_optimizers.use_inference_weights(self.optimizer):
             yield
 
     def _should_stop_early(self) -> bool:
@@ -895,7 +895,7 @@ class AdapterSaver:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
         with (
             create_folder_atomic(target) as folder,
-            optimizers.use_inference_weights(self._optimizer),
+            torch_optimizers.use_inference_weights(self._optimizer),
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
             if self._tuned.embedding is not None:
@@ -1007,7 +1007,7 @@ class CheckpointManager:
 
     def _write(self, folder: Path, state: TrainerState, random_states: list[RandomState]) -> None:
         tensors = {
-            "optimizer": optimizers.get_optimizer_state(self._optimizer),
+            "optimizer": torch_optimizers.get_optimizer_state(self._optimizer),
             "scheduler": self._scheduler.state_dict(),
             "scaler": self._scaler.state_dict(),  # {} where it isn't used
             "random": random_states,
@@ -1016,7 +1016,7 @@ class CheckpointManager:
             "steps": self._total_steps,
             "fingerprint": self._fingerprint,
         }
-        with optimizers.use_inference_weights(self._optimizer):
+        with torch_optimizers.use_inference_weights(self._optimizer):
             checkpoint_files.write_checkpoint(folder, self._model, tensors, entries)
 
     def _read_last(self) -> Checkpoint | None:
@@ -1026,7 +1026,7 @@ class CheckpointManager:
         return checkpoint
 
     def _restore_tensors(self, tensors: dict[str, Any]) -> None:
-        optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
+        torch_optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
         self._scheduler.load_state_dict(tensors["scheduler"])
         # A training that started on another device may have saved no scaler state.
         if tensors["scaler"]:

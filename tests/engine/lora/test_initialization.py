@@ -31,7 +31,7 @@ from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.training import train_run
-from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe import torch_optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
@@ -331,7 +331,7 @@ def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
-    slow, fast = optimizers.create_optimizer(spec, model).param_groups
+    slow, fast = torch_optimizers.create_optimizer(spec, model).param_groups
     assert fast["lr"] == pytest.approx(16 * slow["lr"])
     assert {p.shape[1] for p in fast["params"]} == {4}
     assert {p.shape[0] for p in slow["params"]} == {4}
