@@ -91,7 +91,7 @@ MetricOption = Annotated[
         help="Metric, such as exact, contains, number:0.01, rouge_l, or perplexity. Without this option, metrics are chosen by what the references look like.",
     ),
 ]
-OldMetricOption = Annotated[list[str] | None, typer.Option("--metric", hidden=True)]
+OldMetricOption = Annotated[list[str] | None, typer.Option("--measure", hidden=True)]
 LimitOption = Annotated[
     int, typer.Option("--limit", min=0, help="Items drawn from each test set. 0 uses all.")
 ]

@@ -43,7 +43,7 @@ class AnswerVersion(_Stored):
 
     text: str = ""
     chat_model: ChatModel = Field(
-        AdapterChatModel(), validation_alias=AliasChoices("chat_model", "chat_model")
+        AdapterChatModel(), validation_alias=AliasChoices("chat_model", "speaker")
     )
     tokens: int = 0
     tokens_per_s: float | None = None
@@ -101,7 +101,7 @@ class Conversation(_Stored):
         (AdapterChatModel(),),
         min_length=1,
         max_length=COLUMNS,
-        validation_alias=AliasChoices("chat_models", "chat_models"),
+        validation_alias=AliasChoices("chat_models", "speakers"),
     )
     sampling: Sampling = Sampling()
     turns: tuple[Turn, ...] = Field((), max_length=limits.ROW_TURNS)
@@ -170,7 +170,7 @@ class Vote(_Stored):
     answers: tuple[str, ...]
     winner: int | None = None
     chat_models: tuple[ChatModel, ...] = Field(
-        (), validation_alias=AliasChoices("chat_models", "chat_models")
+        (), validation_alias=AliasChoices("chat_models", "speakers")
     )
 
     @model_validator(mode="after")

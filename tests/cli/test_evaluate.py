@@ -76,7 +76,9 @@ def test_test_sets_are_recognized_by_their_name(tmp_path: Path) -> None:
         pytest.param(["--column", "Q8_0"], "no model named Q8_0", id="column"),
         pytest.param(["--against", "nowhere"], "Unknown model: nowhere", id="model"),
         pytest.param(["--metric", "beauty"], "Unknown metric: beauty", id="metric"),
-        pytest.param(["--metric", "beauty"], "Unknown metric: beauty", id="metric by its old name"),
+        pytest.param(
+            ["--measure", "beauty"], "Unknown metric: beauty", id="metric by its old name"
+        ),
         pytest.param(
             ["--out", "table.xlsx"], "neither a CSV, a JSON, nor an HTML file", id="export"
         ),

@@ -189,6 +189,6 @@ def test_files_with_the_names_before_chat_models_are_read() -> None:
         prompt="?", names=("m",), answers=("x",), winner=0, chat_models=conversation.chat_models[:1]
     )
     for stored in (conversation, vote):
-        old = stored.model_dump_json().replace('"chat_model', '"chat_model')
-        assert "chat_model" in old
+        old = stored.model_dump_json().replace('"chat_model', '"speaker')
+        assert "speaker" in old
         assert type(stored).model_validate_json(old) == stored

@@ -40,7 +40,7 @@ class EvaluationItem(BaseModel):
     choices: tuple[str, ...] = ()
     correct: int | None = None
     category: str = ""
-    metric: str = Field("", validation_alias=AliasChoices("metric", "metric"))
+    metric: str = Field("", validation_alias=AliasChoices("metric", "measure"))
     source: str = ""
     row: int | None = None
     tools: tuple[dict[str, Any], ...] = ()

@@ -56,7 +56,7 @@ class EvaluationPlan(BaseModel):
     columns: tuple[Column, ...] = Field(min_length=1)
     test_sets: tuple[TestSet, ...] = Field((HeldoutRows(),), min_length=1)
     metrics: tuple[str, ...] = Field(
-        (), validation_alias=AliasChoices("metrics", "metrics"), serialization_alias="metrics"
+        (), validation_alias=AliasChoices("metrics", "measures"), serialization_alias="measures"
     )
     sampling: Sampling = GREEDY
     judge: JudgeSettings | None = None

@@ -104,7 +104,7 @@ class EvaluationFacts(_Stored):
     test_sets: tuple[TestSetReport, ...] = ()
     columns: tuple[ColumnReport, ...] = ()
     metrics: dict[str, tuple[str, ...]] = Field(
-        {}, validation_alias=AliasChoices("metrics", "metrics")
+        {}, validation_alias=AliasChoices("metrics", "measures")
     )
     judge_problem: Problem | None = None
 

@@ -90,8 +90,8 @@ def test_plan_recorded_with_the_name_before_metrics_may_continue(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path / "config"))
     plan = make_plan(SERVER, metrics=("exact",))
-    stored = plan.model_dump_json().replace('"metrics":["exact"]', '"metrics":["exact"]')
-    assert "metrics" in stored
+    stored = plan.model_dump_json().replace('"metrics":["exact"]', '"measures":["exact"]')
+    assert "measures" in stored
     record = DigestRecord("evaluations.json")
     record.add(consent.compute_digest(f"evaluation\0{stored}".encode()))
     require_own_plan(EvaluationPlan.model_validate_json(stored), tmp_path)

@@ -74,7 +74,7 @@ def test_files_with_the_names_before_metrics_are_read(folder: EvaluationFolder) 
     folder.write_items([item.model_copy(update={"metric": "number"}) for item in ITEMS])
     for file in (folder.plan_file, folder.items_file, folder.facts_file):
         plain = file.read_text("utf-8").replace('"metrics": []', '"metrics": ["exact"]')
-        old = plain.replace('"metrics":', '"metrics":').replace('"metric":', '"metric":')
+        old = plain.replace('"metrics":', '"measures":').replace('"metric":', '"measure":')
         assert old != plain, file.name
         file.write_text(old, "utf-8")
     read = folder.read()
