@@ -244,7 +244,7 @@ def _show_chat(camera: Camera) -> None:
     window = camera.window
     page: Any = window.playground
     _show_page(window, "playground")
-    _wait_until(lambda: len(page.controller.conversation.speakers) == 2)
+    _wait_until(lambda: len(page.controller.conversation.chat_models) == 2)
     camera.add_frame(800)
     page.prompt.setPlainText(_QUESTION)
     camera.add_frame(1000)
@@ -288,7 +288,7 @@ def _show_page(window: Window, name: str) -> None:
 def _wait_for_answers(window: Window) -> None:
     """Wait until the worker has answered everything the page asks when it is shown."""
     QTest.qWait(2000)
-    _wait_until(lambda: not window.inspector.pending)
+    _wait_until(lambda: not window.query_workers.pending)
 
 
 def _wait_until(is_met: Callable[[], object]) -> None:

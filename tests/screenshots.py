@@ -360,7 +360,7 @@ def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
             wait_until(lambda control=control: control.share is not None, 10)
         yield f"engine-{name}", dialog
         dialog.reject()
-        control.leave()
+        control.stop_background_work()
 
 
 def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:

@@ -17,11 +17,11 @@ from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
 from lora_studio.core import formatting
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
+    AdapterChatModel,
+    AnyChatModel,
     ChatQuestion,
-    ModelSpeaker,
-    OllamaSpeaker,
+    FolderChatModel,
+    OllamaChatModel,
     Sampling,
 )
 from lora_studio.core.export import suggest_ollama_name
@@ -29,7 +29,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import checks, project
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.tasks.samples import Message
 
@@ -79,11 +79,11 @@ def chat(
     with exit_on_problem(display):
         sampling = Sampling(**sampling_options)
         frozen, run = _open_project(path, display)
-        speaker = _find_speaker(frozen, run, with_model, adapter or [])
+        chat_model = _find_chat_model(frozen, run, with_model, adapter or [])
         if device:
             frozen = _on_device(frozen, device)
         worker = client_worker.Worker.start()
-        session = _ChatSession(worker, frozen, run, speaker, sampling, display)
+        session = _ChatSession(worker, frozen, run, chat_model, sampling, display)
     session.talk(system, iter(prompt) if prompt else _read_lines(as_json))
 
 
@@ -109,18 +109,18 @@ def _on_device(frozen: Project, device: str) -> Project:
     return frozen.model_copy(update={"model": type(frozen.model)(**changed)})
 
 
-def _find_ollama_speaker(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
+def _find_ollama_chat_model(frozen: Project, run: RunFolder | None) -> OllamaChatModel:
     """Return the Ollama model last created from the run, or the one that its project would create."""
     created = [e for e in run.iter_events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
-        return speakers.create_ollama_speaker(created[-1], frozen.export.ollama_host)
+        return chat_models.create_ollama_chat_model(created[-1], frozen.export.ollama_host)
     name = frozen.export.ollama_name or suggest_ollama_name(frozen.name)
-    return OllamaSpeaker(name=name, host=frozen.export.ollama_host)
+    return OllamaChatModel(name=name, host=frozen.export.ollama_host)
 
 
-def _find_speaker(
+def _find_chat_model(
     frozen: Project, run: RunFolder | None, wanted: str, adapters: list[str]
-) -> AnySpeaker:
+) -> AnyChatModel:
     """Return the selected model; raises ProblemError if the run doesn't have it yet."""
     if wanted and wanted not in WITH:
         raise fail(
@@ -131,19 +131,19 @@ def _find_speaker(
             choices=WITH,
         )
     if mixes := cli_adapters.parse_mixes(adapters):
-        return AdapterSpeaker(adapters=mixes[0].adapters)
+        return AdapterChatModel(adapters=mixes[0].adapters)
     match wanted or ("tuned" if run is not None else "base"):
         case "base":
-            return AdapterSpeaker()
+            return AdapterChatModel()
         case "ollama":
-            return _find_ollama_speaker(frozen, run)
+            return _find_ollama_chat_model(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
-            return speakers.create_adapter_speaker(run.adapter)
+            return chat_models.create_adapter_chat_model(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():
-            return ModelSpeaker(folder=str(run.merged))
-        case "gguf" if run is not None and (files := speakers.list_gguf_files(run)):
+            return FolderChatModel(folder=str(run.merged))
+        case "gguf" if run is not None and (files := chat_models.list_gguf_files(run)):
             first = run.get_gguf_file(frozen.name, frozen.export.quantizations[0])
-            return speakers.create_gguf_speaker(run, first if first in files else files[0])
+            return chat_models.create_gguf_chat_model(run, first if first in files else files[0])
         case missing:
             raise fail(
                 "chat.not_there",
@@ -174,7 +174,7 @@ class _ChatSession:
     worker: client_worker.Worker
     project: Project
     run: RunFolder | None
-    speaker: AnySpeaker
+    chat_model: AnyChatModel
     sampling: Sampling
     display: Display
 
@@ -199,7 +199,9 @@ class _ChatSession:
             run=str(self.run.path) if self.run is not None else "",
             model=self.project.model,
             chat_template=self.project.dataset.chat_template,
-            asked=(ChatQuestion(speaker=self.speaker, messages=turns, sampling=self.sampling),),
+            asked=(
+                ChatQuestion(chat_model=self.chat_model, messages=turns, sampling=self.sampling),
+            ),
         )
         self.worker.send(command)
         shown = answer = ""

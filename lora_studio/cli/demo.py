@@ -33,7 +33,7 @@ from lora_studio.core.project.samples import SampleName, copy_sample
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.rewards.spec import RewardSpec, adjust, find_equivalent_metric
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.core.tasks.samples import Message
@@ -56,7 +56,9 @@ class RewardDemo:
         """Evaluate both models and show the result; return whether the mean reward rose significantly."""
         training = run.load_project().training
         metrics = list_metrics(training.rewards)
-        columns = [each for each in speakers.list_run_columns(run) if each.key in (BEFORE, AFTER)]
+        columns = [
+            each for each in chat_models.list_run_columns(run) if each.key in (BEFORE, AFTER)
+        ]
         results = _evaluate(run, columns, metrics, training.rollout_tokens, display)
         return results is not None and report(results, training.rewards, display)
 

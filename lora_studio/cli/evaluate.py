@@ -24,7 +24,7 @@ from lora_studio.cli.common import (
 from lora_studio.cli.console import Display
 from lora_studio.cli.data import parse_source
 from lora_studio.cli.event_text import describe
-from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import FolderChatModel, GgufChatModel, OllamaChatModel, Sampling
 from lora_studio.core.evaluation import preferences, report, run_verdict, storage, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import create_item
@@ -53,7 +53,7 @@ from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import checksums, speakers
+from lora_studio.core.runs import chat_models, checksums
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.paths import expand_home
@@ -288,7 +288,7 @@ def _choose_columns(
     run: RunFolder, chosen: list[str], against: list[str], key_variable: str
 ) -> tuple[Column, ...]:
     """Return the columns to evaluate; raises ProblemError for one that the run doesn't have."""
-    columns = speakers.list_run_columns(run)
+    columns = chat_models.list_run_columns(run)
     known = [column.key for column in columns]
     for key in chosen:
         if key not in known:
@@ -317,7 +317,10 @@ def _parse_against(name: str, key_variable: str, taken: list[str], number: int) 
     path = expand_home(Path(name))
     run = RunFolder(path.resolve())
     if run.project_file.is_file() and run.has_adapter:
-        key, model = run_names.read_stored_name(run), speakers.create_adapter_speaker(run.adapter)
+        key, model = (
+            run_names.read_stored_name(run),
+            chat_models.create_adapter_chat_model(run.adapter),
+        )
         return Column(key=_make_unique(str(key), taken), title=str(key), model=model)
     parsed = parse_model(name, key_variable)
     key = getattr(parsed, "name", "") or path.stem or f"model {number + 1}"
@@ -332,15 +335,15 @@ def _make_unique(key: str, taken: list[str]) -> str:
 def parse_model(name: str, key_variable: str = "") -> AnyColumnModel:
     """Return the model that an option names; raises ProblemError."""
     if name.startswith("ollama:"):
-        return OllamaSpeaker(name=name.removeprefix("ollama:"))
+        return OllamaChatModel(name=name.removeprefix("ollama:"))
     if name.startswith(("http://", "https://")):
         address, _, model = name.partition("#")
         return ServerModel(address=address, name=model, key_variable=key_variable)
     path = expand_home(Path(name)).resolve()
     if path.suffix == ".gguf" and path.is_file():
-        return GgufSpeaker(file=str(path))
+        return GgufChatModel(file=str(path))
     if (path / "config.json").is_file():
-        return ModelSpeaker(folder=str(path))
+        return FolderChatModel(folder=str(path))
     raise fail(
         "evaluation.unknown_model",
         "Unknown model: {name}.",

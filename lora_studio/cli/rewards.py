@@ -16,7 +16,7 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.training import TRIED_ROWS
+from lora_studio.core.protocol.training import PREVIEW_ROWS
 from lora_studio.core.rewards.spec import describe_reward
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -35,7 +35,7 @@ def rewards(
     ] = None,
     rows: Annotated[
         int, typer.Option(help="Number of rows to answer.", min=1, max=64)
-    ] = TRIED_ROWS,
+    ] = PREVIEW_ROWS,
 ) -> None:
     """Try the rewards of a project: the base model answers some rows, and its answers are rated.
 
@@ -45,13 +45,13 @@ def rewards(
     draft = headless.open_project(path, change or [], display)
     if draft is None:
         raise typer.Exit(headless.REFUSED)
-    command = commands.TryRewards(
+    command = commands.PreviewRewards(
         model=cast(ModelSpec, draft.get_spec("model")),
         dataset=cast(DatasetSpec, draft.get_spec("dataset")),
         training=cast(TrainingSpec, draft.get_spec("training")),
         rows=rows,
     )
-    tried = ask(command, events.RewardsTried, display)
+    tried = ask(command, events.RewardsPreviewed, display)
     if as_json:
         print_json(tried)
         return
@@ -59,7 +59,7 @@ def rewards(
     display.print_findings(list(tried.problems))
 
 
-def _make_table(tried: events.RewardsTried, width: int) -> Table:
+def _make_table(tried: events.RewardsPreviewed, width: int) -> Table:
     """Return one line per answer; texts are on one line, and shortened to the terminal."""
     names = (
         [str(describe_reward(name)) for name in tried.answers[0].values] if tried.answers else []

@@ -1,4 +1,4 @@
-"""Who can answer in a chat, and how its next token is chosen."""
+"""Which models can answer in a chat, and how its next token is chosen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
-class AdapterSpeaker(_Part):
+class AdapterChatModel(_Part):
     """The session's base model with these adapters active, or the base model alone if there are
     none.
     """
@@ -27,14 +27,14 @@ class AdapterSpeaker(_Part):
     adapters: tuple[WeightedAdapter, ...] = ()
 
 
-class ModelSpeaker(_Part):
+class FolderChatModel(_Part):
     """A complete model in a Hugging Face folder, such as a merged one."""
 
     kind: Literal["model"] = "model"
     folder: str
 
 
-class GgufSpeaker(_Part):
+class GgufChatModel(_Part):
     """A GGUF file, run by llama.cpp; `tokenizer` is the folder that its chat template comes from,
     "" for the file itself.
     """
@@ -44,7 +44,7 @@ class GgufSpeaker(_Part):
     tokenizer: str = ""
 
 
-class OllamaSpeaker(_Part):
+class OllamaChatModel(_Part):
     """A model on an Ollama server; `host` "" is the default host."""
 
     kind: Literal["ollama"] = "ollama"
@@ -52,11 +52,12 @@ class OllamaSpeaker(_Part):
     host: str = ""
 
 
-#: Every kind of speaker: one closed union.
-Speaker = Annotated[
-    AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker, Field(discriminator="kind")
+#: What can answer in a chat: one closed union.
+ChatModel = Annotated[
+    AdapterChatModel | FolderChatModel | GgufChatModel | OllamaChatModel,
+    Field(discriminator="kind"),
 ]
-AnySpeaker = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker
+AnyChatModel = AdapterChatModel | FolderChatModel | GgufChatModel | OllamaChatModel
 
 
 class Sampling(Spec):
@@ -149,40 +150,42 @@ class ChatQuestion(_Part):
     """One column's question: who answers which conversation, and how."""
 
     column: int = 0
-    speaker: Speaker
+    chat_model: ChatModel
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
 
 
-def get_speaker_key(speaker: AnySpeaker) -> str:
-    """Return a short, stable name for a speaker, by which votes are counted."""
-    return _name_speaker(speaker, str, "{run}, {step}")
+def get_chat_model_key(chat_model: AnyChatModel) -> str:
+    """Return a short, stable name for a chat model, by which votes are counted."""
+    return _name_chat_model(chat_model, str, "{run}, {step}")
 
 
-def format_speaker_name(speaker: AnySpeaker) -> str:
-    """Return the display name of a speaker; runs are named by their start time."""
-    return _name_speaker(speaker, formatting.format_run_name, "{run}, step {step}")
+def format_chat_model_name(chat_model: AnyChatModel) -> str:
+    """Return the display name of a chat model; runs are named by their start time."""
+    return _name_chat_model(chat_model, formatting.format_run_name, "{run}, step {step}")
 
 
-def _name_speaker(speaker: AnySpeaker, label: Callable[[str], str], checkpoint: str) -> str:
-    """Return the name of a speaker; `label` names a run, `checkpoint` one of its checkpoints."""
-    match speaker:
-        case AdapterSpeaker(adapters=()):
+def _name_chat_model(chat_model: AnyChatModel, label: Callable[[str], str], checkpoint: str) -> str:
+    """Return the name of a chat model; `label` names a run, `checkpoint` one of its checkpoints."""
+    match chat_model:
+        case AdapterChatModel(adapters=()):
             return "Base model"
-        case AdapterSpeaker():
-            names = (_get_folder_label(each.folder, label, checkpoint) for each in speaker.adapters)
-            weights = (each.weight for each in speaker.adapters)
+        case AdapterChatModel():
+            names = (
+                _get_folder_label(each.folder, label, checkpoint) for each in chat_model.adapters
+            )
+            weights = (each.weight for each in chat_model.adapters)
             pairs = zip(names, weights, strict=True)
             return " + ".join(
                 name if w == 1 else f"{name} × {formatting.format_float(w, 'g')}"
                 for name, w in pairs
             )
-        case ModelSpeaker():
-            return _get_folder_label(speaker.folder, label, checkpoint)
-        case GgufSpeaker():
-            return Path(speaker.file).name
-        case OllamaSpeaker():
-            return speaker.name
+        case FolderChatModel():
+            return _get_folder_label(chat_model.folder, label, checkpoint)
+        case GgufChatModel():
+            return Path(chat_model.file).name
+        case OllamaChatModel():
+            return chat_model.name
 
 
 def _get_folder_label(folder: str, label: Callable[[str], str], checkpoint: str) -> str:

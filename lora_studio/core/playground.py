@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lora_studio.core import limits
-from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling, Speaker
+from lora_studio.core.chat import AdapterChatModel, ChatModel, OllamaChatModel, Sampling
 from lora_studio.core.formatting import CsvWriter
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import create_folder, describe_os_error, write_atomic
@@ -39,10 +39,12 @@ class _Stored(BaseModel):
 
 
 class AnswerVersion(_Stored):
-    """One answer in one column, and the speaker that gave it; `problem` says why there is none."""
+    """One answer in one column, and the chat model that gave it; `problem` says why there is none."""
 
     text: str = ""
-    speaker: Speaker = AdapterSpeaker()
+    chat_model: ChatModel = Field(
+        AdapterChatModel(), validation_alias=AliasChoices("chat_model", "speaker")
+    )
     tokens: int = 0
     tokens_per_s: float | None = None
     ending: Literal["", "end", "length", "stopped"] = ""
@@ -95,7 +97,12 @@ class Conversation(_Stored):
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12], pattern=_ID)
     created: float = Field(default_factory=time.time, ge=0, le=_LATEST)
     system: str = ""
-    speakers: tuple[Speaker, ...] = Field((AdapterSpeaker(),), min_length=1, max_length=COLUMNS)
+    chat_models: tuple[ChatModel, ...] = Field(
+        (AdapterChatModel(),),
+        min_length=1,
+        max_length=COLUMNS,
+        validation_alias=AliasChoices("chat_models", "speakers"),
+    )
     sampling: Sampling = Sampling()
     turns: tuple[Turn, ...] = Field((), max_length=limits.ROW_TURNS)
     draft: str = ""  # unsent text in the prompt box
@@ -124,11 +131,11 @@ class Conversation(_Stored):
         """
         return self.model_copy(
             update={
-                "speakers": tuple(
+                "chat_models": tuple(
                     each.model_copy(update={"host": host})
-                    if isinstance(each, OllamaSpeaker) and not is_local_address(each.host)
+                    if isinstance(each, OllamaChatModel) and not is_local_address(each.host)
                     else each
-                    for each in self.speakers
+                    for each in self.chat_models
                 )
             }
         )
@@ -152,9 +159,9 @@ class Conversation(_Stored):
 
 
 class Vote(_Stored):
-    """One blind comparison: each speaker's answer, and the winner; None for a tie.
+    """One blind comparison: each chat model's answer, and the winner; None for a tie.
 
-    `speakers` are () in votes of earlier versions, which have only their `names`.
+    `chat_models` are () in votes of earlier versions, which have only their `names`.
     """
 
     time: float = Field(default_factory=time.time, ge=0, le=_LATEST)
@@ -162,20 +169,22 @@ class Vote(_Stored):
     names: tuple[str, ...]
     answers: tuple[str, ...]
     winner: int | None = None
-    speakers: tuple[Speaker, ...] = ()
+    chat_models: tuple[ChatModel, ...] = Field(
+        (), validation_alias=AliasChoices("chat_models", "speakers")
+    )
 
     @model_validator(mode="after")
     def _check_columns(self) -> Vote:
         winner = 0 if self.winner is None else self.winner
         if len(self.names) != len(self.answers) or not 0 <= winner < len(self.names):
             raise ValueError("names, answers and winner don't match")
-        if self.speakers and len(self.speakers) != len(self.names):
-            raise ValueError("names and speakers don't match")
+        if self.chat_models and len(self.chat_models) != len(self.names):
+            raise ValueError("names and chat models don't match")
         return self
 
 
 class VoteTally(_Stored):
-    """A speaker's comparisons and wins; a tie counts as half a win for each side."""
+    """A chat model's comparisons and wins; a tie counts as half a win for each side."""
 
     name: str
     votes: int = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.chat import ServerReady
-from lora_studio.core.runs import folder, speakers
+from lora_studio.core.runs import chat_models, folder
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 
@@ -53,7 +53,7 @@ def choose_gguf_file(run: RunFolder) -> Path | None:
 
     Of several, the first quantization of the run's export settings is served, as Ollama uses it.
     """
-    files = speakers.list_gguf_files(run)
+    files = chat_models.list_gguf_files(run)
     project = run.load_project()
     preferred = [run.get_gguf_file(project.name, name) for name in project.export.quantizations]
     return next((file for file in preferred if file in files), next(iter(files), None))

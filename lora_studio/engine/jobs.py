@@ -190,13 +190,13 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 
-@handles(commands.TryRewards)
-def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
+@handles(commands.PreviewRewards)
+def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
     """Rate answers of the base model with the rewards of a recipe."""
     job.show_stage(text("starting PyTorch"))
     with fast_imports.speed_up_imports():
         from lora_studio.engine.training.rewarding import trial
-    trial.try_rewards(command, job)
+    trial.preview_rewards(command, job)
 
 
 @handles(commands.InspectDevices)
@@ -205,9 +205,9 @@ def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     from lora_studio.engine.devices import devices
     from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
     from lora_studio.engine.training import trackers
-    from lora_studio.engine.training.recipe import optimizers
+    from lora_studio.engine.training.recipe import torch_optimizers
 
-    missing = (*optimizers.get_missing_packages(), *trackers.get_missing_packages())
+    missing = (*torch_optimizers.get_missing_packages(), *trackers.get_missing_packages())
     packages = devices.get_package_versions()
     facts = {"missing": missing, "packages": packages, "unused_gpu": find_unused_gpu_problem()}
     job.emit(devices.list_devices().model_copy(update=facts))

@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bugs.install()
     app.open_requested.connect(lambda file: reload.window.open_project(Path(file)))
     app.aboutToQuit.connect(
-        lambda: reload.window.leave()
+        lambda: reload.window.shut_down()
     )  # also called when the desktop session ends
     FirstPaint(window, partial(begin_session, window, arguments))
     window.show()
@@ -322,7 +322,7 @@ class WindowReload(QObject):
             old_window.page_name,
             get_undo_stack(old_window.state.undo),
         )
-        old_window.leave()
+        old_window.shut_down()
         language.install(self._app, old_window.preferences.language)
         message_translation.clear_cache()
         new_window = self.window = self._make(old_window.preferences)

@@ -115,7 +115,7 @@ class TaskRunner(QObject):
         """Whether a task is running."""
         return bool(self._threads)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End all running tasks; safe to call twice."""
         threads, self._threads = self._threads, []
         for thread in threads:

@@ -100,7 +100,9 @@ class BatchedRunner(LM):
     def loglikelihood(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
         """Return the log-probability of each continuation, and whether it is the most likely one."""
         pairs = [
-            continuations.split_pair(self._tokenizer, *request.args, add_special_tokens=True)
+            continuations.split_prompt_and_continuation(
+                self._tokenizer, *request.args, add_special_tokens=True
+            )
             for request in requests
         ]
         scores = dict(continuations.continuation_logprobs(self._network, pairs, self._job))

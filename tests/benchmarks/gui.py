@@ -324,7 +324,7 @@ def _window(scenario: dict[str, Any]) -> Iterator[Window]:
         try:
             yield window
         finally:
-            window.leave()
+            window.shut_down()
             window.deleteLater()
             _application().processEvents()
 

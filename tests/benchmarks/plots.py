@@ -256,7 +256,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
         app, lambda: page.last_step is not None and page.last_step.step == steps, 600
     )
     print(f"showing a run at step {steps:,}: {taken:.1f} s, longest freeze {gap:.0f} ms")
-    window.leave()
+    window.shut_down()
     lock.release()
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from lora_studio.cli import evaluate
 from lora_studio.cli.app import app
-from lora_studio.core.chat import GgufSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.chat import FolderChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.problems import ProblemError, error
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import folder, speakers
+from lora_studio.core.runs import chat_models, folder
 from lora_studio.core.runs.folder import RunFolder
 
 
@@ -41,21 +41,21 @@ def call(run: RunFolder, *options: str) -> Result:
 
 
 def test_columns_of_a_run_are_what_it_has(run: RunFolder) -> None:
-    keys = [column.key for column in speakers.list_run_columns(run)]
+    keys = [column.key for column in chat_models.list_run_columns(run)]
     assert keys == ["base", "adapter", "Q4_K_M"]
     run.update_manifest(in_ollama={})
-    assert speakers.list_run_columns(run)[-1].key == "ollama"
+    assert chat_models.list_run_columns(run)[-1].key == "ollama"
 
 
 def test_models_are_recognized_by_how_they_are_named(run: RunFolder) -> None:
     gguf = run.gguf / "bot-Q4_K_M.gguf"
-    assert evaluate.parse_model(str(gguf)) == GgufSpeaker(file=str(gguf))
-    assert evaluate.parse_model("ollama:qwen3:4b") == OllamaSpeaker(name="qwen3:4b")
+    assert evaluate.parse_model(str(gguf)) == GgufChatModel(file=str(gguf))
+    assert evaluate.parse_model("ollama:qwen3:4b") == OllamaChatModel(name="qwen3:4b")
     server = evaluate.parse_model("http://localhost:8000/v1/#m", "KEY")
     assert server == ServerModel(address="http://localhost:8000/v1", name="m", key_variable="KEY")
     run.merged.mkdir()
     (run.merged / "config.json").write_text("{}", "utf-8")
-    assert evaluate.parse_model(str(run.merged)) == ModelSpeaker(folder=str(run.merged))
+    assert evaluate.parse_model(str(run.merged)) == FolderChatModel(folder=str(run.merged))
     with pytest.raises(ProblemError, match="Unknown model: nowhere"):
         evaluate.parse_model("nowhere")
 
@@ -94,8 +94,8 @@ def test_bad_option_is_refused(run: RunFolder, options: list[str], message: str)
 
 
 def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) -> None:
-    columns = tuple(speakers.list_run_columns(run))[:2]
-    judge = JudgeSettings(model=OllamaSpeaker(name="llama3:8b"))
+    columns = tuple(chat_models.list_run_columns(run))[:2]
+    judge = JudgeSettings(model=OllamaChatModel(name="llama3:8b"))
     created = storage.create_evaluation(
         run.evaluations_folder, EvaluationPlan(columns=columns, judge=judge)
     )
@@ -115,7 +115,7 @@ def test_partial_results_are_shown_and_exported(run: RunFolder, tmp_path: Path) 
     with created.append(created.judgments_file) as writer:
         for item, winner in zip(items, ("adapter", "adapter", "base", "", None), strict=False):
             writer.write(Judgment(item=item.id, first="base", second="adapter", winner=winner))
-    vote = Vote(prompt="?", names=("a", "b"), answers=("x", "y"), winner=0, speakers=tuple(each.model for each in columns))  # fmt: skip
+    vote = Vote(prompt="?", names=("a", "b"), answers=("x", "y"), winner=0, chat_models=tuple(each.model for each in columns))  # fmt: skip
     Playground.of_run(run.path).vote(vote)
     out = tmp_path / "out.json"
     result = call(run, "--show", "--out", str(out))

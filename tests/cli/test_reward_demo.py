@@ -13,7 +13,7 @@ from rich.console import Console
 
 from lora_studio.cli import demo, rewards
 from lora_studio.cli.console import Display
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.metrics import create_metric
@@ -23,7 +23,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks, project
 from lora_studio.core.project.samples import copy_sample
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.training import ShownAnswer, TriedAnswer
+from lora_studio.core.protocol.training import PreviewAnswer, ShownAnswer
 from lora_studio.core.rewards.spec import RewardSpec
 from lora_studio.core.runs import folder
 from lora_studio.core.tasks.samples import Message
@@ -40,7 +40,7 @@ RIGHT, NUMBER, WRONG = "1 + 1 = 2", "It is 2", "No idea"
 
 def _evaluate(before: Sequence[str], after: Sequence[str]) -> EvaluationResults:
     """Return the results of an evaluation with these answers of the base and the tuned model."""
-    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in (demo.BEFORE, demo.AFTER))
+    columns = tuple(Column(key=key, model=AdapterChatModel()) for key in (demo.BEFORE, demo.AFTER))
     results = EvaluationResults(Path(), EvaluationPlan(columns=columns), EvaluationFacts())
     metrics = [create_metric(name) for name in demo.list_metrics(REWARDS)]
     prompt = (Message(role="user", content="1 + 1 = ?"),)
@@ -179,9 +179,9 @@ def test_every_event_is_shown_without_optional_figures(metrics: dict[str, float]
 
 def test_tried_rewards_have_their_names_as_titles() -> None:
     values = {"Right [form]": 1.0, "regex_2": None, "total": 2.0}
-    answer = TriedAnswer(prompt="1 + 1?", text="2", values=values, reward=3.0)
+    answer = PreviewAnswer(prompt="1 + 1?", text="2", values=values, reward=3.0)
     console = Console(file=io.StringIO(), width=120)
-    console.print(rewards._make_table(events.RewardsTried(id="t", answers=(answer,)), 120))
+    console.print(rewards._make_table(events.RewardsPreviewed(id="t", answers=(answer,)), 120))
     head, row = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # a StringIO
     assert " ".join(head.split()) == "Prompt Answer Right [form] Regular expression 2 total total"
     assert " ".join(row.split()) == "1 + 1? 2 1.00 – 2.00 3.00"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core import chat, formatting
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.playground import (
     AnswerVersion,
@@ -25,7 +25,7 @@ from lora_studio.core.playground import (
 )
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import create_run
 
@@ -36,7 +36,7 @@ def talk(*answers: str) -> Conversation:
         for n, text in enumerate(answers)
     )
     return Conversation(
-        speakers=(AdapterSpeaker(), AdapterSpeaker()), system="Be brief.", turns=turns
+        chat_models=(AdapterChatModel(), AdapterChatModel()), system="Be brief.", turns=turns
     )
 
 
@@ -83,22 +83,22 @@ def test_saved_conversation_is_first_after_the_clock_is_set_back(tmp_path: Path)
     assert playground.load_conversations() == [before, after]
 
 
-def test_conversations_load_with_speakers_and_skip_torn_files(
+def test_conversations_load_with_chat_models_and_skip_torn_files(
     tmp_path: Path,
 ) -> None:
     playground = Playground(tmp_path)
     mix = (WeightedAdapter(folder="/a", weight=0.5), WeightedAdapter(folder="/b"))
     who = (
-        AdapterSpeaker(adapters=mix),
-        GgufSpeaker(file="/m.gguf"),
-        OllamaSpeaker(name="m:latest"),
+        AdapterChatModel(adapters=mix),
+        GgufChatModel(file="/m.gguf"),
+        OllamaChatModel(name="m:latest"),
     )
-    conversation = Conversation(speakers=who, draft="not sent yet")
+    conversation = Conversation(chat_models=who, draft="not sent yet")
     playground.save(conversation)
     (playground.folder / "conversation-torn.json").write_text('{"id": ')
     assert playground.load_conversations() == [conversation]
     assert conversation.title == "not sent yet"
-    assert [chat.get_speaker_key(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
+    assert [chat.get_chat_model_key(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
 
 
 def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_unreadable_votes_are_never_overwritten(tmp_path: Path) -> None:
 
 def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> None:
     run = create_run(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert speakers.list_run_speakers(run) == []
+    assert chat_models.list_run_chat_models(run) == []
     for folder in (run.adapter, run.checkpoint(20), run.checkpoint(40)):
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
@@ -136,31 +136,31 @@ def test_run_offers_its_adapter_checkpoints_and_gguf_files(tmp_path: Path) -> No
     for name in ("x-Q4_K_M", "x-adapter"):
         (run.gguf / f"{name}.gguf").write_text("")
     (run.adapter / "tokenizer_config.json").write_text("{}")
-    options = speakers.list_run_speakers(run)
+    options = chat_models.list_run_chat_models(run)
     assert [str(each.title) for each in options] == [
         "Adapter",
         "Checkpoint, step 40",
         "Checkpoint, step 20",
         "x-Q4_K_M.gguf",
     ]
-    assert isinstance(options[-1].speaker, GgufSpeaker)
-    assert options[-1].speaker.tokenizer == str(run.adapter)
-    assert chat.get_speaker_key(options[1].speaker) == f"{run.path.name}, step-00000040"
+    assert isinstance(options[-1].chat_model, GgufChatModel)
+    assert options[-1].chat_model.tokenizer == str(run.adapter)
+    assert chat.get_chat_model_key(options[1].chat_model) == f"{run.path.name}, step-00000040"
     assert (
-        chat.format_speaker_name(options[1].speaker)
+        chat.format_chat_model_name(options[1].chat_model)
         == f"{formatting.format_run_name(run.path.name)}, step 40"
     )
     assert options[0].run == formatting.format_run_name(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
-    assert speakers.list_run_speakers(run)[0].run == "My best"
+    assert chat_models.list_run_chat_models(run)[0].run == "My best"
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"id": "x/../../../notes"},
-        {"speakers": []},
-        {"speakers": [{"kind": "base"}] * 4},
+        {"chat_models": []},
+        {"chat_models": [{"kind": "base"}] * 4},
         {"created": 1e300},
         {"turns": [{"user": "Hi", "answers": [{"takes": [{"text": "Yo"}], "shown": 3}]}]},
         {"turns": [{"user": "Hi", "answers": [{"takes": [{"text": "Yo"}], "shown": -2}]}]},
@@ -176,8 +176,19 @@ def test_impossible_conversation_is_skipped(changes: dict[str, Any], tmp_path: P
 
 def test_saved_conversation_does_not_choose_the_host() -> None:
     hosts = ("http://127.0.0.1:1234", "http://models.example", "127.0.0.1#@models.example")
-    speakers = tuple(OllamaSpeaker(name="m", host=host) for host in hosts)
-    moved = Conversation(speakers=speakers).with_ollama_host("http://my.example")
-    assert [each.host for each in moved.speakers if isinstance(each, OllamaSpeaker)] == [
+    chat_models = tuple(OllamaChatModel(name="m", host=host) for host in hosts)
+    moved = Conversation(chat_models=chat_models).with_ollama_host("http://my.example")
+    assert [each.host for each in moved.chat_models if isinstance(each, OllamaChatModel)] == [
         "http://127.0.0.1:1234", "http://my.example", "http://my.example"
     ]  # fmt: skip
+
+
+def test_files_with_the_names_before_chat_models_are_read() -> None:
+    conversation = talk("one")
+    vote = Vote(
+        prompt="?", names=("m",), answers=("x",), winner=0, chat_models=conversation.chat_models[:1]
+    )
+    for stored in (conversation, vote):
+        old = stored.model_dump_json().replace('"chat_model', '"speaker')
+        assert "speaker" in old
+        assert type(stored).model_validate_json(old) == stored

@@ -47,7 +47,7 @@ def window(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     main_window.show()
     main_window.open_project(tmp_path / "project")
     yield main_window
-    main_window.leave()
+    main_window.shut_down()
     main_window.close()
     main_window.deleteLater()
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder
 from lora_studio.gui import theme
@@ -40,12 +40,12 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     new_page = PlaygroundPage(state)
     new_page.show()
     state.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: len(new_page.controller.conversation.speakers) == 2, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(new_page.controller.conversation.chat_models) == 2, timeout=WAIT)
     new_page.controller.update(
         sampling=new_page.controller.conversation.sampling.model_copy(update={"max_tokens": 20})
     )
     yield new_page
-    new_page.leave()
+    new_page.stop_background_work()
     new_page.close()
     new_page.deleteLater()
     state.deleteLater()
@@ -102,6 +102,6 @@ def shown(page: PlaygroundPage) -> list[str]:
 
 
 def weight(page: PlaygroundPage) -> float:
-    speaker = page.controller.conversation.speakers[1]
-    assert isinstance(speaker, AdapterSpeaker)
-    return speaker.adapters[0].weight
+    chat_model = page.controller.conversation.chat_models[1]
+    assert isinstance(chat_model, AdapterChatModel)
+    return chat_model.adapters[0].weight

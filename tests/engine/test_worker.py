@@ -20,7 +20,7 @@ from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.client.worker import Worker, find_unfinished_command
 from lora_studio.core import limits
-from lora_studio.core.chat import AdapterSpeaker, ChatQuestion
+from lora_studio.core.chat import AdapterChatModel, ChatQuestion
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
@@ -284,7 +284,7 @@ def test_nothing_answers_for_a_run_without_consent(
     home = tmp_path / "p"
     run = folder.create_run(home / "runs", Project(name="p", model=model), home, is_allowed=False)
     question = ChatQuestion(
-        speaker=AdapterSpeaker(), messages=(Message(role="user", content="Hi"),)
+        chat_model=AdapterChatModel(), messages=(Message(role="user", content="Hi"),)
     )
     command = {
         "chat": commands.AskChat(run=str(run.path), model=model, asked=(question,)),
@@ -326,7 +326,7 @@ def _run_out_of_memory(*_: object) -> events.Ending:
     "command",
     [
         commands.Classify(run="none", texts=("A",)),
-        commands.TryRewards(model=ModelSpec(), dataset=DatasetSpec(), training=TrainingSpec()),
+        commands.PreviewRewards(model=ModelSpec(), dataset=DatasetSpec(), training=TrainingSpec()),
     ],
 )
 def test_remedy_for_lack_of_memory_is_about_answers(command: commands.Question) -> None:

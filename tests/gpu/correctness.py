@@ -272,12 +272,12 @@ def _compare_two_passes(context: CheckContext) -> str:
     """Compute the same micro-batch twice; the scores must be equal bit for bit."""
     import torch
 
-    from tests.gpu.gradients import load_scorer, make_batch
+    from tests.gpu.gradients import load_logprob_model, make_batch
 
-    scorer = load_scorer(context, get_half_precision(context))
+    logprob_model = load_logprob_model(context, get_half_precision(context))
     batch = make_batch()
-    with torch.no_grad(), torch.autocast(scorer.device.type, scorer.dtype):
-        first, second = scorer(batch), scorer(batch)
+    with torch.no_grad(), torch.autocast(logprob_model.device.type, logprob_model.dtype):
+        first, second = logprob_model(batch), logprob_model(batch)
     is_equal = torch.equal(first, second)
     context.expect(is_equal, "two forward passes over the same rows differ")
     return "equal" if is_equal else "different"

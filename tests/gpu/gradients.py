@@ -19,19 +19,19 @@ _CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def load_scorer(
+def load_logprob_model(
     context: CheckContext, precision: str, *, family: str = "llama3", **training: Any
 ) -> Any:
-    """Return the scorer of a training whose adapter isn't zero, and the same in every precision."""
+    """Return the logprob model of a training whose adapter isn't zero, and the same in every precision."""
     from lora_studio.engine.backends.peft import PeftBackend
-    from lora_studio.engine.kernels.logprobs import Scorer
+    from lora_studio.engine.kernels.logprobs import LogprobModel
     from tests.helpers.runs.jobs import make_job
 
     run = create_run(context, family=family, model={"precision": precision}, **training)
     tuned = PeftBackend().prepare(run.load_project(), make_job(), context.folder)
     randomize_adapter(tuned.model)
     packing = training.get("packing", True)
-    return Scorer(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
+    return LogprobModel(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
 
 
 def randomize_adapter(model: Any) -> None:
@@ -63,17 +63,17 @@ def make_batch() -> Any:
     return collate(rows)
 
 
-def compute_gradients(scorer: Any) -> dict[str, Any]:
+def compute_gradients(logprob_model: Any) -> dict[str, Any]:
     """Return the gradient of each adapter matrix, as a training computes it."""
     import torch
     from peft.helpers import disable_input_dtype_casting
 
-    is_narrow = scorer.dtype != torch.float32
-    with disable_input_dtype_casting(scorer.model, active=is_narrow):
-        with torch.autocast(scorer.device.type, scorer.dtype, enabled=is_narrow):
-            loss = -scorer(make_batch()).sum()
+    is_narrow = logprob_model.dtype != torch.float32
+    with disable_input_dtype_casting(logprob_model.model, active=is_narrow):
+        with torch.autocast(logprob_model.device.type, logprob_model.dtype, enabled=is_narrow):
+            loss = -logprob_model(make_batch()).sum()
         torch.autograd.backward(loss)
-    return _collect(scorer.model)
+    return _collect(logprob_model.model)
 
 
 def compute_plain_gradients(model: Any) -> dict[str, Any]:
@@ -129,9 +129,9 @@ def compare_gradients(context: CheckContext) -> None:
     write_config(find_model(context, "mistral"), sliding_window=16)
     for name, (family, precision, training) in _CASES.items():
         half = get_half_precision(context)
-        scorer = load_scorer(context, precision or half, family=family, **training)
-        actual = compute_gradients(scorer)
-        quantized = scorer.model if precision == "4bit" else None
+        logprob_model = load_logprob_model(context, precision or half, family=family, **training)
+        actual = compute_gradients(logprob_model)
+        quantized = logprob_model.model if precision == "4bit" else None
         expected = compute_plain_gradients(load_exact_model(context, family, quantized))
         cosines = {
             matrix: float(

@@ -56,16 +56,16 @@ def resume_like_uninterrupted(context: CheckContext) -> None:
 @contextlib.contextmanager
 def _note_optimizers() -> Iterator[list[Any]]:
     """Yield a list that gets each optimizer of the trainings in the block."""
-    from lora_studio.engine.training.recipe import optimizers
+    from lora_studio.engine.training.recipe import torch_optimizers
 
     created: list[Any] = []
-    original = optimizers.create_optimizer
+    original = torch_optimizers.create_optimizer
 
     def create(*arguments: Any) -> Any:
         created.append(original(*arguments))
         return created[-1]
 
-    with mock.patch.object(optimizers, "create_optimizer", create):
+    with mock.patch.object(torch_optimizers, "create_optimizer", create):
         yield created
 
 
@@ -115,12 +115,12 @@ def _list_places() -> dict[str, tuple[Any, str]]:
     import torch
 
     from lora_studio.engine.generation import answering
-    from lora_studio.engine.kernels.logprobs import Scorer
+    from lora_studio.engine.kernels.logprobs import LogprobModel
     from lora_studio.engine.training import checkpoint_files
     from lora_studio.engine.training.evaluation import Evaluator
 
     return {
-        "forward": (Scorer, "__call__"),
+        "forward": (LogprobModel, "__call__"),
         "backward": (torch.Tensor, "backward"),
         "optimizer": (torch.optim.AdamW, "step"),
         "evaluation": (Evaluator, "_add_losses"),

@@ -103,7 +103,7 @@ def chat(context: CheckContext) -> None:
         raise UnavailableCheckError(
             "the package ollama, which answers may come from, isn't installed"
         )
-    from lora_studio.core.chat import AdapterSpeaker, Sampling
+    from lora_studio.core.chat import AdapterChatModel, Sampling
     from lora_studio.core.lora.adapters import WeightedAdapter
     from lora_studio.engine.chat.session import Session
     from tests.helpers.models.tiny_models import random_adapter
@@ -111,26 +111,26 @@ def chat(context: CheckContext) -> None:
     base = find_model(context, "llama3")
     adapters = [random_adapter(base, context.folder / f"adapter-{n}", seed=n) for n in (1, 2)]
     mixes = [(), *((WeightedAdapter(folder=str(each)),) for each in adapters)]
-    speakers = [AdapterSpeaker(adapters=mix) for mix in mixes]
+    chat_models = [AdapterChatModel(adapters=mix) for mix in mixes]
     sampling = Sampling(temperature=1.5, max_tokens=24 if context.is_cpu else 128, seed=4)
     session = Session()
     try:
-        first, second = (_ask(session, base, context, speakers, sampling) for _ in range(2))
+        first, second = (_ask(session, base, context, chat_models, sampling) for _ in range(2))
         texts = {column: answer.text for column, answer in first.items()}
-        context.expect(len(first) == len(speakers), f"only {len(first)} columns answered")
+        context.expect(len(first) == len(chat_models), f"only {len(first)} columns answered")
         again = {column: answer.text for column, answer in second.items()}
         context.expect(texts == again, "the same seed gives other answers")
-        context.expect(len({*texts.values()}) == len(speakers), "adapters give the same answer")
+        context.expect(len({*texts.values()}) == len(chat_models), "adapters give the same answer")
         rates = [answer.tokens_per_s for answer in second.values() if answer.tokens_per_s]
         context.figures["tokens/s of a column"] = [round(rate) for rate in rates]
         if not context.is_cpu:
-            _ask_while_training(session, base, context, speakers, sampling)
+            _ask_while_training(session, base, context, chat_models, sampling)
     finally:
         session.close()
 
 
 def _ask(
-    session: Any, base: Path, context: CheckContext, speakers: list[Any], sampling: Any
+    session: Any, base: Path, context: CheckContext, chat_models: list[Any], sampling: Any
 ) -> dict[int, Any]:
     """Return the answers by column."""
     from lora_studio.core.chat import ChatQuestion
@@ -141,8 +141,8 @@ def _ask(
 
     messages = (Message(role="user", content="Which lamp burns longest?"),)
     asked = tuple(
-        ChatQuestion(column=column, speaker=speaker, messages=messages, sampling=sampling)
-        for column, speaker in enumerate(speakers)
+        ChatQuestion(column=column, chat_model=chat_model, messages=messages, sampling=sampling)
+        for column, chat_model in enumerate(chat_models)
     )
     job, recorder = recorded_job()
     model = ModelSpec(source=str(base), device=context.device)
@@ -151,7 +151,7 @@ def _ask(
 
 
 def _ask_while_training(
-    session: Any, base: Path, context: CheckContext, speakers: list[Any], sampling: Any
+    session: Any, base: Path, context: CheckContext, chat_models: list[Any], sampling: Any
 ) -> None:
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.core.problems import ProblemError
@@ -162,7 +162,7 @@ def _ask_while_training(
     holder = locks.LockHolder("run", "training")
     with locks.hold_devices(devices, holder, lambda *_: None):
         try:
-            answers = _ask(session, base, context, speakers, sampling)
+            answers = _ask(session, base, context, chat_models, sampling)
             context.expect(not answers, "a chat uses the GPU while a training holds it")
         except ProblemError as error:
             context.figures["while training"] = str(error.problems[0].what)

@@ -164,7 +164,7 @@ def parts(
     state.open(project_folder)
     yield page_parts
     if page_parts.jobs.running:
-        page_parts.queue.leave()
+        page_parts.queue.stop_background_work()
         page_parts.jobs.cancel()
     qtbot.waitUntil(lambda: not page_parts.jobs.is_following, timeout=WAIT)
-    page_parts.leave()
+    page_parts.stop_background_work()

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    GgufSpeaker,
-    ModelSpeaker,
-    OllamaSpeaker,
-    format_speaker_name,
+    AdapterChatModel,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
+    format_chat_model_name,
 )
 from lora_studio.core.messages import Text, text
 
@@ -42,7 +42,7 @@ class ServerModel(BaseModel):
 
 
 #: Every kind of model that can answer: those of the Playground, and any OpenAI-compatible server.
-AnyColumnModel = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker | ServerModel
+AnyColumnModel = AdapterChatModel | FolderChatModel | GgufChatModel | OllamaChatModel | ServerModel
 ColumnModel = Annotated[AnyColumnModel, Field(discriminator="kind")]
 
 
@@ -64,13 +64,13 @@ class Column(BaseModel):
         if self.title:
             return Text(template=self.title)
         match self.model:
-            case AdapterSpeaker(adapters=()):
+            case AdapterChatModel(adapters=()):
                 return text("Base model")
-            case AdapterSpeaker() if self.key == "adapter":
+            case AdapterChatModel() if self.key == "adapter":
                 return text("Adapter")
-            case ModelSpeaker() if self.key == "merged":
+            case FolderChatModel() if self.key == "merged":
                 return text("Merged model")
-            case OllamaSpeaker(name=name):
+            case OllamaChatModel(name=name):
                 return text("Ollama: {name}", name=name)
             case ServerModel(name=name):
                 return Text(template=name)
@@ -84,14 +84,14 @@ class Column(BaseModel):
     @property
     def is_base(self) -> bool:
         """Whether this is the base model alone, to which the others are compared."""
-        return isinstance(self.model, AdapterSpeaker) and not self.model.adapters
+        return isinstance(self.model, AdapterChatModel) and not self.model.adapters
 
     @property
     def can_measure_logprobs(self) -> bool:
         """Whether log-likelihoods can be computed: not for models on servers."""
-        return not isinstance(self.model, OllamaSpeaker | ServerModel)
+        return not isinstance(self.model, OllamaChatModel | ServerModel)
 
 
 def format_model_name(model: AnyColumnModel) -> str:
     """Return the display name of a model."""
-    return model.name if isinstance(model, ServerModel) else format_speaker_name(model)
+    return model.name if isinstance(model, ServerModel) else format_chat_model_name(model)

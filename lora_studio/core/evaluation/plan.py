@@ -7,7 +7,13 @@ from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import (
+    AdapterChatModel,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
+    Sampling,
+)
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ColumnModel, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows, PlaygroundPrompts, TestSet
@@ -165,15 +171,15 @@ def _iter_model_requests(model: AnyColumnModel, project: Path) -> Iterator[Text]
                     variable=variable,
                     address=address,
                 )
-        case OllamaSpeaker(host=host):
+        case OllamaChatModel(host=host):
             if not is_local_address(host):
                 yield text("send questions to {address}", address=host)
-        case ModelSpeaker(folder=folder):
+        case FolderChatModel(folder=folder):
             yield from _iter_path_requests(folder, project)
-        case GgufSpeaker(file=file, tokenizer=tokenizer):
+        case GgufChatModel(file=file, tokenizer=tokenizer):
             yield from _iter_path_requests(file, project)
             yield from _iter_path_requests(tokenizer, project)
-        case AdapterSpeaker(adapters=adapters):
+        case AdapterChatModel(adapters=adapters):
             for adapter in adapters:
                 yield from _iter_path_requests(adapter.folder, project)
 

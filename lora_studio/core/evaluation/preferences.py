@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Literal, Protocol
 
 from lora_studio.core import formatting
-from lora_studio.core.chat import AnySpeaker, get_speaker_key
+from lora_studio.core.chat import AnyChatModel, get_chat_model_key
 from lora_studio.core.evaluation import statistics
 from lora_studio.core.evaluation.columns import Column, ServerModel, format_model_name
 from lora_studio.core.evaluation.results import EvaluationResults, Judgment
@@ -42,7 +42,7 @@ class PreferenceVote(Protocol):
         ...
 
     @property
-    def speakers(self) -> tuple[AnySpeaker, ...]:
+    def chat_models(self) -> tuple[AnyChatModel, ...]:
         """The models, () if only their names are known."""
         ...
 
@@ -212,13 +212,13 @@ def _match_columns(columns: Sequence[Column], vote: PreferenceVote) -> list[str]
 
     Votes of earlier versions name models only by a text; one that fits several columns is left out.
     """
-    if vote.speakers:
+    if vote.chat_models:
         models = {column.model.model_dump_json(): column.key for column in columns}
-        return [models.get(speaker.model_dump_json(), "") for speaker in vote.speakers]
+        return [models.get(chat_model.model_dump_json(), "") for chat_model in vote.chat_models]
     names: dict[str, list[str]] = {}
     for column in columns:
         if not isinstance(column.model, ServerModel):
-            names.setdefault(get_speaker_key(column.model), []).append(column.key)
+            names.setdefault(get_chat_model_key(column.model), []).append(column.key)
     matches = (names.get(name, []) for name in vote.names)
     return [keys[0] if len(keys) == 1 else "" for keys in matches]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel, GgufChatModel
 from lora_studio.core.evaluation import forgetting, storage, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel
 from lora_studio.core.evaluation.results import EvaluationResults
@@ -139,11 +139,11 @@ def get_path_in_run(model: AnyColumnModel, run: str) -> tuple[str, ...] | None:
     A run that was moved keeps the name of its folder.
     """
     match model:
-        case AdapterSpeaker(adapters=(adapter, *_)):
+        case AdapterChatModel(adapters=(adapter, *_)):
             path = adapter.folder
-        case ModelSpeaker():
+        case FolderChatModel():
             path = model.folder
-        case GgufSpeaker():
+        case GgufChatModel():
             path = model.file
         case _:
             return None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core.chat import ChatQuestion, Speaker
+from lora_studio.core.chat import ChatModel, ChatQuestion
 from lora_studio.core.lora.adapters import (
     AdapterMix,
 )
@@ -21,7 +21,7 @@ TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 
 
 class OpenChat(BaseCommand):
-    """Start or continue a chat: load the models of these speakers and keep them in memory.
+    """Start or continue a chat: load these models and keep them in memory.
 
     `model` is the base model of the adapters; `chat_template` is the setting of the dataset.
     """
@@ -30,7 +30,7 @@ class OpenChat(BaseCommand):
     kind: Literal["open_chat"] = "open_chat"
     model: ModelSpec
     chat_template: str = "model"
-    speakers: tuple[Speaker, ...] = ()
+    chat_models: tuple[ChatModel, ...] = ()
 
 
 class AskChat(BaseCommand):
@@ -48,13 +48,13 @@ class AskChat(BaseCommand):
 
 
 class ShowPrompt(BaseCommand):
-    """Show the exact tokens that a speaker receives for a conversation."""
+    """Show the exact tokens that a chat model receives for a conversation."""
 
     title = text("Tokenizing the prompt")
     kind: Literal["show_prompt"] = "show_prompt"
     model: ModelSpec
     chat_template: str = "model"
-    speaker: Speaker
+    chat_model: ChatModel
     messages: tuple[Message, ...]
 
 
@@ -127,7 +127,7 @@ class AnswerRefused(BaseEvent):
 
 
 class PromptShown(BaseEvent):
-    """The prompt of a speaker: `tokens` in order; their joined texts are `text`.
+    """The prompt of a chat model: `tokens` in order; their joined texts are `text`.
 
     `note` says why the tokens are missing, as for servers that don't return them.
     """

@@ -72,7 +72,7 @@ from lora_studio.core.protocol.model import (
     SignIn,
     SignOut,
 )
-from lora_studio.core.protocol.training import Train, TryRewards
+from lora_studio.core.protocol.training import PreviewRewards, Train
 
 Job = (
     Train
@@ -91,7 +91,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | PlanDataset | LintDataset
     | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | ProveOllama | DeriveTemplate | RenderTemplate | RenderChat | ProveTemplate | PreviewCard | Convert | EstimateSizes
-    | OpenChat | AskChat | ShowPrompt | Serve | TryRewards | Classify | ClassifyFile | ListBenchmarks | InspectTestSets
+    | OpenChat | AskChat | ShowPrompt | Serve | PreviewRewards | Classify | ClassifyFile | ListBenchmarks | InspectTestSets
 )  # fmt: skip
 Control = Cancel | Stop | Pause | SaveCheckpoint | GoOffline | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

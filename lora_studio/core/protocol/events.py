@@ -111,7 +111,7 @@ from lora_studio.core.protocol.training import (
     MemoryEstimate,
     MemoryEstimated,
     Recovered,
-    RewardsTried,
+    RewardsPreviewed,
     Sampled,
     StepDone,
     TrainingStarted,
@@ -124,7 +124,7 @@ Event = (
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetPlanned | DatasetReady
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | AnswersRated | EndedEarly | CheckpointSaved | Recovered
-    | AdapterSaved | RewardsTried | TextsClassified
+    | AdapterSaved | RewardsPreviewed | TextsClassified
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | TemplateProven | ChatRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaProven | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed

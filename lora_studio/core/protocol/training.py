@@ -311,23 +311,23 @@ class AdapterSaved(BaseEvent):
 
 
 #: Number of rows whose answers are rated.
-TRIED_ROWS = 8
+PREVIEW_ROWS = 8
 
 
-class TryRewards(BaseCommand):
+class PreviewRewards(BaseCommand):
     """Let the base model answer the first rows to train on, and rate its answers; nothing is trained."""
 
     title = text("Trying the rewards")
     step = "training"
     ends_with_parent = True
-    kind: Literal["try_rewards"] = "try_rewards"
+    kind: Literal["preview_rewards"] = "preview_rewards"
     model: ModelSpec
     dataset: DatasetSpec
     training: TrainingSpec
-    rows: int = Field(TRIED_ROWS, ge=1, le=64)
+    rows: int = Field(PREVIEW_ROWS, ge=1, le=64)
 
 
-class TriedAnswer(BaseModel):
+class PreviewAnswer(BaseModel):
     """An answer of the base model with the value of each reward, before weighting, and their total.
 
     A value is None where its reward failed, and the total is None without all of its values. `ended`: by
@@ -345,9 +345,9 @@ class TriedAnswer(BaseModel):
     ended: bool = True
 
 
-class RewardsTried(BaseEvent):
+class RewardsPreviewed(BaseEvent):
     """The rated answers, in the order of the rows, and what keeps training from learning."""
 
-    kind: Literal["rewards_tried"] = "rewards_tried"
-    answers: tuple[TriedAnswer, ...]
+    kind: Literal["rewards_previewed"] = "rewards_previewed"
+    answers: tuple[PreviewAnswer, ...]
     problems: tuple[Problem, ...] = ()

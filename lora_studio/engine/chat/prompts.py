@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lora_studio.core.chat import OllamaSpeaker
+from lora_studio.core.chat import OllamaChatModel
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -46,9 +46,11 @@ def show_gguf_prompt(
     return events.PromptShown(text=text, tokens=tokens)
 
 
-def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
+def show_ollama_prompt(
+    chat_model: OllamaChatModel, messages: Sequence[Message]
+) -> events.PromptShown:
     """Return what the server's TEMPLATE renders for a conversation; its tokens are not available."""
-    stored = store.show_model(speaker.host, speaker.name)
+    stored = store.show_model(chat_model.host, chat_model.name)
     if stored.chat_template:
         return events.PromptShown(
             text="",

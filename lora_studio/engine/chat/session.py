@@ -14,12 +14,12 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
+    AdapterChatModel,
+    AnyChatModel,
     ChatQuestion,
-    GgufSpeaker,
-    ModelSpeaker,
-    OllamaSpeaker,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
 )
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora.adapters import AdapterMix
@@ -64,9 +64,9 @@ class _InTorch:
     switch: AdapterSwitch
     end: turn_boundaries.TurnEndCriteria
 
-    def get_tokenizer(self, speaker: AnySpeaker) -> PreTrainedTokenizerBase:
-        """Return the tokenizer of a speaker: the model's, with the new tokens of its adapters."""
-        return self.switch.get_tokenizer(self.loaded.tokenizer, _mix(speaker))
+    def get_tokenizer(self, chat_model: AnyChatModel) -> PreTrainedTokenizerBase:
+        """Return the tokenizer of a chat model: the model's, with the new tokens of its adapters."""
+        return self.switch.get_tokenizer(self.loaded.tokenizer, _mix(chat_model))
 
     def close(self) -> None:
         """Do nothing: Python frees its memory."""
@@ -100,7 +100,7 @@ class Session:
     def __init__(self) -> None:
         """Start without a model."""
         self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
-        self._columns: tuple[AnySpeaker, ...] = ()  # of the last `OpenChat`
+        self._columns: tuple[AnyChatModel, ...] = ()  # of the last `OpenChat`
         self._job: JobContext | None = None
 
     def run_command(
@@ -111,19 +111,19 @@ class Session:
         base = _Base(command.model, command.chat_template)
         match command:
             case commands.OpenChat():
-                with _hold_device(base, command.speakers):
-                    self._columns = command.speakers
+                with _hold_device(base, command.chat_models):
+                    self._columns = command.chat_models
                     self._drop_unused(base, ())
-                    for speaker in command.speakers:
-                        self._open(base, speaker, job)
+                    for chat_model in command.chat_models:
+                        self._open(base, chat_model, job)
                 self._emit_ready(job)
             case commands.AskChat():
-                speakers = [question.speaker for question in command.asked]
-                with _hold_device(base, speakers):
-                    self._drop_unused(base, speakers)
+                chat_models = [question.chat_model for question in command.asked]
+                with _hold_device(base, chat_models):
+                    self._drop_unused(base, chat_models)
                     self._answer(base, command.asked, job)
             case commands.ShowPrompt():
-                job.emit(self._render_prompt(base, command.speaker, command.messages, job))
+                job.emit(self._render_prompt(base, command.chat_model, command.messages, job))
 
     def close(self) -> None:
         """Free all memory."""
@@ -174,17 +174,17 @@ class Session:
                 timed_stream.stream.close()
 
     def _stream(self, base: _Base, question: ChatQuestion, job: JobContext) -> AnswerStream:
-        speaker, sampling = question.speaker, question.sampling
-        if isinstance(speaker, OllamaSpeaker):
-            return OllamaStream(speaker.host, speaker.name, question.messages, sampling)
-        open_model = self._open(base, speaker, job)
+        chat_model, sampling = question.chat_model, question.sampling
+        if isinstance(chat_model, OllamaChatModel):
+            return OllamaStream(chat_model.host, chat_model.name, question.messages, sampling)
+        open_model = self._open(base, chat_model, job)
         if isinstance(open_model, _InLlama):
             return self._stream_of_llama(base, open_model, question, job)
-        tokenizer = open_model.get_tokenizer(speaker)
+        tokenizer = open_model.get_tokenizer(chat_model)
         ids = tokenizer(
             turn_boundaries.render_prompt(tokenizer, question.messages), add_special_tokens=False
         ).input_ids
-        mix = _mix(speaker)
+        mix = _mix(chat_model)
         tokens = TorchTokens(
             open_model.loaded.model,
             ids,
@@ -211,7 +211,7 @@ class Session:
         )
         needed = len(ids) + sampling.max_tokens + 8
         if needed > open_model.llama.context_size:
-            open_model = cast(_InLlama, self._open(base, question.speaker, job, context=needed))
+            open_model = cast(_InLlama, self._open(base, question.chat_model, job, context=needed))
         llama, ends = open_model.llama, open_model.end.ids
         return TokenStream(
             llama.generate(ids, sampling),
@@ -219,52 +219,52 @@ class Session:
             lambda token: llama.is_end_of_generation(token) or token in ends,
             open_model.end,
             len(ids),
-            lane=str(self._get_key(base, question.speaker)),
+            lane=str(self._get_key(base, question.chat_model)),
         )
 
     # --- prompts ------------------------------------------------------------------------------
 
     def _render_prompt(
-        self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: JobContext
+        self, base: _Base, chat_model: AnyChatModel, messages: Sequence[Message], job: JobContext
     ) -> events.PromptShown:
-        if isinstance(speaker, OllamaSpeaker):
-            return prompts.show_ollama_prompt(speaker, messages)
-        if isinstance(speaker, GgufSpeaker):
-            in_llama = cast(_InLlama, self._open(base, speaker, job))
+        if isinstance(chat_model, OllamaChatModel):
+            return prompts.show_ollama_prompt(chat_model, messages)
+        if isinstance(chat_model, GgufChatModel):
+            in_llama = cast(_InLlama, self._open(base, chat_model, job))
             return prompts.show_gguf_prompt(in_llama.llama, in_llama.tokenizer, messages)
-        in_torch = self._held.get(self._get_key(base, speaker))
+        in_torch = self._held.get(self._get_key(base, chat_model))
         if isinstance(in_torch, _InTorch):
-            return prompts.show_torch_prompt(in_torch.get_tokenizer(speaker), messages)
-        return prompts.show_torch_prompt(_load_tokenizer(base, speaker, job), messages)
+            return prompts.show_torch_prompt(in_torch.get_tokenizer(chat_model), messages)
+        return prompts.show_torch_prompt(_load_tokenizer(base, chat_model, job), messages)
 
     # --- what is loaded -----------------------------------------------------------------------
 
     def _open(
-        self, base: _Base, speaker: AnySpeaker, job: JobContext, context: int = 0
+        self, base: _Base, chat_model: AnyChatModel, job: JobContext, context: int = 0
     ) -> _InTorch | _InLlama:
-        """Return the model of a speaker; load it if necessary. Raises ProblemError."""
-        if isinstance(speaker, OllamaSpeaker):
+        """Return the loaded model of a chat model; load it if necessary. Raises ProblemError."""
+        if isinstance(chat_model, OllamaChatModel):
             raise TypeError("a server loads its models itself")
-        key = self._get_key(base, speaker)
+        key = self._get_key(base, chat_model)
         open_model = self._held.pop(key, None)
         if isinstance(open_model, _InLlama) and context > open_model.llama.context_size:
             open_model.close()
             open_model = None
         if open_model is None:
             open_model = self._load_or_make_room(
-                lambda: self._load(base, speaker, context, job), key
+                lambda: self._load(base, chat_model, context, job), key
             )
         self._held[key] = open_model
-        if isinstance(speaker, AdapterSpeaker) and isinstance(open_model, _InTorch):
-            _check_fit(speaker, open_model, base, job)
+        if isinstance(chat_model, AdapterChatModel) and isinstance(open_model, _InTorch):
+            _check_fit(chat_model, open_model, base, job)
         return open_model
 
     def _load(
-        self, base: _Base, speaker: AnySpeaker, context: int, job: JobContext
+        self, base: _Base, chat_model: AnyChatModel, context: int, job: JobContext
     ) -> _InTorch | _InLlama:
-        if isinstance(speaker, GgufSpeaker):
-            return _load_gguf(speaker, context, base, job, self._is_cancelled)
-        spec, dataset = _choose_model(base, speaker, job)
+        if isinstance(chat_model, GgufChatModel):
+            return _load_gguf(chat_model, context, base, job, self._is_cancelled)
+        spec, dataset = _choose_model(base, chat_model, job)
         loaded = load_for_inference(spec, job, dataset)
         loaded.model.eval()
         end = turn_boundaries.create_turn_end_criteria(
@@ -288,9 +288,11 @@ class Session:
         self._drop_but([key])
         return cast(_InTorch | _InLlama, load())
 
-    def _drop_unused(self, base: _Base, speakers: Sequence[AnySpeaker]) -> None:
-        """Unload what neither these speakers nor a column uses: the CPU is used where no room is left."""
-        self._drop_but([self._get_key(base, speaker) for speaker in (*self._columns, *speakers)])
+    def _drop_unused(self, base: _Base, chat_models: Sequence[AnyChatModel]) -> None:
+        """Unload what neither these chat models nor a column uses: the CPU is used where no room is left."""
+        self._drop_but(
+            [self._get_key(base, chat_model) for chat_model in (*self._columns, *chat_models)]
+        )
 
     def _drop_but(self, keys: Sequence[tuple[Any, ...]]) -> None:
         unused = [key for key in self._held if key not in keys]
@@ -299,18 +301,20 @@ class Session:
         if unused:
             release_gpu()
 
-    def _get_key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
-        match speaker:
-            case AdapterSpeaker():
+    def _get_key(self, base: _Base, chat_model: AnyChatModel) -> tuple[Any, ...]:
+        match chat_model:
+            case AdapterChatModel():
                 local = Path(base.spec.source)
                 state = get_folder_state(local) if base.spec.kind == "folder" else ()
                 return ("base", base.spec.model_dump_json(), base.chat_template, state)
-            case ModelSpeaker():
-                state = get_folder_state(Path(speaker.folder))
-                return ("model", speaker.folder, state, base.spec.device)
-            case GgufSpeaker():
-                tokenizer = get_folder_state(Path(speaker.tokenizer)) if speaker.tokenizer else ()
-                return ("gguf", speaker.file, get_file_state(Path(speaker.file)), tokenizer)
+            case FolderChatModel():
+                state = get_folder_state(Path(chat_model.folder))
+                return ("model", chat_model.folder, state, base.spec.device)
+            case GgufChatModel():
+                tokenizer = (
+                    get_folder_state(Path(chat_model.tokenizer)) if chat_model.tokenizer else ()
+                )
+                return ("gguf", chat_model.file, get_file_state(Path(chat_model.file)), tokenizer)
         return ("ollama",)
 
     def _emit_ready(self, job: JobContext) -> None:
@@ -329,7 +333,7 @@ def get_session() -> Session:
 
 
 @contextmanager
-def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
+def _hold_device(base: _Base, chat_models: Sequence[AnyChatModel]) -> Iterator[None]:
     """Hold the GPU only while the chat answers; raises ProblemError while another job holds it."""
 
     def refuse(device: DeviceIdentity, holder: LockHolder) -> None:
@@ -343,7 +347,7 @@ def _hold_device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
             run=Path(holder.run).name,
         )
 
-    needed = any(not isinstance(speaker, OllamaSpeaker) for speaker in speakers)
+    needed = any(not isinstance(chat_model, OllamaChatModel) for chat_model in chat_models)
     if not needed:
         yield
         return
@@ -360,42 +364,48 @@ class _Base:
 
 
 def _choose_model(
-    base: _Base, speaker: AnySpeaker, job: JobContext
+    base: _Base, chat_model: AnyChatModel, job: JobContext
 ) -> tuple[ModelSpec, DatasetSpec | None]:
-    """Return the model of a speaker in torch, and what chooses its chat template; raises ProblemError."""
-    if not isinstance(speaker, ModelSpeaker):
+    """Return the model of a chat model in torch, and what chooses its chat template; raises ProblemError."""
+    if not isinstance(chat_model, FolderChatModel):
         dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
         return base.spec, dataset
-    if not (Path(speaker.folder) / "config.json").is_file():
+    if not (Path(chat_model.folder) / "config.json").is_file():
         raise fail(
             "chat.no_model",
             "{folder} doesn't contain a model.",
             "Merge the adapter first, or choose another model.",
-            where=Where(file=speaker.folder),
-            folder=speaker.folder,
+            where=Where(file=chat_model.folder),
+            folder=chat_model.folder,
         )
-    checksums.require_intact_source(Path(speaker.folder), job.check)
+    checksums.require_intact_source(Path(chat_model.folder), job.check)
     trust = base.spec.trust_remote_code
-    spec = ModelSpec(source=speaker.folder, device=base.spec.device, trust_remote_code=trust)
+    spec = ModelSpec(source=chat_model.folder, device=base.spec.device, trust_remote_code=trust)
     return spec, None
 
 
-def _load_tokenizer(base: _Base, speaker: AnySpeaker, job: JobContext) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a speaker without its model, which a job may leave no memory for."""
-    spec, dataset = _choose_model(base, speaker, job)
+def _load_tokenizer(
+    base: _Base, chat_model: AnyChatModel, job: JobContext
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a chat model without its model, which a job may leave no memory for."""
+    spec, dataset = _choose_model(base, chat_model, job)
     tokenizer = loading.load_tokenizer(
         sources.resolve(spec, job), dataset, trust=spec.trust_remote_code
     )
-    for adapter in _mix(speaker).adapters:
+    for adapter in _mix(chat_model).adapters:
         require_fit(Path(adapter.folder), base.spec, job)
         add_adapter_tokens(tokenizer, Path(adapter.folder))
     return tokenizer
 
 
 def _load_gguf(
-    speaker: GgufSpeaker, context: int, base: _Base, job: JobContext, cancelled: Callable[[], bool]
+    chat_model: GgufChatModel,
+    context: int,
+    base: _Base,
+    job: JobContext,
+    cancelled: Callable[[], bool],
 ) -> _InLlama:
-    file = Path(speaker.file)
+    file = Path(chat_model.file)
     if not file.is_file():
         raise fail(
             "chat.no_gguf",
@@ -411,9 +421,9 @@ def _load_gguf(
         room *= 2
     llama = Llama(file, context=room, cancelled=cancelled)
     try:
-        if speaker.tokenizer:
+        if chat_model.tokenizer:
             trust = base.spec.trust_remote_code
-            tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
+            tokenizer = loading.load_tokenizer(Path(chat_model.tokenizer), trust=trust)
             end = turn_boundaries.create_turn_end_criteria(tokenizer)
         else:
             tokenizer, end = (
@@ -426,16 +436,18 @@ def _load_gguf(
     return _InLlama(llama, tokenizer, end, file.stat().st_size)
 
 
-def _check_fit(speaker: AdapterSpeaker, open_model: _InTorch, base: _Base, job: JobContext) -> None:
-    """Raise ProblemError unless every adapter of a speaker fits, and load those that are new."""
-    for adapter in speaker.adapters:
+def _check_fit(
+    chat_model: AdapterChatModel, open_model: _InTorch, base: _Base, job: JobContext
+) -> None:
+    """Raise ProblemError unless every adapter of a chat model fits, and load those that are new."""
+    for adapter in chat_model.adapters:
         if open_model.switch.has(Path(adapter.folder)):
             continue
         require_fit(Path(adapter.folder), base.spec, job)
-    open_model.switch.to(_mix(speaker))
+    open_model.switch.to(_mix(chat_model))
 
 
-def _mix(speaker: AnySpeaker) -> AdapterMix:
+def _mix(chat_model: AnyChatModel) -> AdapterMix:
     return AdapterMix(
-        name="", adapters=speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
+        name="", adapters=chat_model.adapters if isinstance(chat_model, AdapterChatModel) else ()
     )

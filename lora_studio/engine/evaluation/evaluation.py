@@ -17,7 +17,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import (
+    AdapterChatModel,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
+    Sampling,
+)
 from lora_studio.core.evaluation import metrics, run_verdict, storage
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
 from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem, create_item
@@ -52,7 +58,7 @@ from lora_studio.core.system.paths import get_cache_folder
 from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.devices import lock
 from lora_studio.engine.evaluation.gguf_runner import create_gguf_runner
-from lora_studio.engine.evaluation.runners import AnswerRequest, ColumnRunner
+from lora_studio.engine.evaluation.runners import AnswerRequest, ModelRunner
 from lora_studio.engine.evaluation.server_runner import (
     create_ollama_runner,
     create_server_runner,
@@ -272,12 +278,12 @@ class RunnerFactory:
         self.models.on_cpu = self._release_device
 
     @contextmanager
-    def open(self, model: AnyColumnModel) -> Iterator[ColumnRunner]:
+    def open(self, model: AnyColumnModel) -> Iterator[ModelRunner]:
         """Yield the runner of a model, with the training device held for one in torch.
 
         Raises ProblemError.
         """
-        if not isinstance(model, AdapterSpeaker | ModelSpeaker):
+        if not isinstance(model, AdapterChatModel | FolderChatModel):
             self.release()
         runner = self._create(model)
         if isinstance(runner, TorchRunner):
@@ -310,15 +316,15 @@ class RunnerFactory:
             self._held.close()
             self._held = None
 
-    def _create(self, model: AnyColumnModel) -> ColumnRunner:
+    def _create(self, model: AnyColumnModel) -> ModelRunner:
         match model:
-            case AdapterSpeaker():
+            case AdapterChatModel():
                 return create_adapter_runner(self.models, self.run, self.project, model)
-            case ModelSpeaker():
+            case FolderChatModel():
                 return create_model_runner(self.models, self.project, model)
-            case GgufSpeaker():
+            case GgufChatModel():
                 return create_gguf_runner(self.project, model, self.job)
-            case OllamaSpeaker():
+            case OllamaChatModel():
                 return create_ollama_runner(model, self.job)
             case ServerModel():
                 return create_server_runner(model, self.job)
@@ -472,7 +478,7 @@ class _Evaluation:
     def _answer(
         self,
         column: Column,
-        runner: ColumnRunner,
+        runner: ModelRunner,
         scorer: ItemScorer,
         writer: LineWriter,
         progress: _Progress,
@@ -575,7 +581,7 @@ class _Evaluation:
         self.folder.write_facts(self.facts)
 
 
-def _require_same_model(before: ColumnReport | None, runner: ColumnRunner) -> None:
+def _require_same_model(before: ColumnReport | None, runner: ModelRunner) -> None:
     """Raise ProblemError if earlier answers of a column are those of another model."""
     if before is not None and before.answered and before.model_hash not in ("", runner.model_hash):
         raise fail(
@@ -665,7 +671,7 @@ class _Pair:
 def judge(
     folder: EvaluationFolder,
     settings: JudgeSettings,
-    runner: ColumnRunner,
+    runner: ModelRunner,
     database: sqlite3.Connection | None,
     job: JobContext,
 ) -> None:
@@ -718,7 +724,7 @@ def _ask(
     pairs: Sequence[_Pair],
     results: EvaluationResults,
     settings: JudgeSettings,
-    runner: ColumnRunner,
+    runner: ModelRunner,
     cache: AnswerCache,
 ) -> Iterator[tuple[_Pair, Reply]]:
     """Yield the judge's reply to each pair, from the cache where it has it."""
@@ -739,7 +745,7 @@ def _ask(
             pending.append((pair, request, key))
     if not pending:
         return
-    for index, reply in runner.answer([request for _, request, _ in pending], _SAMPLING):
+    for index, reply in runner.generate([request for _, request, _ in pending], _SAMPLING):
         pair, _, key = pending[index]
         cache.store(key, ItemResult(item="", column="", answer=reply.text, problem=reply.problem))
         yield pair, reply
@@ -803,7 +809,7 @@ class ColumnRun:
     """One column of an evaluation; `on_result` is called with each result as soon as it is complete."""
 
     column: Column
-    runner: ColumnRunner
+    runner: ModelRunner
     scorer: ItemScorer
     sampling: Sampling
     cache: AnswerCache
@@ -861,7 +867,7 @@ class ColumnRun:
         if not works:
             return
         requests = [work.request for work in works]
-        for index, reply in self.runner.answer(requests, self.sampling):
+        for index, reply in self.runner.generate(requests, self.sampling):
             work = works[index]
             work.reply = _shorten(reply)
             self.cache.store(work.keys[0], self._to_result(work))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.chat import GgufSpeaker, Sampling
+from lora_studio.core.chat import GgufChatModel, Sampling
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.metrics import Logprobs
 from lora_studio.core.messages import text
@@ -38,7 +38,7 @@ _WINDOW = 2048
 
 @dataclass
 class GgufRunner:
-    """A GGUF file in llama.cpp; see `ColumnRunner`."""
+    """A GGUF file in llama.cpp; see `ModelRunner`."""
 
     file: Path
     tokenizer: PreTrainedTokenizerBase
@@ -52,7 +52,7 @@ class GgufRunner:
         """Return the prompt by the chat template that was trained with."""
         return render_item(self.tokenizer, item)
 
-    def answer(
+    def generate(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers as they are complete; several are computed at a time."""
@@ -208,9 +208,9 @@ def _to_logprobs(
     return Logprobs(choices=choices, reference=scores[at], reference_tokens=len(targets[at]))
 
 
-def create_gguf_runner(project: Project, speaker: GgufSpeaker, job: JobContext) -> GgufRunner:
+def create_gguf_runner(project: Project, chat_model: GgufChatModel, job: JobContext) -> GgufRunner:
     """Return the runner of a GGUF file; raises ProblemError."""
-    file = Path(speaker.file)
+    file = Path(chat_model.file)
     if not file.is_file():
         raise fail(
             "evaluation.no_gguf",
@@ -220,9 +220,9 @@ def create_gguf_runner(project: Project, speaker: GgufSpeaker, job: JobContext) 
             file=file.name,
         )
     checksums.require_intact_source(file, job.check)
-    if speaker.tokenizer:
+    if chat_model.tokenizer:
         trust = project.model.trust_remote_code
-        tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
+        tokenizer = loading.load_tokenizer(Path(chat_model.tokenizer), trust=trust)
         end = create_turn_end_criteria(tokenizer)
     else:
         with Llama(file, context=64) as llama:

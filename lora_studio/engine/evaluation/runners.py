@@ -16,13 +16,13 @@ from lora_studio.engine.servers.openai_client import Reply
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """An item to answer, and its prompt as `ColumnRunner.render` returned it."""
+    """An item to answer, and its prompt as `ModelRunner.render` returned it."""
 
     item: EvaluationItem
     prompt: str
 
 
-class ColumnRunner(Protocol):
+class ModelRunner(Protocol):
     """Answers and scores items with one model. Nothing is loaded before the first answer or score.
 
     `model_hash` identifies the model, "" if it can't be identified; answers aren't reused then. `device`
@@ -35,7 +35,7 @@ class ColumnRunner(Protocol):
     def render(self, item: EvaluationItem) -> str:
         """Return the prompt of an item; raises ProblemError if the model can't be given it."""
 
-    def answer(
+    def generate(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         """Yield the index of each request and the reply, as soon as it is complete."""

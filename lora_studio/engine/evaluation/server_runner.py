@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from lora_studio.core.chat import OllamaSpeaker, Sampling, to_ollama_options
+from lora_studio.core.chat import OllamaChatModel, Sampling, to_ollama_options
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.metrics import Logprobs
@@ -40,7 +40,7 @@ Ask = Callable[[Sequence[Message], Sampling], Reply]
 
 @dataclass
 class ServerRunner:
-    """A model on a server; see `ColumnRunner`. `connections` are closed with it."""
+    """A model on a server; see `ModelRunner`. `connections` are closed with it."""
 
     ask: Ask
     model_hash: str
@@ -55,7 +55,7 @@ class ServerRunner:
         plain = [{"role": turn.role, "content": turn.content} for turn in _to_messages(item)]
         return json.dumps(plain, ensure_ascii=False)
 
-    def answer(
+    def generate(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers as they arrive, at the end those that failed, as replies with their problem.
@@ -202,11 +202,11 @@ def _adapt(problem: Problem) -> Problem:
     return problem.model_copy(update={"remedy": remedy, "where": Where()})
 
 
-def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunner:
+def create_ollama_runner(chat_model: OllamaChatModel, job: JobContext) -> ServerRunner:
     """Return the runner of a model in Ollama; raises ProblemError if the server doesn't have it."""
     with _suggest_evaluation_remedies():
-        listed = server.run_cancellable(job, lambda: server.inspect_server(speaker.host))
-    names = (speaker.name, f"{speaker.name}:latest")
+        listed = server.run_cancellable(job, lambda: server.inspect_server(chat_model.host))
+    names = (chat_model.name, f"{chat_model.name}:latest")
     digest = next((each.digest for each in listed.details if each.name in names), None)
     if digest is None:
         raise fail(
@@ -216,7 +216,7 @@ def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunne
             if listed.models
             else "Export to Ollama first, or choose another model.",
             host=listed.host,
-            model=speaker.name,
+            model=chat_model.name,
             known=", ".join(listed.models),
         )
 
@@ -225,12 +225,12 @@ def create_ollama_runner(speaker: OllamaSpeaker, job: JobContext) -> ServerRunne
         if sampling.temperature == 0:
             options["top_k"] = 1
         with _suggest_evaluation_remedies():
-            reply = server.chat(speaker.host, speaker.name, messages, options, job)
+            reply = server.chat(chat_model.host, chat_model.name, messages, options, job)
         ending = "end" if reply.finished else "length"
         return Reply(reply.text, reply.tokens, reply.prompt, ending=ending)  # type: ignore[arg-type]  # one of the two
 
     connections = ExitStack()
-    connections.enter_context(server.unload_afterwards(speaker.host, speaker.name))
+    connections.enter_context(server.unload_afterwards(chat_model.host, chat_model.name))
     model_hash = combine("ollama", digest, listed.version)
     return ServerRunner(ask, model_hash, "Ollama", job, connections)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation import metrics
 from lora_studio.core.evaluation.columns import Column
@@ -307,9 +307,9 @@ def find_trained_prompts(
 def _list_runs(column: Column) -> list[RunFolder]:
     """Return the runs that a column's adapters or model come from."""
     match column.model:
-        case AdapterSpeaker():
+        case AdapterChatModel():
             folders = [Path(adapter.folder) for adapter in column.model.adapters]
-        case ModelSpeaker():
+        case FolderChatModel():
             folders = [Path(column.model.folder)]
         case _:
             return []

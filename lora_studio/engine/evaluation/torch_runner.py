@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker, Sampling
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel, Sampling
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.metrics import Logprobs
@@ -78,7 +78,7 @@ class TorchModels:
 
 @dataclass
 class TorchRunner:
-    """A model in torch; see `ColumnRunner`."""
+    """A model in torch; see `ModelRunner`."""
 
     models: TorchModels
     spec: ModelSpec
@@ -92,7 +92,7 @@ class TorchRunner:
         """Return the prompt by the chat template, or unchanged if it isn't a chat."""
         return render_item(self.tokenizer, item)
 
-    def answer(
+    def generate(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         """Yield answers in the order in which batches complete them."""
@@ -183,36 +183,36 @@ def render_item(tokenizer: PreTrainedTokenizerBase, item: EvaluationItem) -> str
 
 
 def create_adapter_runner(
-    models: TorchModels, run: RunFolder, project: Project, speaker: AdapterSpeaker
+    models: TorchModels, run: RunFolder, project: Project, chat_model: AdapterChatModel
 ) -> TorchRunner:
     """Return the runner of the run's base model with adapters, or without any; raises ProblemError."""
     job = models.job
     folder = sources.resolve(project.model, job)
-    if speaker.adapters:
+    if chat_model.adapters:
         require_same_base(run, folder)
-    for adapter in speaker.adapters:
+    for adapter in chat_model.adapters:
         require_fit(Path(adapter.folder), project.model, job)
     dataset = project.dataset
     trust = project.model.trust_remote_code
     tokenizer = loading.load_tokenizer(folder, dataset, trust=trust)
-    for adapter in speaker.adapters:
+    for adapter in chat_model.adapters:
         add_adapter_tokens(tokenizer, Path(adapter.folder))
     job.show_stage(text("reading the model file"))
     model_hash = model_hashes.combine(
         model_hashes.hash_model_folder(folder, job.check),
-        model_hashes.hash_adapters(speaker.adapters, job.check),
+        model_hashes.hash_adapters(chat_model.adapters, job.check),
         _describe(project.model),
         str(tokenizer.chat_template),
     )
-    mix = AdapterMix(name="", adapters=speaker.adapters)
+    mix = AdapterMix(name="", adapters=chat_model.adapters)
     return TorchRunner(models, project.model, dataset, tokenizer, model_hash, mix)
 
 
 def create_model_runner(
-    models: TorchModels, project: Project, speaker: ModelSpeaker
+    models: TorchModels, project: Project, chat_model: FolderChatModel
 ) -> TorchRunner:
     """Return the runner of a complete model, such as a merged one; raises ProblemError."""
-    folder = Path(speaker.folder)
+    folder = Path(chat_model.folder)
     if not (folder / "config.json").is_file():
         raise fail(
             "evaluation.no_model",
@@ -268,7 +268,7 @@ def list_continuations(
         TargetPart(
             split_chat(tokenizer, request.prompt, text)
             if item.raw_prompt is None
-            else continuations.split_pair(
+            else continuations.split_prompt_and_continuation(
                 tokenizer, item.raw_prompt, text, add_special_tokens=True
             ),
             number,

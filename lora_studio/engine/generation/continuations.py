@@ -48,7 +48,7 @@ class ContinuationScore:
     is_greedy: bool
 
 
-def split_pair(
+def split_prompt_and_continuation(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     continuation: str,

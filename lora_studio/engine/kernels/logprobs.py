@@ -55,7 +55,7 @@ _LIGER_SCORES = "liger_scores"
 _WITHOUT_LOGITS = (peft.TaskType.SEQ_CLS, peft.TaskType.FEATURE_EXTRACTION)
 
 
-class Scorer:
+class LogprobModel:
     """Computes the log-probabilities of trained tokens with one model.
 
     `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks,

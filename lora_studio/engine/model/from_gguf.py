@@ -234,7 +234,7 @@ def _open(file: Path) -> Any:
         facts = gguf_header.read(file)
         _require_readable(file, facts)
         return gguf.GGUFReader(file)
-    except gguf_header.HeaderLimitError as error:
+    except gguf_header.HeaderTooLargeError as error:
         raise fail(
             "model.unreadable",
             "{file} can't be read as a GGUF model: {reason}.",
@@ -248,7 +248,7 @@ def _open(file: Path) -> Any:
 
 
 def _require_readable(file: Path, facts: gguf_header.GgufFacts) -> None:
-    """Raise ProblemError for one part of a model, and HeaderLimitError for a header that takes too long.
+    """Raise ProblemError for one part of a model, and HeaderTooLargeError for a header that takes too long.
 
     The library makes several objects of every value in a list, whatever its key.
     """
@@ -261,11 +261,11 @@ def _require_readable(file: Path, facts: gguf_header.GgufFacts) -> None:
             file=file.name,
         )
     if facts.vocabulary > limits.VOCABULARY:
-        raise gguf_header.HeaderLimitError(
+        raise gguf_header.HeaderTooLargeError(
             text("its tokenizer has more than {tokens:number} tokens", tokens=limits.VOCABULARY)
         )
     if facts.items > limits.GGUF_ITEMS:
-        raise gguf_header.HeaderLimitError(
+        raise gguf_header.HeaderTooLargeError(
             text(
                 "the lists in its header have more than {limit:number} values",
                 limit=limits.GGUF_ITEMS,

@@ -39,7 +39,7 @@ TRAINABLE = (
 )  # fmt: skip
 
 
-class HeaderLimitError(InvalidContentError):
+class HeaderTooLargeError(InvalidContentError):
     """Raised for a header that is intact, but larger than what is read here."""
 
 
@@ -177,7 +177,7 @@ def read_text(stream: BinaryIO, key: str = "") -> str:
     (size,) = struct.unpack("<Q", read_exactly(stream, 8))
     if key and size > limits.GGUF_TEXT:
         check_count(stream, size, 1)
-        raise HeaderLimitError(
+        raise HeaderTooLargeError(
             text(
                 "{key} in its header has more than {limit:size}",
                 key=key[:80],

@@ -239,7 +239,9 @@ def _measure(
     """Return top-1 agreement, mean KL divergence in nats, and the number of positions compared."""
     agreeing, divergence, done = 0, 0.0, 0
     for number, case in enumerate(cases):
-        job.report_progress(reading.get_stage_text(stage.name), number, len(cases), "conversations")
+        job.report_progress(
+            reading.format_reading_stage(stage.name), number, len(cases), "conversations"
+        )
         rows = reference.log_probabilities[done : done + len(case.positions)]
         same, kl = reading.compare_logits(np.asarray(rows), stage.read(case))
         agreeing += same

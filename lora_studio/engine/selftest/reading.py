@@ -156,7 +156,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # --- answers to read side by side -------------------------------------------------------------
 
 
-def get_stage_text(stage: str) -> Text:
+def format_reading_stage(stage: str) -> Text:
     """Return the progress stage of reading with a stage of the self-test."""
     return text("self-test: {stage}", stage=stage)
 

@@ -651,7 +651,7 @@ def _read_reference(
     done = 0
     for number, case in enumerate(cases):
         job.report_progress(
-            reading.get_stage_text("base + adapter"), number, len(cases), "conversations"
+            reading.format_reading_stage("base + adapter"), number, len(cases), "conversations"
         )
         values = reading.log_softmax(reading.read_in_torch(tuned, case))
         if stored is None:

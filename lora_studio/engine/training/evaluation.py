@@ -169,8 +169,8 @@ class RetrievalEvaluator:
 
     def _embed_all(self, texts: Sequence[Ids], micro_batch: int) -> torch.Tensor:
         """Return the vectors of all texts on the CPU, [texts, size]."""
-        scorer, pooling = self._objective.scorer, self._objective.pooling
-        scorer.model.eval()
+        logprob_model, pooling = self._objective.logprob_model, self._objective.pooling
+        logprob_model.model.eval()
         # A row of training has two texts or three.
         groups = batch_by_length(range(len(texts)), [len(ids) for ids in texts], 2 * micro_batch)
         world = self._ranks.world_size
@@ -183,7 +183,7 @@ class RetrievalEvaluator:
             with fail_together(self._ranks):
                 self._job.check()
                 for part in own:
-                    vectors = embed(scorer, [texts[at] for at in part], pooling).cpu()
+                    vectors = embed(logprob_model, [texts[at] for at in part], pooling).cpu()
                     if not isinstance(part, DuplicateBatch):
                         local.append((list(part), vectors))
             for each in self._ranks.all_gather(local):

@@ -19,7 +19,7 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import inductor
 from lora_studio.engine.kernels.fused import KernelPart
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -60,7 +60,7 @@ _LOST_LAYERS = text(
 )
 
 
-def create_scorer(
+def create_logprob_model(
     run: RunFolder,
     spec: TrainingSpec,
     tuned: AdaptedModel,
@@ -69,14 +69,14 @@ def create_scorer(
     *,
     sharing: bool = False,
     tokens: int = 0,
-) -> Scorer:
-    """Return the scorer of a training; emits and records how rows, logits and layers are computed.
+) -> LogprobModel:
+    """Return the logprob model of a training; emits and records how rows, logits and layers are computed.
 
     With `sharing`, rows may share their prompts; `tokens` is the number that the whole training reads.
     """
     record = read_record(run, ranks)
     set_matmul_precision(record, tuned.base.device, tuned.base.dtype, ranks)
-    scorer = Scorer(
+    logprob_model = LogprobModel(
         tuned.model,
         tuned.start or tuned.initial_adapter,
         packing=spec.packing,
@@ -87,8 +87,8 @@ def create_scorer(
         compiled=spec.torch_compile != "off",
         record=record,
     )
-    report_kernels(run, scorer, job, ranks, record)
-    return scorer
+    report_kernels(run, logprob_model, job, ranks, record)
+    return logprob_model
 
 
 def _should_compile(
@@ -152,20 +152,24 @@ def uses_tf32() -> bool:
 
 
 def report_kernels(
-    run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup, record: KernelRecord
+    run: RunFolder,
+    logprob_model: LogprobModel,
+    job: JobContext,
+    ranks: ProcessGroup,
+    record: KernelRecord,
 ) -> None:
     """Emit how rows, logits and layers are computed, and record it in the manifest.
 
     `record` has the kernels that the training used before.
     """
-    sentences = [scorer.describe(), *describe_kernels(scorer)]
+    sentences = [logprob_model.describe(), *describe_kernels(logprob_model)]
     if uses_tf32():
         sentences.append(text("Matrix products in 32-bit use TF32."))
     for sentence in sentences:
         job.emit(events.LogLine(text=sentence))
     if not ranks.is_first:
         return
-    now = replace(scorer.record, tf32=uses_tf32())
+    now = replace(logprob_model.record, tf32=uses_tf32())
     changes = list_changes(record, now)
     for change in changes:
         job.emit(events.LogLine(text=change))
@@ -185,16 +189,19 @@ def list_changes(before: KernelRecord, now: KernelRecord) -> list[Text]:
     return changes
 
 
-def describe_kernels(scorer: Scorer) -> list[Text]:
+def describe_kernels(logprob_model: LogprobModel) -> list[Text]:
     """Return what a library's kernels compute, and why not the rest; empty if they weren't tried."""
-    layers = scorer.fused.by_library
-    reasons = [_format_reason(part, why, scorer) for part, why in scorer.fused.reasons.items()]
-    if scorer.library is None:
+    layers = logprob_model.fused.by_library
+    reasons = [
+        _format_reason(part, why, logprob_model)
+        for part, why in logprob_model.fused.reasons.items()
+    ]
+    if logprob_model.library is None:
         return []
-    if scorer.library is inductor:
+    if logprob_model.library is inductor:
         used = text("Compiled kernels compute {layers} of these layers.", layers=layers)
         return [used, *reasons]
-    match layers > 0, scorer.scored_by_liger:
+    match layers > 0, logprob_model.scored_by_liger:
         case True, True:
             used = text(
                 "Liger kernels compute {layers} of these layers, and the loss.", layers=layers
@@ -208,8 +215,8 @@ def describe_kernels(scorer: Scorer) -> list[Text]:
     return [used, *reasons]
 
 
-def _format_reason(part: KernelPart, why: Text, scorer: Scorer) -> Text:
-    match part, scorer.library is inductor:
+def _format_reason(part: KernelPart, why: Text, logprob_model: LogprobModel) -> Text:
+    match part, logprob_model.library is inductor:
         case "norms", True:
             return text("Compiled kernels can't compute norms: {reason}.", reason=why)
         case "gates", True:

@@ -284,8 +284,8 @@ def _collect_reproduction_facts(
         plan=trainer.batches.plan,
         steps=trainer.total_steps,
         optimizer=trainer.optimizer,
-        is_packed=trainer.scorer.packed,
-        is_filled=trainer.scorer.fills,
+        is_packed=trainer.logprob_model.packed,
+        is_filled=trainer.logprob_model.fills,
         uses_tf32=kernel_choice.uses_tf32(),
         has_validation=bool(trainer.data.validation),
         world_size=trainer.ranks.world_size,
@@ -320,7 +320,7 @@ def _fit(
             job,
             step=trainer.step,
             world_size=ranks.world_size,
-            is_packed=trainer.scorer.packed,
+            is_packed=trainer.logprob_model.packed,
             fill=trainer.fill_micro_batches,
         )
         if writes_script:

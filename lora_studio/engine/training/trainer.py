@@ -53,7 +53,7 @@ from lora_studio.engine.devices.random_state import (
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.generation import answering
 from lora_studio.engine.kernels import adapted_linear, compiling
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
@@ -74,9 +74,9 @@ from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.recipe import (
     best_adapter,
     neftune,
-    optimizers,
     schedules,
     score_head,
+    torch_optimizers,
 )
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
@@ -139,22 +139,24 @@ class Trainer:
         # Scales the loss where gradients are float16 (Micikevicius et al. 2018).
         is_scaled = self.dtype == torch.float16 and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=is_scaled)
-        self.optimizer = optimizers.create_optimizer(spec, self.model)
+        self.optimizer = torch_optimizers.create_optimizer(spec, self.model)
         rows = spec.count_steps(len(data.training)) * spec.effective_batch
         rows = min(rows, math.ceil(spec.epochs * len(data.training)))
-        self.scorer = kernel_choice.create_scorer(
+        self.logprob_model = kernel_choice.create_logprob_model(
             self.run, spec, tuned, self.job, ranks,
             # The noise of NEFTune depends on the length of the row.
             sharing=TASKS[data.task].writes_rollouts and not spec.neftune_alpha,
             tokens=round(rows * data.training.lengths.mean() / ranks.world_size),
         )  # fmt: skip
         if spec.neftune_alpha:
-            neftune.add_embedding_noise(self.scorer, spec.neftune_alpha)
+            neftune.add_embedding_noise(self.logprob_model, spec.neftune_alpha)
         counts = tuple(data.ready.labels.values())
-        self.objective = create_objective(spec, data.task, self.scorer, ranks, counts)
+        self.objective = create_objective(spec, data.task, self.logprob_model, ranks, counts)
         # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
         is_divisible = isinstance(self.objective, Sft)
-        self.batches = plan_batches(data.training, spec, self.scorer, ranks, divisible=is_divisible)
+        self.batches = plan_batches(
+            data.training, spec, self.logprob_model, ranks, divisible=is_divisible
+        )
         self.total_steps = self.batches.total_steps
         self.scheduler = schedules.create_scheduler(spec, self.optimizer, self.total_steps)
 
@@ -251,7 +253,7 @@ class Trainer:
             self.recovery.run(
                 lambda: self.reference.compute(
                     [self.batches.plan.get_step(step) for step in range(self.total_steps)],
-                    self.tuned, self.scorer, objective, self.memory_level.micro_batch,
+                    self.tuned, self.logprob_model, objective, self.memory_level.micro_batch,
                     self._autocast, self.job, self.ranks,
                 )
             )  # fmt: skip
@@ -476,7 +478,7 @@ class Trainer:
     @contextmanager
     def _enter_inference(self) -> Iterator[None]:
         """Compute as the saved adapter does: under autocast, with the weights that are saved."""
-        with self._autocast(), optimizers.use_inference_weights(self.optimizer):
+        with self._autocast(), torch_optimizers.use_inference_weights(self.optimizer):
             yield
 
     def _should_stop_early(self) -> bool:
@@ -660,7 +662,7 @@ class OomRecovery:
 def plan_batches(
     rows: TrainingRows,
     spec: TrainingSpec,
-    scorer: Scorer,
+    logprob_model: LogprobModel,
     ranks: ProcessGroup,
     *,
     divisible: bool,
@@ -669,8 +671,8 @@ def plan_batches(
 
     `divisible`: the rows of a micro-batch don't depend on one another.
     """
-    is_padded = ranks.is_true_on_any(not scorer.packed)
-    has_all_logits = ranks.is_true_on_any(not scorer.chunked)
+    is_padded = ranks.is_true_on_any(not logprob_model.packed)
+    has_all_logits = ranks.is_true_on_any(not logprob_model.chunked)
     can_fill = divisible and not (is_padded or has_all_logits)
     return StepBatches(rows, spec, padded=is_padded, fill=can_fill)
 
@@ -893,7 +895,7 @@ class AdapterSaver:
         tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
         with (
             create_folder_atomic(target) as folder,
-            optimizers.use_inference_weights(self._optimizer),
+            torch_optimizers.use_inference_weights(self._optimizer),
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
             if self._tuned.embedding is not None:
@@ -1005,7 +1007,7 @@ class CheckpointManager:
 
     def _write(self, folder: Path, state: TrainerState, random_states: list[RandomState]) -> None:
         tensors = {
-            "optimizer": optimizers.get_optimizer_state(self._optimizer),
+            "optimizer": torch_optimizers.get_optimizer_state(self._optimizer),
             "scheduler": self._scheduler.state_dict(),
             "scaler": self._scaler.state_dict(),  # {} where it isn't used
             "random": random_states,
@@ -1014,7 +1016,7 @@ class CheckpointManager:
             "steps": self._total_steps,
             "fingerprint": self._fingerprint,
         }
-        with optimizers.use_inference_weights(self._optimizer):
+        with torch_optimizers.use_inference_weights(self._optimizer):
             checkpoint_files.write_checkpoint(folder, self._model, tensors, entries)
 
     def _read_last(self) -> Checkpoint | None:
@@ -1024,7 +1026,7 @@ class CheckpointManager:
         return checkpoint
 
     def _restore_tensors(self, tensors: dict[str, Any]) -> None:
-        optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
+        torch_optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
         self._scheduler.load_state_dict(tensors["scheduler"])
         # A training that started on another device may have saved no scaler state.
         if tensors["scaler"]:

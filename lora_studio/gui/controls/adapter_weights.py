@@ -11,7 +11,7 @@ from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import chat
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.lora.adapters import WeightedAdapter, parse_weighted
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.controls.controls import Control
@@ -107,7 +107,7 @@ class BlendPanel(QWidget):
 
     def _make_row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = localize(chat.format_speaker_name(AdapterSpeaker(adapters=(alone,))))
+        name = localize(chat.format_chat_model_name(AdapterChatModel(adapters=(alone,))))
         name_label = ElidedLabel(name, "caption")
         name_label.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))

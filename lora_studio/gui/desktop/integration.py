@@ -61,7 +61,7 @@ class DesktopIntegration(QObject):
         jobs.changed.connect(self._on_changed)
         jobs.ended.connect(self._on_ended)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop following; a running worker keeps the system awake itself."""
         self._awake.detach()
         self._worker = None
@@ -226,7 +226,7 @@ class DesktopNotifications(QObject):
             if not is_started:
                 _LOG.warning("No notification: %s cannot be started", program)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Remove the tray icon."""
         self._hide_icon()
 

@@ -57,7 +57,7 @@ class DeviceSample:
 
 
 class DeviceGauges(DetachedThread):
-    """Samples the machine every `INTERVAL` seconds until `leave`.
+    """Samples the machine every `INTERVAL` seconds until `stop_background_work`.
 
     Signals:
         sampled(sample): a new `DeviceSample`.
@@ -81,7 +81,7 @@ class DeviceGauges(DetachedThread):
         super().start(priority)
 
     def run(self) -> None:
-        """Sample until `leave`; the driver is loaded in this thread because that can be slow."""
+        """Sample until `stop_background_work`; the driver is loaded in this thread because that can be slow."""
         read = self._read or _make_reader()
         wait = _FIRST
         while not self._stopped.wait(wait):
@@ -91,7 +91,7 @@ class DeviceGauges(DetachedThread):
             self.sampled.emit(sample)
             wait = self._every
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop sampling; safe to call at any time."""
         self._stopped.set()
         if self.isRunning():

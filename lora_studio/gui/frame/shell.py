@@ -28,8 +28,8 @@ from lora_studio.gui.frame.lazy_pages import LazyPages, MakePages, make_step_pag
 from lora_studio.gui.frame.rail import Rail, RailState
 from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.inspector import Inspector
 from lora_studio.gui.jobs.launcher import JobLauncher
+from lora_studio.gui.jobs.query_workers import QueryWorkers
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.home.page import HomePage, InterruptedRuns, ProjectSummary
 from lora_studio.gui.pages.lora.library import AdapterLibrary
@@ -83,7 +83,7 @@ class Shell(QMainWindow):
         self.toasts = ToastStack(self.stack)
 
     def _create_jobs(self) -> None:
-        self.inspector = Inspector(self)
+        self.query_workers = QueryWorkers(self)
         self.jobs = JobControl(self)
         self.launcher = JobLauncher(self.state, self.jobs, self)
         self.queue = RunQueue(self.state, self.jobs, self.launcher, self)
@@ -238,7 +238,7 @@ class Shell(QMainWindow):
 
     def on_project_opened(self) -> None:
         """Lock the project, show it and follow its latest run."""
-        self.inspector.forget()
+        self.query_workers.forget()
         if self.jobs.running:
             self.messages.info(tr("The other project's job continues in the background."))
         self.jobs.detach()
@@ -304,15 +304,15 @@ class Shell(QMainWindow):
             self.state.apply_fix(fix)
             self.show_field(fix.step, fix.field)
 
-    # --- questions to the inspector -----------------------------------------------------------
+    # --- questions to the query workers -----------------------------------------------------------
 
     def ask_for_devices(self) -> None:
         """Ask for the engine's devices and packages, unless they are known."""
         if self.state.facts.devices is None:
-            self.inspector.ask(commands.InspectDevices())
+            self.query_workers.ask(commands.InspectDevices())
 
     def on_answer(self, event: events.Event) -> None:
-        """Pass an answer of the inspector to the project and the pages."""
+        """Pass an answer of the query workers to the project and the pages."""
         self.state.set_answer(event)
         for page in self.all_pages:
             page.on_event(event)
@@ -345,7 +345,7 @@ class Shell(QMainWindow):
                 self.jobs.go_offline(self.state.runs_folder)
             except ProblemError as error:
                 self.state.messages.problem(error.problems[0])
-        self.inspector.restart_workers()
+        self.query_workers.restart_workers()
         self.settings.show_offline()
         self.repeat_queries()
 
@@ -410,7 +410,7 @@ class Shell(QMainWindow):
         """Alert the user, and query the devices again, because their memory has been released."""
         QApplication.alert(self)
         if self.state.facts.devices is not None:
-            self.inspector.ask(commands.InspectDevices())
+            self.query_workers.ask(commands.InspectDevices())
 
     def show_queue(self) -> None:
         """Show the queued runs."""

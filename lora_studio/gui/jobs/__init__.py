@@ -1,1 +1,1 @@
-"""Jobs and queries of the window: worker threads, the inspector and the running job."""
+"""Jobs and queries of the window: worker threads, the query workers and the running job."""

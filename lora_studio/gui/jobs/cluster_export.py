@@ -79,7 +79,7 @@ class ClusterExport(QObject):
         if self._writing is not None:
             self._writing.requestInterruption()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Cancel the copy without waiting for it."""
         if self._writing is not None:
             self._writing.disconnect(self)

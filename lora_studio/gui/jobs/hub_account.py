@@ -18,10 +18,10 @@ from lora_studio.gui.widgets.external_open import open_page
 
 
 class HubAccount(QObject):
-    """Queries the inspector for the account. It passes the token on without storing it.
+    """Asks the query workers for the account. It passes the token on without storing it.
 
     Signals:
-        ask(command): a question for the inspector; its events arrive in `on_event`.
+        ask(command): a question for the query workers; its events arrive in `on_event`.
         changed: `current` has changed.
         failed(problem): signing in or out failed while no dialog is open.
     """

@@ -8,7 +8,7 @@ from typing import Literal
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 
-#: Jobs of a run. The inspector's answers during a job begin with `Started`, too.
+#: Jobs of a run. The answers of query workers during a job begin with `Started`, too.
 _KINDS = ("train", "merge", "export", "create_ollama", "push", "evaluate")
 
 Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]

@@ -93,7 +93,7 @@ class OnDemandWorker(QObject):
         self._end_all()
         self.held_changed.emit(False)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the worker, and start no other."""
         self._over = True
         self.release()

@@ -46,7 +46,7 @@ class AppPage(QWidget):
     A subclass adds its widgets to `body`.
 
     Signals:
-        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        ask(command): a question for the query workers; the answer arrives in `on_event`.
         go_to(name): open another page: a step or the `name` of an `AppPage`.
     """
 
@@ -80,9 +80,9 @@ class AppPage(QWidget):
         """Handle the page being shown, for example by refreshing what may have changed."""
 
     def on_event(self, event: object) -> None:
-        """Handle an event of the inspector or of the running job. One `match` per page."""
+        """Handle an event of the query workers or of the running job. One `match` per page."""
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop threads and timers: the window is closing."""
 
 
@@ -91,7 +91,7 @@ class StepPage(QWidget):
 
     Signals:
         continue_clicked, back_clicked: open the next step, or the previous one.
-        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        ask(command): a question for the query workers; the answer arrives in `on_event`.
         question_expected(kind): such a question may follow soon, so its worker may start.
         question_dropped(kind): the user doesn't want to wait for the answer.
         question_outdated(command): the subject of the question changed; drop its answer.
@@ -100,7 +100,7 @@ class StepPage(QWidget):
         import_requested(what, folder): start a run with an "adapter" in a folder, or the "model".
         library_requested: show the adapter library.
         push_requested(repository, what, private): upload a result of the run to the Hub.
-        chat_requested(speaker): chat with a model or an adapter.
+        chat_requested(chat_model): chat with a model or an adapter.
         stop_requested: stop training after this step and keep the adapter.
         pause_requested: stop training after this step and save a checkpoint to resume from.
         cancel_requested: end the running job without a result.
@@ -196,7 +196,7 @@ class StepPage(QWidget):
         return ""
 
     def on_event(self, event: object) -> None:
-        """Handle an event of the inspector or of the running job. One `match` per page."""
+        """Handle an event of the query workers or of the running job. One `match` per page."""
 
     def describe_unchecked(self) -> str:
         """Return the caption of the rail while a worker hasn't read what this step names, "" after that."""
@@ -207,7 +207,7 @@ class StepPage(QWidget):
         self.continue_clicked.emit()
 
     def on_shown(self) -> None:
-        """Handle the page being shown, for example by asking the inspector."""
+        """Handle the page being shown, for example by asking the query workers."""
 
     def sign_in(self) -> None:
         """Ask for a Hub token, on pages that can."""
@@ -218,7 +218,7 @@ class StepPage(QWidget):
     def check_files(self) -> None:
         """Repeat queries about files that have changed on disk since they were asked."""
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop threads and timers: the window is closing."""
 
     def _fit_margins(self, _lowest: int, highest: int) -> None:

@@ -117,7 +117,7 @@ class RunCurvesReader(QObject):
                 self._as_of[name] = (changed, time.monotonic())
                 self._start(name, run)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop all threads. Can be called repeatedly."""
         for name in list(self._threads):
             self._drop(name)

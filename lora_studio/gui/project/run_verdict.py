@@ -61,9 +61,9 @@ class RunVerdictView(QWidget):
         state.run_changed.connect(self._on_run_changed)
         self._on_run_changed()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the read in progress. Can be called repeatedly."""
-        self._tasks.leave()
+        self._tasks.stop_background_work()
 
     def _on_run_changed(self) -> None:
         run = self._state.run

@@ -35,7 +35,7 @@ AUTOSAVE_DELAY = 800
 
 @dataclass
 class ProjectFacts:
-    """The latest answers of the inspector; None while there is none."""
+    """The latest answers of the query workers; None while there is none."""
 
     model: events.ModelInspected | None = None
     dataset: events.DatasetInspected | None = None

@@ -81,7 +81,7 @@ class Window(Shell):
         """Close now, or when the running job has ended, as the user chose."""
         self.commit()
         if self.closing.can_close():
-            self.leave()
+            self.shut_down()
             event.accept()
         else:
             event.ignore()
@@ -99,7 +99,7 @@ class Window(Shell):
         if self.open_project(project) and (page in self.pages or page in self.app_pages):
             self.show_page(page)
 
-    def leave(self) -> None:
+    def shut_down(self) -> None:
         """Save, and end or detach all threads; a running job continues. Safe to call twice."""
         if self.has_project and self.state.dirty:
             self.state.save()
@@ -110,11 +110,11 @@ class Window(Shell):
             self.gauges, self.desktop, self.notifications, self.cluster, self.engine,
             self.library, self.queue,
         ):  # fmt: skip
-            part.leave()
+            part.stop_background_work()
         self.jobs.detach()  # before the pages, which read its state
         for page in self.all_pages if self.lazy_pages.is_created else [self.home]:
-            page.leave()
-        self.inspector.shut_down()
+            page.stop_background_work()
+        self.query_workers.shut_down()
         self.preferences.open_project = str(self.state.draft.path or "")
         self.preferences.open_page = self.page_name
         self.preferences.geometry = bytes(self.saveGeometry().toHex().data()).decode()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.chat import AnyChatModel
 from lora_studio.core.protocol import commands
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
 from lora_studio.gui.help import palette
 from lora_studio.gui.language import tr
@@ -64,7 +64,7 @@ def _wire_pages(window: Window) -> None:
     window.runs.close_requested.connect(window.jobs.detach)
     for app_page in window.app_pages.values():
         app_page.go_to.connect(window.show_page)
-        app_page.ask.connect(window.inspector.ask)
+        app_page.ask.connect(window.query_workers.ask)
     _wire_evaluation(window)
     _wire_engine(window)
     _wire_library(window)
@@ -105,8 +105,8 @@ def _wire_project(window: Window) -> None:
 
 
 def _wire_jobs(window: Window) -> None:
-    window.inspector.answered.connect(window.on_answer)
-    window.inspector.finished.connect(window.on_question_finished)
+    window.query_workers.answered.connect(window.on_answer)
+    window.query_workers.finished.connect(window.on_question_finished)
     window.launcher.started.connect(window.show_page)
     window.jobs.event_received.connect(window.on_job_event)
     window.jobs.changed.connect(window.on_job_changed)
@@ -132,12 +132,12 @@ def _wire_engine(window: Window) -> None:
     def changed() -> None:
         settings.refresh_engine(running=engine.control.running)
         if not engine.control.running:
-            window.inspector.resume()
+            window.query_workers.resume()
 
     engine.changed.connect(changed)
-    engine.clearing.connect(window.inspector.pause)
-    engine.switched.connect(window.inspector.restart_workers)
-    engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
+    engine.clearing.connect(window.query_workers.pause)
+    engine.switched.connect(window.query_workers.restart_workers)
+    engine.switched.connect(lambda: window.query_workers.ask(commands.InspectDevices()))
 
 
 def _wire_evaluation(window: Window) -> None:
@@ -145,7 +145,7 @@ def _wire_evaluation(window: Window) -> None:
     page.start_requested.connect(window.launcher.request_evaluation)
     page.pause_requested.connect(window.launcher.pause)
     page.cancel_requested.connect(window.jobs.cancel)
-    page.question_outdated.connect(window.inspector.drop)
+    page.question_outdated.connect(window.query_workers.drop)
 
 
 def _wire_library(window: Window) -> None:
@@ -159,7 +159,7 @@ def _wire_library(window: Window) -> None:
     library.adapters_listed.connect(window.playground.set_library)
     for part in (library, window.runs):
         part.chat_requested.connect(
-            lambda folder: _open_chat(window, speakers.create_adapter_speaker(folder))
+            lambda folder: _open_chat(window, chat_models.create_adapter_chat_model(folder))
         )
     library.training_requested.connect(start)
     library.merge_requested.connect(
@@ -167,9 +167,9 @@ def _wire_library(window: Window) -> None:
     )
 
 
-def _open_chat(window: Window, speaker: AnySpeaker) -> None:
+def _open_chat(window: Window, chat_model: AnyChatModel) -> None:
     window.show_page("playground")
-    window.playground.start_chat(speaker)
+    window.playground.start_chat(chat_model)
 
 
 def _start_job(window: Window, kind: str) -> None:
@@ -198,15 +198,15 @@ def _continue_after(window: Window, page: StepPage) -> None:
 def _wire_step_page(window: Window, page: StepPage) -> None:
     page.continue_clicked.connect(lambda: _continue_after(window, page))
     page.back_clicked.connect(lambda: window.show_neighbor(page, -1))
-    page.ask.connect(window.inspector.ask)
-    page.question_expected.connect(window.inspector.prepare_worker)
-    page.question_dropped.connect(window.inspector.cancel)
-    page.question_outdated.connect(window.inspector.drop)
+    page.ask.connect(window.query_workers.ask)
+    page.question_expected.connect(window.query_workers.prepare_worker)
+    page.question_dropped.connect(window.query_workers.cancel)
+    page.question_outdated.connect(window.query_workers.drop)
     page.run_requested.connect(lambda kind: _start_job(window, kind))
     page.import_requested.connect(window.launcher.request_import)
     page.library_requested.connect(window.library.open)
     page.push_requested.connect(window.launcher.request_push)
-    page.chat_requested.connect(lambda speaker: _open_chat(window, speaker))
+    page.chat_requested.connect(lambda chat_model: _open_chat(window, chat_model))
     page.stop_requested.connect(window.launcher.stop)
     page.pause_requested.connect(window.launcher.pause)
     page.cancel_requested.connect(window.jobs.cancel)

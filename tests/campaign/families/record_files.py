@@ -21,7 +21,7 @@ _SEEDS: dict[str, list[Any]] = {
     "about.json": [{"title": "t", "tags": ["a, b"], "notes": "@3 x", "grid": {"name": "g", "fields": ["lora.rank"]}}],
     "votes.json": [{"schema_version": 1, "votes": [{"time": 1.0, "prompt": "q", "names": ["a", "b"], "answers": ["x", "y"], "winner": 0}]}],
     "conversation-a.json": [
-        {"id": "a", "speakers": [{"kind": "adapters", "adapters": []}], "system": "s", "sampling": {"temperature": 1},
+        {"id": "a", "chat_models": [{"kind": "adapters", "adapters": []}], "system": "s", "sampling": {"temperature": 1},
          "turns": [{"user": "q", "answers": [{"takes": [{"text": "x", "tokens": 3}], "shown": 0}]}] * 2}
     ],
     "machine.json": [{"learned": {"cpu · fp32": {"factor": 1.0, "runs": 2, "tokens_per_s": {"m": 3.0}}}}],
@@ -56,7 +56,7 @@ def _read_record(name: str, content: bytes, sandbox: Path) -> None:
     from lora_studio.core import playground
     from lora_studio.core.memory import calibration
     from lora_studio.core.model import folders
-    from lora_studio.core.runs import index, queue, speakers
+    from lora_studio.core.runs import chat_models, index, queue
     from lora_studio.core.runs.folder import RunFolder
     from lora_studio.core.system import consent, paths
     from lora_studio.gui.preferences import Preferences
@@ -98,7 +98,7 @@ def _read_record(name: str, content: bytes, sandbox: Path) -> None:
     else:
         (run.path / name).write_bytes(content)
         _read_run(run)
-        speakers.list_run_speakers(run)
+        chat_models.list_run_chat_models(run)
 
 
 def _read_run(run: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker
+from lora_studio.core.chat import AdapterChatModel, GgufChatModel
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.evaluation.plan import EvaluationPlan
@@ -25,8 +25,8 @@ from lora_studio.core.problems import ProblemError
 def _make(first: int, last: int, right: float, *, metrics: tuple[str, ...]) -> EvaluationResults:
     """Return an evaluation of the questions `first` to `last`; the tuned model scores `right`."""
     columns = (
-        Column(key="base", model=AdapterSpeaker()),
-        Column(key="Q8_0", model=GgufSpeaker(file="x")),
+        Column(key="base", model=AdapterChatModel()),
+        Column(key="Q8_0", model=GgufChatModel(file="x")),
     )
     items = [
         create_item(test_set="heldout", raw_prompt=str(n), reference="1")

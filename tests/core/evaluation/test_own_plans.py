@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.plan import (
@@ -23,7 +23,7 @@ from lora_studio.core.system import consent
 from lora_studio.core.system.consent import DigestRecord
 
 SERVER = ServerModel(address="https://a.example/v1", name="m", key_variable="AWS_SECRET")
-BASE = Column(key="base", model=AdapterSpeaker())
+BASE = Column(key="base", model=AdapterChatModel())
 
 
 def make_plan(model: Any = None, **fields: Any) -> EvaluationPlan:
@@ -34,10 +34,10 @@ def make_plan(model: Any = None, **fields: Any) -> EvaluationPlan:
 FOREIGN = [
     pytest.param(make_plan(SERVER), "AWS_SECRET", id="server"),
     pytest.param(make_plan(judge=JudgeSettings(model=SERVER)), "AWS_SECRET", id="judge"),
-    pytest.param(make_plan(OllamaSpeaker(name="m", host="127.0.0.1#@a.example")), "a.example", id="Ollama"),
-    pytest.param(make_plan(GgufSpeaker(file="/srv/m.gguf")), "/srv/m.gguf", id="file elsewhere"),
+    pytest.param(make_plan(OllamaChatModel(name="m", host="127.0.0.1#@a.example")), "a.example", id="Ollama"),
+    pytest.param(make_plan(GgufChatModel(file="/srv/m.gguf")), "/srv/m.gguf", id="file elsewhere"),
     pytest.param(
-        make_plan(AdapterSpeaker(adapters=(WeightedAdapter(folder="../a"),))), "../a", id="adapter elsewhere"
+        make_plan(AdapterChatModel(adapters=(WeightedAdapter(folder="../a"),))), "../a", id="adapter elsewhere"
     ),
     pytest.param(
         make_plan(test_sets=(FileRows(source=DataSource(path="/etc/passwd")),)), "/etc/passwd", id="rows elsewhere"
@@ -46,8 +46,8 @@ FOREIGN = [
     # Read from the folder of the process, or downloaded.
     pytest.param(make_plan(test_sets=(FileRows(source=DataSource(path="rows.jsonl")),)), "rows.jsonl", id="relative"),
     pytest.param(make_plan(test_sets=(FileRows(source=DataSource(path="org/rows")),)), "org/rows", id="Hub"),
-    pytest.param(make_plan(GgufSpeaker(file="m.gguf")), "m.gguf", id="relative file"),
-    pytest.param(make_plan(ModelSpeaker(folder="org/m")), "org/m", id="Hub model"),
+    pytest.param(make_plan(GgufChatModel(file="m.gguf")), "m.gguf", id="relative file"),
+    pytest.param(make_plan(FolderChatModel(folder="org/m")), "org/m", id="Hub model"),
 ]  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_plan_that_the_user_started_continues(
 
 def test_plan_within_the_project_needs_no_consent(tmp_path: Path) -> None:
     rows = FileRows(source=DataSource(path=str(tmp_path / "rows.jsonl")))
-    model = OllamaSpeaker(name="m", host="http://localhost:11434")
+    model = OllamaChatModel(name="m", host="http://localhost:11434")
     require_own_plan(make_plan(model, test_sets=(rows,)), tmp_path)
 
 

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
-    ModelSpeaker,
-    OllamaSpeaker,
-    get_speaker_key,
+    AdapterChatModel,
+    AnyChatModel,
+    FolderChatModel,
+    OllamaChatModel,
+    get_chat_model_key,
 )
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.preferences import Preference, count_judgments, count_votes
 from lora_studio.core.evaluation.results import EvaluationFacts, EvaluationResults, Judgment
 from lora_studio.core.playground import Vote
-from lora_studio.core.runs.speakers import create_adapter_speaker
+from lora_studio.core.runs.chat_models import create_adapter_chat_model
 
 
 def test_a_later_judgment_of_a_pair_replaces_the_earlier() -> None:
@@ -33,8 +33,8 @@ def test_a_later_judgment_of_a_pair_replaces_the_earlier() -> None:
         make("3", ""),
         make("4", None),
     ]
-    columns = tuple(Column(key=key, model=AdapterSpeaker()) for key in ("base", "adapter", "Q4"))
-    judge = JudgeSettings(model=OllamaSpeaker(name="judge:8b"))
+    columns = tuple(Column(key=key, model=AdapterChatModel()) for key in ("base", "adapter", "Q4"))
+    judge = JudgeSettings(model=OllamaChatModel(name="judge:8b"))
     results = EvaluationResults(
         Path(), EvaluationPlan(columns=columns, judge=judge), EvaluationFacts(), judgments=rows
     )
@@ -83,21 +83,21 @@ def test_the_sentence_names_share_interval_and_counts() -> None:
     assert sentence == "Preferred in 74 % of 41 comparisons (60–85 %): 30 wins, 10 losses, 1 tie"
 
 
-def _vote(winner: int | None, *speakers: AnySpeaker, old: bool = False) -> Vote:
+def _vote(winner: int | None, *chat_models: AnyChatModel, old: bool = False) -> Vote:
     return Vote(
         prompt="?",
-        names=tuple(get_speaker_key(each) for each in speakers),
-        answers=("a",) * len(speakers),
+        names=tuple(get_chat_model_key(each) for each in chat_models),
+        answers=("a",) * len(chat_models),
         winner=winner,
-        speakers=() if old else speakers,
+        chat_models=() if old else chat_models,
     )
 
 
 def test_votes_count_between_the_models_that_are_columns() -> None:
-    base, other = AdapterSpeaker(), OllamaSpeaker(name="other")
+    base, other = AdapterChatModel(), OllamaChatModel(name="other")
     adapter, merged = (
-        create_adapter_speaker("/runs/1/adapter"),
-        ModelSpeaker(folder="/runs/1/merged"),
+        create_adapter_chat_model("/runs/1/adapter"),
+        FolderChatModel(folder="/runs/1/merged"),
     )
     columns = [
         Column(key=key, model=model)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.evaluation import report, run_verdict, summary
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import create_item
@@ -28,7 +28,7 @@ from lora_studio.core.evaluation.run_verdict import AnswerScore, find_answer_sco
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import Text, text
 from lora_studio.core.playground import Vote
-from lora_studio.core.runs.speakers import create_adapter_speaker
+from lora_studio.core.runs.chat_models import create_adapter_chat_model
 from lora_studio.core.tasks.samples import Message
 
 EVIL = '<script src="https://example.com/x.js"></script>|[a](https://example.com)'
@@ -55,8 +55,8 @@ class _Reader(HTMLParser):
 def results(tmp_path: Path) -> EvaluationResults:
     """An evaluation of 40 rows: the base is right in 10, the merged model in 30; one answer is hostile."""
     run = tmp_path / "20261101-120000-Harbor"
-    merged = Column(key="merged", title="Merged", model=ModelSpeaker(folder=str(run / "merged")))
-    plan = EvaluationPlan(columns=(Column(key="base", model=AdapterSpeaker()), merged))
+    merged = Column(key="merged", title="Merged", model=FolderChatModel(folder=str(run / "merged")))
+    plan = EvaluationPlan(columns=(Column(key="base", model=AdapterChatModel()), merged))
     items = [
         create_item(
             test_set="heldout", reference=f"{n}", messages=[Message(role="user", content=f"Question {n}?")],
@@ -158,7 +158,7 @@ def test_card_section_has_intervals_and_escapes_names(results: EvaluationResults
 def compared(results: EvaluationResults) -> tuple[EvaluationResults, list[Vote]]:
     """The evaluation with a judge of a hostile name, 9 : 2 and a tie, and with three blind votes."""
     base, merged = results.plan.columns
-    judge = JudgeSettings(model=OllamaSpeaker(name=f"judge {EVIL}"), baseline="base")
+    judge = JudgeSettings(model=OllamaChatModel(name=f"judge {EVIL}"), baseline="base")
     results.plan = results.plan.model_copy(update={"judge": judge})
     winners = [*["merged"] * 9, *["base"] * 2, "", None]
     results.judgments = [
@@ -166,7 +166,7 @@ def compared(results: EvaluationResults) -> tuple[EvaluationResults, list[Vote]]
         for item, winner in zip(results.items, winners, strict=False)
     ]
     votes = [
-        Vote(prompt=f"Vote {n}?", names=("a", "b"), answers=("old", "new"), winner=winner, speakers=(base.model, merged.model))
+        Vote(prompt=f"Vote {n}?", names=("a", "b"), answers=("old", "new"), winner=winner, chat_models=(base.model, merged.model))
         for n, winner in enumerate((1, 1, None))
     ]  # fmt: skip
     return results, votes
@@ -181,11 +181,11 @@ _PREFERRED = (
 def test_models_of_one_run_are_told_apart_by_name(results: EvaluationResults) -> None:
     run = results.folder.parent.parent
     models = {
-        "base": AdapterSpeaker(),
-        "adapter": create_adapter_speaker(run / "adapter"),
-        "merged": ModelSpeaker(folder=str(run / "merged")),
-        "Q8_0": GgufSpeaker(file=str(run / "gguf" / "Harbor-Q8_0.gguf")),
-        "keeper": OllamaSpeaker(name="keeper:latest"),
+        "base": AdapterChatModel(),
+        "adapter": create_adapter_chat_model(run / "adapter"),
+        "merged": FolderChatModel(folder=str(run / "merged")),
+        "Q8_0": GgufChatModel(file=str(run / "gguf" / "Harbor-Q8_0.gguf")),
+        "keeper": OllamaChatModel(name="keeper:latest"),
     }
     columns = tuple(Column(key=key, model=model) for key, model in models.items())
     results.plan = results.plan.model_copy(update={"columns": columns})
@@ -290,6 +290,6 @@ def test_answer_score_needs_all_answers_of_the_runs_model(results: EvaluationRes
     assert find_answer_score(results, {}) is None
     results.facts = facts
     base, merged = results.plan.columns
-    other = merged.model_copy(update={"model": ModelSpeaker(folder="/runs/another/merged")})
+    other = merged.model_copy(update={"model": FolderChatModel(folder="/runs/another/merged")})
     results.plan = results.plan.model_copy(update={"columns": (base, other)})
     assert find_answer_score(results, {}) is None

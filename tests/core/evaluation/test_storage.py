@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from lora_studio.core import limits
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.evaluation import report as report_module
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
@@ -23,7 +23,7 @@ from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.tasks.samples import Message
 
-BASE = Column(key="base", model=AdapterSpeaker())
+BASE = Column(key="base", model=AdapterChatModel())
 ITEMS = [
     create_item(
         test_set="heldout", messages=(Message(role="user", content=f"{n} + 1?"),), reference=str(n + 1)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.evaluation import forgetting
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import OWN_METRIC, EvaluationItem
@@ -24,7 +24,7 @@ from lora_studio.core.lora.adapters import WeightedAdapter
 def _plan() -> EvaluationPlan:
     return EvaluationPlan(
         columns=tuple(
-            Column(key=key, model=AdapterSpeaker(adapters=adapters))
+            Column(key=key, model=AdapterChatModel(adapters=adapters))
             for key, adapters in (("base", ()), ("adapter", (WeightedAdapter(folder="/a"),)))
         ),
         test_sets=(HeldoutRows(), ForgettingSet()),

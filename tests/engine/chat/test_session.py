@@ -15,12 +15,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
+    AdapterChatModel,
+    AnyChatModel,
     ChatQuestion,
-    GgufSpeaker,
-    ModelSpeaker,
-    OllamaSpeaker,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
     Sampling,
     to_ollama_options,
 )
@@ -74,26 +74,28 @@ def session() -> Iterator[Session]:
     new_session.close()
 
 
-def blend(models: Path, **weights: float) -> AdapterSpeaker:
+def blend(models: Path, **weights: float) -> AdapterChatModel:
     chosen = (WeightedAdapter(folder=str(models / name), weight=w) for name, w in weights.items())
-    return AdapterSpeaker(adapters=tuple(chosen))
+    return AdapterChatModel(adapters=tuple(chosen))
 
 
 def ask(
-    session: Session, models: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY
+    session: Session, models: Path, *chat_models: AnyChatModel, sampling: Sampling = GREEDY
 ) -> tuple[dict[int, events.Answered], Recorder]:
     """Return the answers by column and a recorder of all events."""
     job, recorder = recorded_job()
-    session.run_command(question(models, *speakers, sampling=sampling), job)
+    session.run_command(question(models, *chat_models, sampling=sampling), job)
     return {event.column: event for event in recorder.of(events.Answered)}, recorder
 
 
-def question(models: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) -> commands.AskChat:
+def question(
+    models: Path, *chat_models: AnyChatModel, sampling: Sampling = GREEDY
+) -> commands.AskChat:
     return commands.AskChat(
         model=ModelSpec(source=str(models / "base"), device="cpu", precision="fp32"),
         asked=tuple(
-            ChatQuestion(column=column, speaker=speaker, messages=TALK, sampling=sampling)
-            for column, speaker in enumerate(speakers)
+            ChatQuestion(column=column, chat_model=chat_model, messages=TALK, sampling=sampling)
+            for column, chat_model in enumerate(chat_models)
         ),
     )
 
@@ -142,12 +144,17 @@ def test_blend_logits_match_peft_weighted_adapter(
 
 @pytest.mark.slow
 def test_columns_share_one_base_and_answer_as_if_alone(session: Session, models: Path) -> None:
-    speakers = (AdapterSpeaker(), blend(models, style=1.0), blend(models, style=0.5, facts=0.5))
+    chat_models = (
+        AdapterChatModel(),
+        blend(models, style=1.0),
+        blend(models, style=0.5, facts=0.5),
+    )
     session.close()
-    together, recorder = ask(session, models, *speakers)
+    together, recorder = ask(session, models, *chat_models)
     assert len(recorder.of(events.ModelLoaded)) == 1
     alone = {
-        column: ask(session, models, speaker)[0][0].text for column, speaker in enumerate(speakers)
+        column: ask(session, models, chat_model)[0][0].text
+        for column, chat_model in enumerate(chat_models)
     }
     assert {column: answer.text for column, answer in together.items()} == alone
     assert len(set(alone.values())) == 3
@@ -158,17 +165,24 @@ def test_columns_share_one_base_and_answer_as_if_alone(session: Session, models:
 
 def test_seed_gives_same_answer_alone_and_beside_others(session: Session, models: Path) -> None:
     together, _ = ask(
-        session, models, AdapterSpeaker(), AdapterSpeaker(), blend(models, facts=1), sampling=DRAWN
+        session,
+        models,
+        AdapterChatModel(),
+        AdapterChatModel(),
+        blend(models, facts=1),
+        sampling=DRAWN,
     )
     assert together[0].text == together[1].text
     alone, _ = ask(session, models, blend(models, facts=1), sampling=DRAWN)
     assert alone[0].text == together[2].text
-    other, _ = ask(session, models, AdapterSpeaker(), sampling=DRAWN.model_copy(update={"seed": 5}))
+    other, _ = ask(
+        session, models, AdapterChatModel(), sampling=DRAWN.model_copy(update={"seed": 5})
+    )
     assert other[0].text != together[0].text
 
 
 def test_streamed_pieces_form_answer_with_token_statistics(session: Session, models: Path) -> None:
-    answers, recorder = ask(session, models, AdapterSpeaker())
+    answers, recorder = ask(session, models, AdapterChatModel())
     text = ""
     for event in recorder.of(events.AnswerGrew):
         text = text[: event.start] + event.text
@@ -186,12 +200,12 @@ def test_cancel_keeps_partial_answer_and_loaded_model(session: Session, models: 
     endless = Sampling(temperature=0, max_tokens=60_000)
     with pytest.raises(CancelledError):
         session.run_command(
-            question(models, AdapterSpeaker(), blend(models, style=1), sampling=endless), job
+            question(models, AdapterChatModel(), blend(models, style=1), sampling=endless), job
         )
     stopped = recorder.of(events.Answered)
     assert [answer.ending for answer in stopped] == ["stopped"] * len(stopped)
     assert stopped[0].text
-    assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12  # the model is still loaded
+    assert ask(session, models, AdapterChatModel())[0][0].tokens == 12  # the model is still loaded
 
 
 def test_retrained_adapter_is_reloaded(session: Session, models: Path, tmp_path: Path) -> None:
@@ -205,7 +219,7 @@ def test_retrained_adapter_is_reloaded(session: Session, models: Path, tmp_path:
 def test_models_that_no_column_uses_leave_before_others_load(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = ModelSpeaker(folder=str(tiny_model("llama3", tmp_path / "other")))
+    other = FolderChatModel(folder=str(tiny_model("llama3", tmp_path / "other")))
     networks: list[weakref.ref[Any]] = []
     alive: list[int] = []
     load = loading.load
@@ -218,25 +232,25 @@ def test_models_that_no_column_uses_leave_before_others_load(
 
     monkeypatch.setattr(loading, "load", recording_load)
     session = Session()
-    ask(session, models, AdapterSpeaker())
+    ask(session, models, AdapterChatModel())
     ask(session, models, other)
     assert alive == [0, 0]
     model = question(models, other).model
-    both = commands.OpenChat(model=model, speakers=(AdapterSpeaker(), other))
+    both = commands.OpenChat(model=model, chat_models=(AdapterChatModel(), other))
     session.run_command(both, recorded_job()[0])
     assert alive == [0, 0, 1]
-    ask(session, models, AdapterSpeaker())
+    ask(session, models, AdapterChatModel())
     ask(session, models, other)
     assert alive == [0, 0, 1]
     session.close()
 
 
 def test_chat_without_columns_in_torch_holds_no_model(models: Path) -> None:
-    session, model = Session(), question(models, AdapterSpeaker()).model
+    session, model = Session(), question(models, AdapterChatModel()).model
     memory = []
-    for speakers in ((AdapterSpeaker(),), ()):
+    for chat_models in ((AdapterChatModel(),), ()):
         job, recorder = recorded_job()
-        session.run_command(commands.OpenChat(model=model, speakers=speakers), job)
+        session.run_command(commands.OpenChat(model=model, chat_models=chat_models), job)
         memory += [ready.memory_bytes for ready in recorder.of(events.ChatReady)]
     assert memory[0] > memory[1] == 0
 
@@ -246,8 +260,13 @@ def test_failing_column_leaves_other_columns_unaffected(
 ) -> None:
     other = tiny_model("phi3", tmp_path / "other")
     foreign = random_adapter(other, tmp_path / "foreign")
-    speakers = (AdapterSpeaker(), AdapterSpeaker(adapters=(WeightedAdapter(folder=str(foreign)),)))
-    answers, recorder = ask(session, models, *speakers, ModelSpeaker(folder=str(tmp_path / "none")))
+    chat_models = (
+        AdapterChatModel(),
+        AdapterChatModel(adapters=(WeightedAdapter(folder=str(foreign)),)),
+    )
+    answers, recorder = ask(
+        session, models, *chat_models, FolderChatModel(folder=str(tmp_path / "none"))
+    )
     assert list(answers) == [0]
     refused = {event.column: event.problem for event in recorder.of(events.AnswerRefused)}
     assert refused[1].code == "merging.foreign_adapter"
@@ -258,7 +277,7 @@ def test_prompt_is_shown_as_tokens_with_special_tokens(models: Path) -> None:
     job, recorder = recorded_job()
     spec = ModelSpec(source=str(models / "base"), device="cpu")
     Session().run_command(
-        commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job
+        commands.ShowPrompt(model=spec, chat_model=AdapterChatModel(), messages=TALK), job
     )
     (shown,) = recorder.of(events.PromptShown)
     assert not recorder.of(events.ModelLoaded), "another window may train on the GPU"
@@ -277,16 +296,16 @@ def test_ollama_server_streams_answers_and_reports_errors(
 ) -> None:
     monkeypatch.setattr(turn_scheduler, "UPDATE_INTERVAL", 0.0)  # send every word
     with fake_ollama() as server:
-        speaker = OllamaSpeaker(name="harbour", host=server.host)
-        answers, recorder = ask(session, models, speaker, AdapterSpeaker())
+        chat_model = OllamaChatModel(name="harbour", host=server.host)
+        answers, recorder = ask(session, models, chat_model, AdapterChatModel())
         assert answers[0].text == "last? lit is Which "
         assert answers[0].ending == "end"
         assert answers[1].tokens == 12
         assert len([e for e in recorder.of(events.AnswerGrew) if e.column == 0]) > 1
         server.faults.chat_error = "out of tea"
-        refused = ask(session, models, speaker)[1].of(events.AnswerRefused)
+        refused = ask(session, models, chat_model)[1].of(events.AnswerRefused)
         assert "out of tea" in str(refused[0].problem.what)
-    gone = ask(session, models, speaker)[1].of(events.AnswerRefused)
+    gone = ask(session, models, chat_model)[1].of(events.AnswerRefused)
     assert gone[0].problem.code == "ollama.not_running"
 
 
@@ -298,11 +317,11 @@ def test_chat_refuses_gpu_that_a_job_holds(
     monkeypatch.setattr(lock, "get_lockable_devices", lambda spec: [gpu])
     taken = locks.lock_devices([gpu], locks.LockHolder("/runs/x", "training"), lambda *_: None)
     with pytest.raises(ProblemError) as caught:
-        ask(session, models, AdapterSpeaker())
+        ask(session, models, AdapterChatModel())
     assert caught.value.problems[0].code == "chat.device_busy"
     assert "in use by the run x" in str(caught.value.problems[0].what)
     taken[0].release()
-    assert ask(session, models, AdapterSpeaker())[0][0].tokens == 12
+    assert ask(session, models, AdapterChatModel())[0][0].tokens == 12
     assert locks.find_holder(gpu) is None  # released between answers
 
 
@@ -328,41 +347,48 @@ def test_gguf_merged_and_adapter_give_same_answer(session: Session, tmp_path: Pa
     merge.merge(run, job)
     conversion.write(run, run.load_project(), job)
     file = str(run.get_gguf_file("Harbour", "F16"))
-    tuned = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
-    with_template = GgufSpeaker(file=file, tokenizer=str(run.adapter))
-    speakers = (tuned, ModelSpeaker(folder=str(run.merged)), with_template, GgufSpeaker(file=file))
+    tuned = AdapterChatModel(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    with_template = GgufChatModel(file=file, tokenizer=str(run.adapter))
+    chat_models = (
+        tuned,
+        FolderChatModel(folder=str(run.merged)),
+        with_template,
+        GgufChatModel(file=file),
+    )
     # Few tokens: for a tiny model the candidates are nearly equal, and a merge rounds.
     few = GREEDY.model_copy(update={"max_tokens": 6})
-    answers, recorder = ask(session, tmp_path, *speakers, sampling=few)
+    answers, recorder = ask(session, tmp_path, *chat_models, sampling=few)
     assert not recorder.of(events.AnswerRefused)
     assert len({answer.text for answer in answers.values()}) == 1
     assert len({answer.prompt_tokens for answer in answers.values()}) == 1
     penalized = few.model_copy(update={"repetition_penalty": 1.8})
-    strict, recorder = ask(session, tmp_path, *speakers, sampling=penalized)
+    strict, recorder = ask(session, tmp_path, *chat_models, sampling=penalized)
     assert not recorder.of(events.AnswerRefused)
     assert strict[0].text == strict[1].text == strict[2].text
     assert not answers[0].text.startswith(strict[0].text)
-    shown = prompts(session, tmp_path, speakers[0], with_template)
+    shown = prompts(session, tmp_path, chat_models[0], with_template)
     assert [t.id for t in shown[0].tokens] == [t.id for t in shown[1].tokens]
     assert shown[0].text == shown[1].text == "".join(token.text for token in shown[1].tokens)
-    merged_tokens = GgufSpeaker(file=file, tokenizer=str(run.merged))
+    merged_tokens = GgufChatModel(file=file, tokenizer=str(run.merged))
     assert not ask(session, tmp_path, merged_tokens, sampling=few)[1].of(events.AnswerRefused)
     checksums.record_checksums(run, run.adapter)
     (run.merged / "chat_template.jinja").unlink()  # although the session has loaded the model
     with (run.adapter / "tokenizer_config.json").open("a") as damaged:
         damaged.write(" ")
-    _, recorder = ask(session, tmp_path, *speakers[:3], merged_tokens, sampling=few)
+    _, recorder = ask(session, tmp_path, *chat_models[:3], merged_tokens, sampling=few)
     refused = {event.column: event.problem.code for event in recorder.of(events.AnswerRefused)}
     adapter, merged = "run.damaged_adapter", "run.damaged_merged"
     assert refused == {0: adapter, 1: merged, 2: adapter, 3: merged}
 
 
-def prompts(session: Session, models: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:
+def prompts(session: Session, models: Path, *chat_models: AnyChatModel) -> list[events.PromptShown]:
     recorder = Recorder()
-    for speaker in speakers:
+    for chat_model in chat_models:
         job = JobContext("test", recorder, Flags())  # type: ignore[arg-type]  # has what a job needs
         spec = ModelSpec(source=str(models / "base"), device="cpu")
-        session.run_command(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
+        session.run_command(
+            commands.ShowPrompt(model=spec, chat_model=chat_model, messages=TALK), job
+        )
     return recorder.of(events.PromptShown)
 
 

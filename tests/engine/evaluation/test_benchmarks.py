@@ -27,7 +27,7 @@ from lora_studio.engine.evaluation import benchmark_index, benchmarks
 from lora_studio.engine.generation.batched import generate_batch
 from lora_studio.engine.generation.continuations import (
     continuation_logprobs,
-    split_pair,
+    split_prompt_and_continuation,
     split_text,
 )
 from tests.helpers.models.tiny_models import tiny_model
@@ -112,7 +112,9 @@ def evaluate_by_lm_eval(model: Path, tasks: Path, shots: int = 0) -> dict[str, A
 def score(network: Any, tokenizer: Any, items: Sequence[EvaluationItem]) -> list[list[float]]:
     """Return the log-likelihood of each choice of each item."""
     pairs = [
-        split_pair(tokenizer, item.raw_prompt or "", choice, add_special_tokens=True)
+        split_prompt_and_continuation(
+            tokenizer, item.raw_prompt or "", choice, add_special_tokens=True
+        )
         for item in items
         for choice in item.choices
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.core.chat import AdapterSpeaker, ModelSpeaker
+from lora_studio.core.chat import AdapterChatModel, FolderChatModel
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
@@ -55,7 +55,7 @@ def test_gpu_is_held_until_its_model_is_freed(
     for name in ("create_adapter_runner", "create_model_runner"):  # they read real models
         monkeypatch.setattr(evaluation, name, lambda *_: make_runner(models, ModelSpec()))
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
-    for model in (AdapterSpeaker(), ModelSpeaker(folder="/models/merged")):
+    for model in (AdapterChatModel(), FolderChatModel(folder="/models/merged")):
         with factory.open(model):
             pass
         assert locks.find_holder(GPU) is not None, "the next column may use the model"
@@ -63,7 +63,7 @@ def test_gpu_is_held_until_its_model_is_freed(
     with factory.open(ServerModel(address="http://127.0.0.1:1/v1", name="m")):
         assert locks.find_holder(GPU) is None
     assert models.held_at_release == [True]
-    with factory.open(AdapterSpeaker()):
+    with factory.open(AdapterChatModel()):
         pass
     factory.release()
     assert models.held_at_release == [True, True]
@@ -96,7 +96,7 @@ def test_gpu_is_given_back_by_a_model_on_the_cpu(
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
     keeps = bool(free)
     for held_before in (True, keeps):
-        with factory.open(AdapterSpeaker()) as runner:
+        with factory.open(AdapterChatModel()) as runner:
             held = [locks.find_holder(GPU) is not None]
             assert list(runner.score([])) == []
             held.append(locks.find_holder(GPU) is not None)
@@ -117,7 +117,7 @@ def test_gpu_that_is_lost_is_given_back(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(models, "release", fail)
     factory = RunnerFactory(RunFolder(tmp_path), Project(name="bot"), models, models.job)
-    with factory.open(AdapterSpeaker()):
+    with factory.open(AdapterChatModel()):
         assert locks.find_holder(GPU) is not None
     with pytest.raises(RuntimeError, match="device-side"):
         factory.release()

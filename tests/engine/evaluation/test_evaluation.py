@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import (
+    AdapterChatModel,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
+    Sampling,
+)
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import report as report_module
 from lora_studio.core.evaluation import storage
@@ -18,7 +24,7 @@ from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.evaluation import evaluation
@@ -62,7 +68,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_plan(run: RunFolder, *keys: str, limit: int = 8, **fields: object) -> EvaluationPlan:
-    columns = [each for each in speakers.list_run_columns(run) if not keys or each.key in keys]
+    columns = [each for each in chat_models.list_run_columns(run) if not keys or each.key in keys]
     settings = {
         "columns": tuple(columns),
         "test_sets": (HeldoutRows(limit=limit),),
@@ -180,10 +186,10 @@ def test_data_count_as_changed_by_their_content_alone(run: RunFolder) -> None:
 
 
 def test_missing_models_are_refused_and_the_others_continue(run: RunFolder) -> None:
-    gone = Column(key="gone", model=ModelSpeaker(folder=str(run.path / "nowhere")))
+    gone = Column(key="gone", model=FolderChatModel(folder=str(run.path / "nowhere")))
     dead = Column(key="dead", model=ServerModel(address="http://127.0.0.1:9/v1", name="x"))
-    ollama = Column(key="ollama", model=OllamaSpeaker(name="x", host="http://127.0.0.1:9"))
-    base = Column(key="base", model=AdapterSpeaker())
+    ollama = Column(key="ollama", model=OllamaChatModel(name="x", host="http://127.0.0.1:9"))
+    base = Column(key="base", model=AdapterChatModel())
     plan = make_plan(run, columns=(gone, dead, ollama, base))
     results, channel = evaluate(run, plan)
     refused = {event.column for event in channel.of(events.ColumnRefused)}
@@ -217,7 +223,7 @@ def test_run_without_validation_rows_is_refused(run: RunFolder) -> None:
 
 
 def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
-    (file,) = speakers.list_gguf_files(run)
+    (file,) = chat_models.list_gguf_files(run)
     shared = "The keeper of the harbor writes every ship into the blue book before the tide turns. "
     texts = [f"{shared}{'And so on. ' * (n % 3)}Ship {n}:" for n in range(11)]
     with Llama(file, context=4096, sequences=llama_scores.SEQUENCES + 1) as llama:
@@ -241,7 +247,7 @@ def test_llama_cpp_answers_together_as_alone(run: RunFolder) -> None:
 
 def test_llama_cpp_scores_together_as_alone(run: RunFolder) -> None:
     """Requests of all kinds: a shared prompt, no target, more targets than sequences, a long text."""
-    (file,) = speakers.list_gguf_files(run)
+    (file,) = chat_models.list_gguf_files(run)
     with Llama(file, context=2048, sequences=9) as llama:
         prompts = [llama.tokenize(f"Question {n}: which lamp burns longest?") for n in range(5)]
         targets = [
@@ -276,7 +282,7 @@ def score_alone(llama: Llama, before: tuple[int, ...], target: tuple[int, ...]) 
 
 def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> None:
     """As in lm-eval: tokens of both, joined at the blank before the answer, and their log-likelihoods."""
-    (file,) = speakers.list_gguf_files(run)
+    (file,) = chat_models.list_gguf_files(run)
     job, _ = recorded_job()
     prompt = "Question: Which ship is the oldest?\nAnswer: "
     item = EvaluationItem(
@@ -284,9 +290,11 @@ def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> No
     )  # fmt: skip
     request = AnswerRequest(item, prompt)
     project = run.load_project()
-    in_torch = create_model_runner(TorchModels(job), project, ModelSpeaker(folder=str(run.merged)))
+    in_torch = create_model_runner(
+        TorchModels(job), project, FolderChatModel(folder=str(run.merged))
+    )
     in_llama_cpp = create_gguf_runner(
-        project, GgufSpeaker(file=str(file), tokenizer=str(run.merged)), job
+        project, GgufChatModel(file=str(file), tokenizer=str(run.merged)), job
     )
     tokenizer = in_torch.tokenizer
     (part, _) = list_continuations(tokenizer, request, in_torch._load())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.chat import AdapterSpeaker, OllamaSpeaker, Sampling
+from lora_studio.core.chat import AdapterChatModel, OllamaChatModel, Sampling
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.items import EvaluationItem, create_item
@@ -20,7 +20,7 @@ from lora_studio.engine.evaluation.runners import AnswerRequest, cut_at_stops
 from lora_studio.engine.servers.openai_client import Reply
 from tests.helpers.runs.jobs import make_job
 
-SETTINGS = JudgeSettings(model=OllamaSpeaker(name="judge"))
+SETTINGS = JudgeSettings(model=OllamaChatModel(name="judge"))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ class FakeJudge:
     def render(self, item: EvaluationItem) -> str:
         return item.question
 
-    def answer(
+    def generate(
         self, requests: Sequence[AnswerRequest], sampling: Sampling
     ) -> Iterator[tuple[int, Reply]]:
         for index, request in enumerate(requests):
@@ -69,7 +69,7 @@ class FakeJudge:
 def judge(
     tmp_path: Path, replies: dict[str, str], answers: tuple[str, str] = ("by base", "by tuned")
 ) -> Judgment:
-    columns = (Column(key="base", model=AdapterSpeaker()), Column(key="tuned", model=OllamaSpeaker(name="t")))  # fmt: skip
+    columns = (Column(key="base", model=AdapterChatModel()), Column(key="tuned", model=OllamaChatModel(name="t")))  # fmt: skip
     folder = storage.create_evaluation(tmp_path / "e", EvaluationPlan(columns=columns))
     item = create_item(test_set="heldout", messages=(Message(role="user", content="Q"),))
     folder.write_items([item])

@@ -20,7 +20,7 @@ from lora_studio.core.evaluation.plan import EvaluationPlan, JudgeSettings
 from lora_studio.core.evaluation.results import EvaluationResults
 from lora_studio.core.evaluation.test_sets import HeldoutRows
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.export.gguf import converter
@@ -99,7 +99,7 @@ def test_real_judge_survives_the_end_of_its_server(
     with serve(file) as server:
         model = ServerModel(address=f"http://127.0.0.1:{server.port}/v1", name="tiny judge")
         plan = EvaluationPlan(
-            columns=(*speakers.list_run_columns(run)[:2], Column(key="served", model=model)),
+            columns=(*chat_models.list_run_columns(run)[:2], Column(key="served", model=model)),
             test_sets=(HeldoutRows(limit=ITEMS),),
             metrics=("exact", "perplexity"),
             sampling=Sampling(temperature=0.0, top_p=1.0, max_tokens=6),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.chat import OllamaSpeaker, Sampling
+from lora_studio.core.chat import OllamaChatModel, Sampling
 from lora_studio.core.evaluation.columns import ServerModel
 from lora_studio.core.evaluation.items import create_item
 from lora_studio.core.problems import ProblemError
@@ -92,7 +92,7 @@ def ask(fake: FakeServer, key_variable: str = "") -> Iterator[tuple[int, Reply]]
     model = ServerModel(address=fake.address, name="m", key_variable=key_variable)
     runner = server_runner.create_server_runner(model, make_job())
     try:
-        yield from runner.answer(REQUESTS, SAMPLING)
+        yield from runner.generate(REQUESTS, SAMPLING)
     finally:
         runner.close()
 
@@ -160,9 +160,9 @@ def test_model_of_an_ollama_column_is_unloaded_at_its_end(tmp_path: Path) -> Non
         recipe = CreateRequest(name="pim", template="{{ .Prompt }}", stops=())
         ollama_server.create(fake.host, tiny_gguf.write(tmp_path / "m.gguf"), recipe, make_job())
         runner = server_runner.create_ollama_runner(
-            OllamaSpeaker(name="pim", host=fake.host), make_job()
+            OllamaChatModel(name="pim", host=fake.host), make_job()
         )
-        assert len(list(runner.answer(REQUESTS[:2], SAMPLING))) == 2
+        assert len(list(runner.generate(REQUESTS[:2], SAMPLING))) == 2
         assert fake.loaded == {"pim:latest"}
         runner.close()
         assert fake.loaded == set()
@@ -171,7 +171,7 @@ def test_model_of_an_ollama_column_is_unloaded_at_its_end(tmp_path: Path) -> Non
 def test_ollama_that_isnt_running_gets_a_remedy_for_evaluations() -> None:
     with pytest.raises(ProblemError) as caught:
         server_runner.create_ollama_runner(
-            OllamaSpeaker(name="m", host="http://127.0.0.1:1"), make_job()
+            OllamaChatModel(name="m", host="http://127.0.0.1:1"), make_job()
         )
     problem = caught.value.problems[0]
     assert problem.code == "ollama.not_running"

@@ -23,7 +23,7 @@ from lora_studio.engine.generation.batched import GeneratedAnswer, generate_batc
 from lora_studio.engine.generation.continuations import (
     Continuation,
     continuation_logprobs,
-    split_pair,
+    split_prompt_and_continuation,
     split_text,
 )
 from lora_studio.engine.generation.prefix_cache import PrefixGroup, group_by_prefix
@@ -114,7 +114,11 @@ def score_alone(network: Any, continuation: Continuation) -> tuple[float, bool]:
 
 def check_scores(network: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     choices = (" yes", " no, maybe not", " the one that is lit last", " 42")
-    pairs = [split_pair(tokenizer, prompt, choice) for prompt in PROMPTS for choice in choices]
+    pairs = [
+        split_prompt_and_continuation(tokenizer, prompt, choice)
+        for prompt in PROMPTS
+        for choice in choices
+    ]
     pairs += split_text(tokenizer, SHARED * 3, 20)
     scores = dict(continuation_logprobs(network, pairs, recorded_job()[0]))
     assert len(scores) == len(pairs)
@@ -442,6 +446,8 @@ def test_empty_continuation_has_no_tokens(llama: tuple[Any, PreTrainedTokenizerB
 
 
 def test_blanks_before_a_choice_belong_to_it(llama: tuple[Any, PreTrainedTokenizerBase]) -> None:
-    assert split_pair(llama[1], "And? ", "yes") == split_pair(llama[1], "And?", " yes")
-    empty = split_pair(llama[1], "", "yes")
+    assert split_prompt_and_continuation(llama[1], "And? ", "yes") == split_prompt_and_continuation(
+        llama[1], "And?", " yes"
+    )
+    empty = split_prompt_and_continuation(llama[1], "", "yes")
     assert empty.prompt == (llama[1].bos_token_id,)

@@ -16,7 +16,7 @@ from triton.runtime import interpreter
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.kernels import adapted_linear, chunked_logprobs, fused, liger
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import (
@@ -59,24 +59,27 @@ _BY_LIGER = {
 
 @pytest.mark.parametrize("family", _BY_LIGER)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
-    assert scorer.fused.reasons == {}
-    assert (scorer.fused.by_library, scorer.scored_by_liger) == (_BY_LIGER[family], True)
-    description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
+    logprob_model = LogprobModel(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    assert logprob_model.fused.reasons == {}
+    assert (logprob_model.fused.by_library, logprob_model.scored_by_liger) == (
+        _BY_LIGER[family],
+        True,
+    )
+    description = " ".join(map(str, kernel_choice.describe_kernels(logprob_model)))
     assert (
         description == f"Liger kernels compute {_BY_LIGER[family]} of these layers, and the loss."
     )
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_float16_differs_only_by_rounding(tiny: TinyModel) -> None:
     # float16, because the interpreter multiplies bfloat16 numbers as integers.
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float16).train()
-    scorer = Scorer(model)
-    assert scorer.fused.by_library == _BY_LIGER["llama3"]
-    assert scorer.scored_by_liger
+    logprob_model = LogprobModel(model)
+    assert logprob_model.fused.by_library == _BY_LIGER["llama3"]
+    assert logprob_model.scored_by_liger
     with peft.helpers.disable_input_dtype_casting(model):
-        assert_equal(result(scorer), unfused_result(scorer), 0.05)
+        assert_equal(result(logprob_model), unfused_result(logprob_model), 0.05)
 
 
 def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
@@ -95,8 +98,8 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
 
 
 def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
-    first, second = result(scorer), result(scorer)
+    logprob_model = LogprobModel(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
+    first, second = result(logprob_model), result(logprob_model)
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
 
@@ -104,11 +107,11 @@ def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
 def test_gradient_checkpointing_matches_with_in_place_kernels(
     tiny: TinyModel,
 ) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
-    expected = result(scorer)
-    scorer.base.gradient_checkpointing_enable({"use_reentrant": False})
-    scorer.model.enable_input_require_grads()
-    assert_equal(result(scorer), expected, 1e-6)
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    expected = result(logprob_model)
+    logprob_model.base.gradient_checkpointing_enable({"use_reentrant": False})
+    logprob_model.model.enable_input_require_grads()
+    assert_equal(result(logprob_model), expected, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +120,11 @@ def test_gradient_checkpointing_matches_with_in_place_kernels(
 def test_dora_and_dropout_match_the_plain_layers(
     tiny: TinyModel, settings: dict[str, float]
 ) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train())
-    assert scorer.fused.by_library == _BY_LIGER["llama3"]
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    logprob_model = LogprobModel(
+        wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
+    )
+    assert logprob_model.fused.by_library == _BY_LIGER["llama3"]
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
@@ -127,14 +132,14 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
 ) -> None:
     right = liger.rms_norm
     monkeypatch.setattr(liger, "rms_norm", lambda *inputs, kind: right(*inputs, kind) * 1.01)
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
-    norms = [layer for layer in scorer.model.modules() if fused.is_plain_norm(layer)]
-    assert scorer.record.kinds is not None
-    assert "compute_norm" in scorer.record.kinds
-    assert scorer.fused.by_library == _BY_LIGER["llama3"] - len(norms)
-    description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    norms = [layer for layer in logprob_model.model.modules() if fused.is_plain_norm(layer)]
+    assert logprob_model.record.kinds is not None
+    assert "compute_norm" in logprob_model.record.kinds
+    assert logprob_model.fused.by_library == _BY_LIGER["llama3"] - len(norms)
+    description = " ".join(map(str, kernel_choice.describe_kernels(logprob_model)))
     assert description.endswith("Liger can't compute norms: values or gradients differ.")
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_kernel_that_cannot_compile_is_tried_once_and_reported(
@@ -148,23 +153,25 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 
     for name in ("rms_norm", "gated_activation", "rotary_embedding", "cross_entropy"):
         monkeypatch.setattr(liger, name, fails)
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     assert len(attempts) == 4
-    assert scorer.fused.by_library == 0
+    assert logprob_model.fused.by_library == 0
     # Norms, gates and attention are computed by this program then, with rotations by the model itself.
-    by_us = layers_of(scorer.model, adapted_linear.is_plain_lora) + _BY_LIGER["llama3"]
-    assert scorer.fused.layers == by_us
-    description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
+    by_us = layers_of(logprob_model.model, adapted_linear.is_plain_lora) + _BY_LIGER["llama3"]
+    assert logprob_model.fused.layers == by_us
+    description = " ".join(map(str, kernel_choice.describe_kernels(logprob_model)))
     assert description.startswith("Liger kernels aren't used. Liger can't compute norms: Failed")
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_gates_are_left_to_torch_compile(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    assert Scorer(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
+    assert LogprobModel(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
 
 
 def test_switched_off_kernels_are_not_tried(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
-    assert not scorer.uses_liger
-    assert " ".join(map(str, kernel_choice.describe_kernels(scorer))) == ""
+    logprob_model = LogprobModel(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False
+    )
+    assert not logprob_model.uses_liger
+    assert " ".join(map(str, kernel_choice.describe_kernels(logprob_model))) == ""

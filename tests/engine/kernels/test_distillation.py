@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.engine.kernels import chunked_logprobs
 from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import collate
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap
@@ -50,18 +50,18 @@ def test_whole_vocabulary_gives_the_full_kl_divergence(
         chunked_logprobs, "count_logits_at_once", lambda *_: 5 * 512
     )  # several chunks
     model, batch = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), collate(rows_of())
-    scorer = Scorer(model)
-    logits = scorer._compute_model_logits(batch)
+    logprob_model = LogprobModel(model)
+    logits = logprob_model._compute_model_logits(batch)
     teacher = logits.detach() + torch.randn(logits.shape, generator=torch.manual_seed(0))
     expected = plain_loss(logits, batch.targets, teacher)
     expected[0].backward()
     gradients = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    scorer.packed, scorer.chunked = packed, chunked
+    logprob_model.packed, logprob_model.chunked = packed, chunked
     tokens = tokens_of(teacher, logits.shape[1])
-    actual = scorer.compute_distillation(batch, tokens, DistillationLoss(WEIGHT, TEMPERATURE)).sum(
-        0
-    )
+    actual = logprob_model.compute_distillation(
+        batch, tokens, DistillationLoss(WEIGHT, TEMPERATURE)
+    ).sum(0)
     actual[0].backward()
     torch.testing.assert_close(
         actual.detach(), torch.stack(expected).detach(), rtol=1e-5, atol=1e-5

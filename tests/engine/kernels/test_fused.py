@@ -26,7 +26,7 @@ from lora_studio.engine.kernels.chunked_logprobs import (
     find_decoder,
     find_frozen_head,
 )
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.lora import attach
 from lora_studio.engine.tokens.batches import collate
@@ -49,24 +49,26 @@ def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> pe
     return model
 
 
-def result(scorer: Scorer) -> Result:
+def result(logprob_model: LogprobModel) -> Result:
     """Return the scores of three rows and the gradients of their sum."""
     torch.manual_seed(5)  # for dropout
-    scorer.model.zero_grad()
-    dtype = scorer.base.dtype
+    logprob_model.model.zero_grad()
+    dtype = logprob_model.base.dtype
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        scores = scorer(collate(rows_of()))
+        scores = logprob_model(collate(rows_of()))
     scores.sum().backward()
-    grads = [value.grad.clone() for value in scorer.model.parameters() if value.grad is not None]
+    grads = [
+        value.grad.clone() for value in logprob_model.model.parameters() if value.grad is not None
+    ]
     assert grads
     return scores.detach(), grads
 
 
-def unfused_result(scorer: Scorer) -> Result:
+def unfused_result(logprob_model: LogprobModel) -> Result:
     """Return the same, computed by PEFT and transformers."""
-    for layer in scorer.model.modules():
+    for layer in logprob_model.model.modules():
         layer.__dict__.pop("forward", None)
-    return result(scorer)
+    return result(logprob_model)
 
 
 def assert_equal(actual: Result, expected: Result, tolerance: float) -> None:
@@ -85,32 +87,32 @@ def is_plain_attention(layer: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
-    expected = layers_of(scorer.model, adapted_linear.is_plain_lora)
-    expected += layers_of(scorer.model, is_plain_attention)
+    logprob_model = LogprobModel(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    expected = layers_of(logprob_model.model, adapted_linear.is_plain_lora)
+    expected += layers_of(logprob_model.model, is_plain_attention)
     if family != "gemma3":  # has other norms and gates
-        expected += layers_of(scorer.model, fused.is_plain_norm)
-        expected += layers_of(scorer.model, fused.is_gated_mlp)
-    assert scorer.fused.layers == expected > 0
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+        expected += layers_of(logprob_model.model, fused.is_plain_norm)
+        expected += layers_of(logprob_model.model, fused.is_gated_mlp)
+    assert logprob_model.fused.layers == expected > 0
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
-        scorer = Scorer(model)
-        assert scorer.fused.layers
-        assert_equal(result(scorer), unfused_result(scorer), 0.05)
+        logprob_model = LogprobModel(model)
+        assert logprob_model.fused.layers
+        assert_equal(result(logprob_model), unfused_result(logprob_model), 0.05)
 
 
 def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     exact = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
     with peft.helpers.disable_input_dtype_casting(model):
-        actual = result(scorer)
-    assert scorer.lengths == (12, 12, 7, 1)
-    assert_equal(actual, result(Scorer(exact)), 0.05)
+        actual = result(logprob_model)
+    assert logprob_model.lengths == (12, 12, 7, 1)
+    assert_equal(actual, result(LogprobModel(exact)), 0.05)
     every = {chunked_logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
@@ -124,12 +126,12 @@ def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None
 )
 def test_only_plain_adapters_are_fused(tiny: TinyModel, settings: dict[str, Any]) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
     adapted = [layer for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
     changed = [layer for layer in adapted if "forward" in layer.__dict__]
     assert len(adapted) == 14
     assert changed == ([] if "bias" not in settings else adapted)  # Llama's layers have no bias
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 @pytest.mark.parametrize("double", [False, True], ids=["scales", "double scales"])
@@ -141,17 +143,19 @@ def test_fused_4bit_layers_equal_those_of_peft(tiny: TinyModel, double: bool) ->
         bnb_4bit_compute_dtype=torch.float32,
     )
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four).train()
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
     layers = [layer for layer in model.modules() if adapted_linear.is_4bit_lora(layer)]
     assert len(layers) == 14
     assert all("forward" in layer.__dict__ for layer in layers)
-    assert scorer.packed
-    actual = result(scorer)
-    with torch.no_grad(), scorer.switch_to_reference():
-        reference = scorer(collate(rows_of()))
-    assert_equal(actual, unfused_result(scorer), 1e-5)
+    assert logprob_model.packed
+    actual = result(logprob_model)
+    with torch.no_grad(), logprob_model.switch_to_reference():
+        reference = logprob_model(collate(rows_of()))
+    assert_equal(actual, unfused_result(logprob_model), 1e-5)
     with torch.no_grad(), model.disable_adapter():
-        torch.testing.assert_close(scorer(collate(rows_of())), reference, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            logprob_model(collate(rows_of())), reference, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_fused_4bit_layers_take_and_return_wider_numbers(tiny: TinyModel) -> None:
@@ -167,11 +171,11 @@ def test_fused_4bit_layers_take_and_return_wider_numbers(tiny: TinyModel) -> Non
 
 
 def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
-    with torch.no_grad(), scorer.switch_to_reference():
-        actual = scorer(collate(rows_of()))
+    logprob_model = LogprobModel(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
+    with torch.no_grad(), logprob_model.switch_to_reference():
+        actual = logprob_model(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
-    untouched = Scorer(
+    untouched = LogprobModel(
         attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
     )  # B is zero
     with torch.no_grad():
@@ -188,10 +192,10 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
 
     Biased.__name__ = "OddRMSNorm"
     odd.__class__ = Biased
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
     assert "forward" not in odd.__dict__
     kinds = (adapted_linear.is_plain_lora, is_plain_attention, fused.is_plain_norm, fused.is_gated_mlp)  # fmt: skip
-    assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
+    assert logprob_model.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
 
 
 def test_rounding_tolerance_follows_the_compute_dtype() -> None:

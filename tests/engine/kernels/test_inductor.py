@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GPTJConfig
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.system import paths, programs
 from lora_studio.engine.kernels import fused, inductor
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
@@ -59,27 +59,27 @@ def compiles(test: Any) -> Any:
 @pytest.mark.parametrize("family", ["llama3", "qwen3", "gemma3"])
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     model = wrap(tiny(family), LoraSpec(rank=4), torch.float32).train()
-    scorer = Scorer(model, with_inductor=True)
-    assert not scorer.fused.reasons
-    assert (scorer.record.kinds or set()) >= _ALL
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    logprob_model = LogprobModel(model, with_inductor=True)
+    assert not logprob_model.fused.reasons
+    assert (logprob_model.record.kinds or set()) >= _ALL
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 @compiles
 def test_bfloat16_under_autocast_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("qwen3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
-        scorer = Scorer(model, with_inductor=True)
-        assert (scorer.record.kinds or set()) >= _ALL
-        assert_equal(result(scorer), unfused_result(scorer), 0.05)
+        logprob_model = LogprobModel(model, with_inductor=True)
+        assert (logprob_model.record.kinds or set()) >= _ALL
+        assert_equal(result(logprob_model), unfused_result(logprob_model), 0.05)
 
 
 @compiles
 def test_padded_rows_and_checkpointing_match_as_well(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    scorer = Scorer(model, packing=False, with_inductor=True)
-    assert_equal(result(scorer), unfused_result(scorer), 1e-4)
+    logprob_model = LogprobModel(model, packing=False, with_inductor=True)
+    assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
 def test_single_token_is_computed_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,11 +96,11 @@ def test_resumed_run_compiles_what_it_started_with(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
-    began, logs = test_record.create_scorer(tiny, tmp_path / "a", None)
+    began, logs = test_record.create_logprob_model(tiny, tmp_path / "a", None)
     assert any("Compiled kernels compute" in log for log in logs)
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: False)
     record = began.record.to_manifest()
-    resumed, _ = test_record.create_scorer(tiny, tmp_path / "b", record)
+    resumed, _ = test_record.create_logprob_model(tiny, tmp_path / "b", record)
     assert resumed.record.kinds == began.record.kinds
     assert (began.record.kinds or set()) >= _ALL
 
@@ -111,10 +111,10 @@ def test_missing_build_tool_is_named_and_layers_fused_without(
 ) -> None:
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
     monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: missing)
-    scorer, logs = test_record.create_scorer(tiny, tmp_path, None)
+    logprob_model, logs = test_record.create_logprob_model(tiny, tmp_path, None)
     assert [log for log in logs if "apt install" in log and "on this CPU is faster" in log]
-    assert scorer.library is None
-    assert "compute_norm" in (scorer.record.kinds or set())
+    assert logprob_model.library is None
+    assert "compute_norm" in (logprob_model.record.kinds or set())
 
 
 def test_kernel_that_fails_is_reported_and_replaced(
@@ -126,21 +126,21 @@ def test_kernel_that_fails_is_reported_and_replaced(
     for name in ("rms_norm", "gated_activation", "rotary_embedding"):
         monkeypatch.setattr(inductor, name, fails)
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    scorer = Scorer(model, with_inductor=True)
-    description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
+    logprob_model = LogprobModel(model, with_inductor=True)
+    description = " ".join(map(str, kernel_choice.describe_kernels(logprob_model)))
     assert description.startswith("Compiled kernels compute 0 of these layers.")
     for part in ("norms", "gates", "rotary embeddings"):
         assert f"Compiled kernels can't compute {part}: g++: fatal error: Killed" in description
-    assert scorer.record.kinds == Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)).record.kinds  # fmt: skip
+    assert logprob_model.record.kinds == LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)).record.kinds  # fmt: skip
 
 
 def test_attention_that_rotates_one_tensor_keeps_its_own() -> None:
     config = GPTJConfig(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=32, rotary_dim=8)
     base = AutoModelForCausalLM.from_config(config)
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).train()
-    scorer = Scorer(model, with_inductor=True)
-    assert not scorer.fused.reasons
-    assert not (scorer.record.kinds or set()) & _ALL
+    logprob_model = LogprobModel(model, with_inductor=True)
+    assert not logprob_model.fused.reasons
+    assert not (logprob_model.record.kinds or set()) & _ALL
 
 
 def test_heads_that_are_rotated_in_part_are_left_to_the_model(tiny: TinyModel) -> None:
@@ -159,12 +159,12 @@ def test_heads_that_are_rotated_in_part_are_left_to_the_model(tiny: TinyModel) -
 def test_training_that_resumes_on_a_gpu_compiles_nothing(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = test_record.create_scorer(tiny, tmp_path / "a", None)[0].record.to_manifest()
+    record = test_record.create_logprob_model(tiny, tmp_path / "a", None)[0].record.to_manifest()
     record["fused"]["kinds"] = [*record["fused"]["kinds"], "inductor_norms"]
     monkeypatch.setattr(inductor, "is_possible", lambda _: False)
     monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: pytest.fail("asked"))
-    scorer, logs = test_record.create_scorer(tiny, tmp_path / "b", record)
-    assert scorer.library is None
+    logprob_model, logs = test_record.create_logprob_model(tiny, tmp_path / "b", record)
+    assert logprob_model.library is None
     assert any("aren't available now" in log for log in logs)
 
 

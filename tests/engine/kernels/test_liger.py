@@ -19,7 +19,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import liger
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap
@@ -65,9 +65,9 @@ def test_gpu_without_liger_trains_without_a_message(
     monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     assert not liger.is_installed(torch.device("cpu"))
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    assert (kernel_choice.describe_kernels(scorer), scorer.uses_liger) == ([], False)
-    assert scorer.fused.layers > 0
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    assert (kernel_choice.describe_kernels(logprob_model), logprob_model.uses_liger) == ([], False)
+    assert logprob_model.fused.layers > 0
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,15 @@ def run(tmp_path: Path) -> RunFolder:
 def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     record = kernel_choice.read_record(run, ProcessGroup())
-    kernel_choice.report_kernels(run, scorer, job, ProcessGroup(), record)
+    kernel_choice.report_kernels(run, logprob_model, job, ProcessGroup(), record)
     noted = run.read_manifest()["kernels"]
-    assert (noted["liger"], noted["packed"], noted["said"]) == (False, True, str(scorer.describe()))
+    assert (noted["liger"], noted["packed"], noted["said"]) == (
+        False,
+        True,
+        str(logprob_model.describe()),
+    )
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a RecordingChannel
-    assert str(texts[0]) == str(scorer.describe())
+    assert str(texts[0]) == str(logprob_model.describe())
     assert "aren't available now" in str(texts[-1])

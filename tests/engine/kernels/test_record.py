@@ -15,7 +15,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import liger, numerical_equivalence, sequence_packing
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 from lora_studio.engine.model import loading
@@ -53,16 +53,18 @@ def test_damaged_record_leaves_the_choice_open(entry: Any) -> None:
 
 
 def test_record_is_the_same_after_the_manifest(tiny: TinyModel, run: RunFolder) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    run.update_manifest(kernels=scorer.record.to_manifest())
-    assert read(run) == replace(scorer.record, tf32=False)
-    assert scorer.record.packed
-    assert scorer.record.chunked
-    assert len(scorer.record.kinds or ()) == 4
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    run.update_manifest(kernels=logprob_model.record.to_manifest())
+    assert read(run) == replace(logprob_model.record, tf32=False)
+    assert logprob_model.record.packed
+    assert logprob_model.record.chunked
+    assert len(logprob_model.record.kinds or ()) == 4
 
 
-def create_scorer(tiny: TinyModel, folder: Path, kernels: Any) -> tuple[Scorer, list[str]]:
-    """Return the scorer of a training that resumes with a record, and what it reports."""
+def create_logprob_model(
+    tiny: TinyModel, folder: Path, kernels: Any
+) -> tuple[LogprobModel, list[str]]:
+    """Return the logprob model of a training that resumes with a record, and what it reports."""
     run = new_run(
         folder, model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"}
     )
@@ -70,25 +72,27 @@ def create_scorer(tiny: TinyModel, folder: Path, kernels: Any) -> tuple[Scorer, 
     project, job = run.load_project(), make_job()
     base = loading.load(project.model, job, project.dataset, training=True)
     tuned = AdaptedModel(base, wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
-    scorer = kernel_choice.create_scorer(run, TrainingSpec(), tuned, job, ProcessGroup())
-    return scorer, [str(event.text) for event in job.channel.events if event.kind == "log"]  # type: ignore[attr-defined]
+    logprob_model = kernel_choice.create_logprob_model(
+        run, TrainingSpec(), tuned, job, ProcessGroup()
+    )
+    return logprob_model, [str(event.text) for event in job.channel.events if event.kind == "log"]  # type: ignore[attr-defined]
 
 
 def test_resumed_run_leaves_out_what_it_started_without(tiny: TinyModel, tmp_path: Path) -> None:
     began = KernelRecord(
         False, False, False, False, False, False, False, frozenset({"compute_norm"})
     )
-    scorer, _ = create_scorer(tiny, tmp_path, began.to_manifest())
-    assert replace(scorer.record, tf32=False) == began
-    assert scorer.fused.layers > 0
+    logprob_model, _ = create_logprob_model(tiny, tmp_path, began.to_manifest())
+    assert replace(logprob_model.record, tf32=False) == began
+    assert logprob_model.fused.layers > 0
 
 
 def test_run_that_began_without_liger_tries_none_of_it(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liger, "is_installed", lambda _: True)
-    scorer, _ = create_scorer(tiny, tmp_path, {"liger": False, "said": ""})
-    assert scorer.library is None
+    logprob_model, _ = create_logprob_model(tiny, tmp_path, {"liger": False, "said": ""})
+    assert logprob_model.library is None
 
 
 @pytest.mark.parametrize("has_tf32", [False, True])
@@ -98,29 +102,29 @@ def test_training_in_32_bit_records_whether_it_uses_tf32(
     before = torch.get_float32_matmul_precision()
     monkeypatch.setattr(kernel_choice, "has_tf32", lambda _: has_tf32)
     try:
-        _, logs = create_scorer(tiny, tmp_path, None)
+        _, logs = create_logprob_model(tiny, tmp_path, None)
     finally:
         torch.set_float32_matmul_precision(before)
     assert ("Matrix products in 32-bit use TF32." in logs) == has_tf32
 
 
 def test_layer_that_was_not_fused_stays_so(tiny: TinyModel, tmp_path: Path) -> None:
-    whole, _ = create_scorer(tiny, tmp_path / "a", None)
+    whole, _ = create_logprob_model(tiny, tmp_path / "a", None)
     one = next(name for name, layer in whole.model.named_modules() if name.endswith("layernorm"))
     began = whole.record.to_manifest()
     began["fused"]["exceptions"] = {one: ""}
-    scorer, _ = create_scorer(tiny, tmp_path / "b", began)
-    assert scorer.fused.layers == whole.fused.layers - 1
-    assert scorer.record.exceptions == {one: ""}
+    logprob_model, _ = create_logprob_model(tiny, tmp_path / "b", began)
+    assert logprob_model.fused.layers == whole.fused.layers - 1
+    assert logprob_model.record.exceptions == {one: ""}
 
 
 def test_lost_kernels_are_reported(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = create_scorer(tiny, tmp_path / "a", None)[0].record.to_manifest()
+    began = create_logprob_model(tiny, tmp_path / "a", None)[0].record.to_manifest()
     monkeypatch.setattr(sequence_packing, "enable_packing", lambda *_: False)
     monkeypatch.setattr(numerical_equivalence, "compare_forward", lambda *_: Comparison(False))
-    _, logs = create_scorer(tiny, tmp_path / "b", began | {"liger": True, "flash": True})
+    _, logs = create_logprob_model(tiny, tmp_path / "b", began | {"liger": True, "flash": True})
     assert [
         word
         for word in ("Liger", "padded rows", "FlashAttention", "fused layers")
@@ -138,10 +142,10 @@ def test_flash_attention_is_not_used_where_it_was_not(
     monkeypatch.setattr(sequence_packing, "can_use_varlen_kernel", lambda *_: True)
     monkeypatch.setattr(sequence_packing, "varlen_attention", sequence_packing_by_rows)
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    scorer = Scorer(model, record=KernelRecord(flash=False))
-    assert scorer.packed
+    logprob_model = LogprobModel(model, record=KernelRecord(flash=False))
+    assert logprob_model.packed
     monkeypatch.setattr(sequence_packing, "varlen_attention", refuse)
-    result(scorer)
+    result(logprob_model)
 
 
 def sequence_packing_by_rows(

@@ -18,7 +18,7 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.tokens.encoder import Encoded
@@ -117,14 +117,14 @@ def test_reference_is_computed_without_dropout(tiny: TinyModel, tmp_path: Path) 
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     spec = LoraSpec(start_from=str(adapter), dropout=0.5)
-    scorer = Scorer(attach.attach_adapter(base, spec, make_job()), adapter)
-    scorer.load_reference()
-    scorer.model.train()
+    logprob_model = LogprobModel(attach.attach_adapter(base, spec, make_job()), adapter)
+    logprob_model.load_reference()
+    logprob_model.model.train()
     batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool))])
     with torch.no_grad():
-        with scorer.switch_to_reference():
-            first, second = scorer(batch), scorer(batch)
-        dropped = scorer(batch)
+        with logprob_model.switch_to_reference():
+            first, second = logprob_model(batch), logprob_model(batch)
+        dropped = logprob_model(batch)
     assert torch.equal(first, second)
     assert not torch.equal(first, dropped)
 

@@ -26,12 +26,12 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.choice import create_backend
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.training import train_run
-from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe import torch_optimizers
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
@@ -68,7 +68,7 @@ def loss_of_saved(run: RunFolder) -> float:
     model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
     tokenizer = load_tokenizer(Path(project.model.source))
     rows = EncodedRows(prepare(project.dataset, tokenizer, project.training.seed, make_job()).validation)  # fmt: skip
-    return -float(Scorer(model)(collate(list(rows))).detach().mean())
+    return -float(LogprobModel(model)(collate(list(rows))).detach().mean())
 
 
 @pytest.mark.slow
@@ -331,7 +331,7 @@ def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
-    slow, fast = optimizers.create_optimizer(spec, model).param_groups
+    slow, fast = torch_optimizers.create_optimizer(spec, model).param_groups
     assert fast["lr"] == pytest.approx(16 * slow["lr"])
     assert {p.shape[1] for p in fast["params"]} == {4}
     assert {p.shape[0] for p in slow["params"]} == {4}
@@ -340,10 +340,10 @@ def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel)
 def test_neftune_noise_has_formula_size_and_needs_gradients(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job()).train()
-    scorer = Scorer(model)
-    add_embedding_noise(scorer, 5.0)
-    layer = scorer.base.get_input_embeddings()
-    scorer.lengths = (4, 16)
+    logprob_model = LogprobModel(model)
+    add_embedding_noise(logprob_model, 5.0)
+    layer = logprob_model.base.get_input_embeddings()
+    logprob_model.lengths = (4, 16)
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         clean = layer(ids)

@@ -11,7 +11,7 @@ import torch
 
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.selftest import selftest
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.training.recipe.objectives import Classification
@@ -40,7 +40,7 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
         return selftest.predict_labels(base, adapter, TEXTS, 512, make_job(), trust=trust)  # fmt: skip
 
     with torch.no_grad():
-        expected = Classification(Scorer(tuned.model), [1.0] * 3).score(encode_texts(tuned))
+        expected = Classification(LogprobModel(tuned.model), [1.0] * 3).score(encode_texts(tuned))
     np.testing.assert_allclose(predict(trust=False), expected.softmax(1).numpy(), atol=1e-5)
     with pytest.raises(ProblemError, match="haven't allowed"):
         predict(trust=True)

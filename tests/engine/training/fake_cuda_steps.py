@@ -33,7 +33,7 @@ from lora_studio.engine.generation.batched import generate_batch
 from lora_studio.engine.generation.continuations import Continuation, continuation_logprobs
 from lora_studio.engine.kernels import liger
 from lora_studio.engine.kernels.chunked_logprobs import compute_cross_entropy
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.rewards.registry import WeightedRewards
@@ -284,14 +284,16 @@ def test_step_stays_on_its_device(
         fake_cuda.move_to_fake_cuda(tuned.model)
         for objective, run in runs.items():
             trainer = make_trainer(run, tuned, objective)
-            scorer = trainer.scorer
-            assert scorer.packed == packing
+            logprob_model = trainer.logprob_model
+            assert logprob_model.packed == packing
             assert (trainer.scaler.is_enabled()) == (DTYPES[precision] == torch.float16)
-            assert scorer.chunked == ("modules_to_save" not in recipe.get("lora", {}))
+            assert logprob_model.chunked == ("modules_to_save" not in recipe.get("lora", {}))
             waited, blocking = run_steps(trainer, waits)
             assert len(waited) <= count_waits(trainer), waited
             assert not blocking
-            monkeypatch.setattr(kernel_choice, "create_scorer", lambda *_, same=scorer, **__: same)
+            monkeypatch.setattr(
+                kernel_choice, "create_logprob_model", lambda *_, same=logprob_model, **__: same
+            )
         if resumes:
             save_and_resume(trainer, lambda: make_trainer(runs[last], tuned, last))
 
@@ -317,11 +319,11 @@ def test_layers_behind_a_layernorm_are_fused(
         fake_cuda.move_to_fake_cuda(tuned.model)
         monkeypatch.setattr(liger, "is_installed", lambda _: True)
         monkeypatch.setattr(liger, "cross_entropy", compute)
-        scorer = Scorer(tuned.model, dtype=torch.bfloat16)
+        logprob_model = LogprobModel(tuned.model, dtype=torch.bfloat16)
         assert dtypes == [torch.bfloat16]  # those of the logits
         monkeypatch.setattr(LoraLinear, "forward", lambda *_: pytest.fail("not fused"))
         with torch.autocast("cuda", torch.bfloat16):
-            assert scorer(collate(make_rows("sft"))).dtype == torch.float32
+            assert logprob_model(collate(make_rows("sft"))).dtype == torch.float32
 
 
 def test_batches_of_answers_stay_on_one_device(
@@ -362,7 +364,7 @@ def test_teacher_stays_on_its_device(
     assert not waits.uploads
 
 
-class ScorerOnTwoGpus:
+class LogprobModelOnTwoGpus:
     """Scores answers on the second GPU, where the last layers are; the first ones are on the first."""
 
     device, shared = CUDA, False
@@ -376,8 +378,8 @@ class ScorerOnTwoGpus:
 
 @pytest.mark.parametrize("variant", ["grpo", "gspo"])
 def test_answers_are_compared_where_the_last_layers_are(variant: GrpoVariant) -> None:
-    scorer: Any = ScorerOnTwoGpus()
-    objective = Grpo(scorer, variant, ClipRange(0.2, 0.2), kl_beta=0.1)
+    logprob_model: Any = LogprobModelOnTwoGpus()
+    objective = Grpo(logprob_model, variant, ClipRange(0.2, 0.2), kl_beta=0.1)
     rows = [SampledAnswer(row, 1.0) for row in make_rows("sft")]
     with fake_cuda.use_fake_cuda() as waits:
         for _ in range(2):

@@ -19,7 +19,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.tokens.batches import collate
@@ -94,7 +94,7 @@ def loss_of_saved(run: RunFolder) -> float:
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())
     rows = list(EncodedRows(prepared.validation))
     with torch.no_grad(), torch.autocast("cpu", loaded.dtype, enabled=loaded.dtype != torch.float32):  # fmt: skip
-        return -float(Scorer(tuned)(collate(rows)).mean())
+        return -float(LogprobModel(tuned)(collate(rows)).mean())
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ def test_sharded_ranks_take_the_tokens_of_the_first(
     )
     ranks = ProcessGroup(is_sharded=is_sharded)
     tuned: Any = SimpleNamespace(model=torch.nn.Identity(), base=SimpleNamespace(tokenizer=None))
-    objective: Any = SimpleNamespace(scorer=SimpleNamespace(writes_directly=False))
+    objective: Any = SimpleNamespace(logprob_model=SimpleNamespace(writes_directly=False))
     rollouts = Rollouts(
         TrainingSpec(), tuned, objective, None, make_job(), ranks, [], nullcontext, nullcontext
     )  # type: ignore[arg-type]  # no validation rows
@@ -290,10 +290,10 @@ def test_rewards_are_tried_on_the_base_model(start: Start) -> None:
     project = start(
         [_SHORT, {"kind": "regex", "pattern": "[0-9]{99}"}, {"kind": "exact"}]
     ).load_project()
-    command = commands.TryRewards(
+    command = commands.PreviewRewards(
         model=project.model, dataset=project.dataset, training=project.training, rows=4
     )
-    tried = handle(command).last(events.RewardsTried)
+    tried = handle(command).last(events.RewardsPreviewed)
     assert [set(answer.values) for answer in tried.answers] == [{"length", "regex", "exact"}] * 4
     texts = [str(problem.what) for problem in tried.problems]
     assert any("Regular expression is 0 for all answers" in sentence for sentence in texts)

@@ -35,16 +35,16 @@ class ThreadGroup(ProcessGroup):
         return gathered
 
 
-def plan_on_each(scorers: Sequence[Any]) -> list[StepBatches]:
+def plan_on_each(logprob_models: Sequence[Any]) -> list[StepBatches]:
     """Return the micro-batches that each rank plans."""
     spec = TrainingSpec(micro_batch=2, gradient_accumulation=2)
-    rows, ranks = make_rows("sft", packed=False), ThreadGroup(len(scorers))
+    rows, ranks = make_rows("sft", packed=False), ThreadGroup(len(logprob_models))
 
-    def plan(scorer: Any) -> StepBatches:
-        return plan_batches(rows, spec, scorer, ranks, divisible=True)
+    def plan(logprob_model: Any) -> StepBatches:
+        return plan_batches(rows, spec, logprob_model, ranks, divisible=True)
 
-    with ThreadPoolExecutor(len(scorers)) as threads:
-        return list(threads.map(plan, scorers))
+    with ThreadPoolExecutor(len(logprob_models)) as threads:
+        return list(threads.map(plan, logprob_models))
 
 
 def test_ranks_that_can_pack_rows_fill_micro_batches() -> None:
@@ -55,8 +55,8 @@ def test_ranks_that_can_pack_rows_fill_micro_batches() -> None:
 @pytest.mark.parametrize("lacking", ["packed", "chunked"])
 def test_all_ranks_divide_the_same_micro_batches(lacking: str) -> None:
     able = {"packed": True, "chunked": True}
-    scorers = [SimpleNamespace(**able), SimpleNamespace(**able | {lacking: False})]
-    one, other = plan_on_each(scorers)
+    logprob_models = [SimpleNamespace(**able), SimpleNamespace(**able | {lacking: False})]
+    one, other = plan_on_each(logprob_models)
     for batches in (one, other):
         batches.set_micro_batch(2)
         batches.fill_up_to(100)

@@ -111,7 +111,7 @@ def test_system_stays_awake_for_a_replacement_worker(scene: Scene) -> None:
 
 def test_system_stays_awake_while_a_worker_outlives_the_window(scene: Scene) -> None:
     scene.go()
-    scene.integration.leave()
+    scene.integration.stop_background_work()
     scene.jobs.kind = ""
     scene.jobs.changed.emit()
     assert scene.desktop.held == [4711, -1]

@@ -232,7 +232,7 @@ def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None
     assert signal.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
     assert where[0] != threading.get_ident()
-    gauges.leave()
+    gauges.stop_background_work()
     assert not gauges.isRunning()
 
 

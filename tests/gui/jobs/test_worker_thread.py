@@ -258,8 +258,8 @@ app = QApplication([])
 theme.apply(app, "light")
 window = make_window(Preferences(), plain_pages.pages)
 for question in (commands.InspectDevices(), commands.EstimateSizes.model_construct(id="a")):
-    window.inspector.ask(question)
-window.inspector.prepare_worker("read_rows")
+    window.query_workers.ask(question)
+window.query_workers.prepare_worker("read_rows")
 def forget():
     global window
     {how}
@@ -354,7 +354,7 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     qtbot.waitUntil(lambda: len(log) == 5, timeout=WAIT)
     assert log[2:] == ["1 has gone", "2 begins", f"2 is asked {last.id}"]
     workers[1].may_go.set()
-    link.leave()
+    link.stop_background_work()
     link.deleteLater()
 
 

@@ -27,8 +27,8 @@ from tests.helpers.models import model_facts, plans
 from tests.helpers.window.fake_engine import FileDrop
 
 
-class FakeInspector:
-    """The questions of a page; `answer` plays the inspector and the window around it."""
+class FakeQueryWorkers:
+    """The questions of a page; `answer` plays the query workers and the window around it."""
 
     def __init__(self, page: StepPage) -> None:
         self.page = page
@@ -68,13 +68,13 @@ def opened(state: ProjectState, project_folder: Path) -> Iterator[ProjectState]:
 
 def test_model_is_inspected_once_typing_pauses(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
-    inspector = FakeInspector(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    query_workers = FakeQueryWorkers(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     for rank in (8, 9, 10):
         opened.set("lora", "rank", rank)
-    assert len(inspector.questions) == 1
-    qtbot.waitUntil(lambda: len(inspector.questions) == 2)
-    question = inspector.questions[1]
+    assert len(query_workers.questions) == 1
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 2)
+    question = query_workers.questions[1]
     assert isinstance(question, InspectModel)
     assert question.lora.rank == 10
     assert Path(question.model.source).is_absolute()
@@ -83,34 +83,34 @@ def test_model_is_inspected_once_typing_pauses(qtbot: QtBot, opened: ProjectStat
 def test_changing_precision_or_device_does_not_inspect_again(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
-    inspector = FakeInspector(shown(qtbot, ModelPage(opened)))
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    query_workers = FakeQueryWorkers(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     opened.set("model", "precision", "4bit")
     opened.set("model", "device", "cpu")
-    inspector.page.on_shown()
+    query_workers.page.on_shown()
     qtbot.wait(2 * PAUSE)
-    assert len(inspector.questions) == 1
+    assert len(query_workers.questions) == 1
 
 
 def test_missing_model_is_not_inspected(qtbot: QtBot, opened: ProjectState) -> None:
-    inspector = FakeInspector(shown(qtbot, ModelPage(opened)))
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    query_workers = FakeQueryWorkers(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     opened.set("model", "source", "./nowhere")
     qtbot.wait(2 * PAUSE)
-    assert len(inspector.questions) == 1
-    assert "doesn't exist" in (inspector.page.find_blocker() or "")
+    assert len(query_workers.questions) == 1
+    assert "doesn't exist" in (query_workers.page.find_blocker() or "")
 
 
 def test_rail_says_ready_only_once_the_model_is_read(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
-    inspector = FakeInspector(shown(qtbot, page))
+    query_workers = FakeQueryWorkers(shown(qtbot, page))
     captions: list[str] = []
     page.status_changed.connect(
         lambda: captions.append(get_step_state(page, opened, JobControl()).caption)
     )
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     assert captions[-1] == "checking"
-    inspector.answer(model_facts.model())
+    query_workers.answer(model_facts.model())
     assert captions[-1] == "ready"
     opened.forget("model")
     assert captions[-1] == "not checked yet"
@@ -118,10 +118,10 @@ def test_rail_says_ready_only_once_the_model_is_read(qtbot: QtBot, opened: Proje
 
 def test_model_facts_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
-    inspector = FakeInspector(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    query_workers = FakeQueryWorkers(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     assert page.note.text() == "Reading model details…"
-    inspector.answer(model_facts.model(has_chat_template=False, license=None))
+    query_workers.answer(model_facts.model(has_chat_template=False, license=None))
     facts = page.facts.get_facts()
     assert facts["Parameters"] == "3.2 B"
     assert facts["Context length"] == "131,072 tokens"
@@ -244,8 +244,8 @@ def test_failed_inspection_shows_its_problem_at_the_field(
     qtbot: QtBot, opened: ProjectState
 ) -> None:
     page = ModelPage(opened)
-    inspector = FakeInspector(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(inspector.questions) == 1)
+    query_workers = FakeQueryWorkers(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(query_workers.questions) == 1)
     problem = Problem.model_validate(
         {
             "code": "model.unreadable",
@@ -254,13 +254,13 @@ def test_failed_inspection_shows_its_problem_at_the_field(
             "where": {"step": "model", "field": "source"},
         }
     )
-    inspector.answer(ending=events.Failed(problem=problem))
+    query_workers.answer(ending=events.Failed(problem=problem))
     opened.report("inspect_model", [problem])
     error = page.editors["source"].error
     assert error.isVisible()
     assert error.text() == "config.json is no JSON. Download the model again."
     page.on_shown()
-    assert len(inspector.questions) == 2, "the folder may have been fixed, so ask again"
+    assert len(query_workers.questions) == 2, "the folder may have been fixed, so ask again"
 
 
 def test_changing_the_model_hides_the_previous_facts(qtbot: QtBot, opened: ProjectState) -> None:

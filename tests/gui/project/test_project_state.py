@@ -251,7 +251,7 @@ def test_verdict_appears_and_gets_out_of_date(
     assert "Better: " in view.details.text()
     assert not view.forgotten.isVisible()
     assert card.evaluate.isVisible()
-    view.leave()
+    view.stop_background_work()
 
 
 def test_verdict_of_another_run_is_not_shown(
@@ -262,6 +262,6 @@ def test_verdict_of_another_run_is_not_shown(
     state.set_run(run)
     other = folder.create_run(project_folder / "runs", state.draft.freeze(), project_folder)
     state.set_run(other)
-    view.leave()
+    view.stop_background_work()
     assert view.verdict is None
     assert not view.isVisible()

@@ -86,7 +86,7 @@ def window(
     main_window.show()
     main_window.open_project(screenshots.make_project(tmp_path))
     yield main_window
-    main_window.leave()
+    main_window.shut_down()
     main_window.close()
     main_window.deleteLater()
     qapp.processEvents()

@@ -11,14 +11,14 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import AdapterSpeaker, WeightedAdapter
+from lora_studio.core.chat import AdapterChatModel, WeightedAdapter
 from lora_studio.core.playground import Conversation, Turn
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import folder, speakers
-from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
-from lora_studio.gui.jobs import inspector
+from lora_studio.core.runs import chat_models, folder
+from lora_studio.core.runs.chat_models import ChatModelGroup, ChatModelOption
+from lora_studio.gui.jobs import query_workers
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.threads import BackgroundReader
@@ -98,9 +98,9 @@ def session(
     qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, project_folder: Path,
     scenario: Callable[..., None],
 ) -> Iterator[InspectionSession]:  # fmt: skip
-    """Yield a window whose inspector was asked about a model and a dataset."""
+    """Yield a window whose query workers were asked about a model and a dataset."""
     Lane.created = []
-    monkeypatch.setattr(inspector, "WorkerThread", Lane)
+    monkeypatch.setattr(query_workers, "WorkerThread", Lane)
     window = make_window(Preferences())
     window.show()
     window.open_project(project_folder)
@@ -258,10 +258,10 @@ def test_pending_question_moves_to_the_replacement_worker(
 ) -> None:
     question = latest(session, "inspect_dataset")
     lane = session.lane(question)
-    session.window.inspector.restart_workers()
+    session.window.query_workers.restart_workers()
     assert lane.killed
     assert not session.state.list_problems("dataset"), "a killed worker isn't reported as a problem"
-    session.window.inspector.restart_workers()  # offline mode switched on and off quickly
+    session.window.query_workers.restart_workers()  # offline mode switched on and off quickly
     lane.ended.emit()
     assert session.questions("inspect_dataset") == [question]
     session.answer(question, model_facts.dataset())
@@ -276,8 +276,8 @@ def test_no_worker_starts_while_the_engine_is_being_moved(session: InspectionSes
     engine.clearing.emit()
     for lane in before:
         lane.ended.emit()
-    session.window.inspector.ask(commands.InspectOllama())
-    session.window.inspector.prepare_worker("read_rows")
+    session.window.query_workers.ask(commands.InspectOllama())
+    session.window.query_workers.prepare_worker("read_rows")
     assert Lane.created == before
     engine.changed.emit()  # it was moved
     assert session.questions("inspect_dataset") == [question]
@@ -319,7 +319,7 @@ def sent(controller: ChatController, monkeypatch: pytest.MonkeyPatch) -> list[An
 def test_column_is_not_removed_while_another_awaits_an_answer(
     controller: ChatController, sent: list[Any]
 ) -> None:
-    controller.add_column(AdapterSpeaker())
+    controller.add_column(AdapterChatModel())
     controller.send("Hi")
     receive, question = controller.link.event_received.emit, sent[-1].id
     receive(events.Answered(id=question, column=0, text="One.", tokens=1))
@@ -331,42 +331,42 @@ def test_column_is_not_removed_while_another_awaits_an_answer(
 
 
 @pytest.mark.slow
-def test_answer_belongs_to_the_speaker_that_was_asked(
+def test_answer_belongs_to_the_chat_model_that_was_asked(
     controller: ChatController, sent: list[Any]
 ) -> None:
     controller.send("Hi")
-    asked_of = controller.conversation.speakers[0]
-    controller.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
+    asked_of = controller.conversation.chat_models[0]
+    controller.choose(0, AdapterChatModel(adapters=(WeightedAdapter(folder="/elsewhere"),)))
     answer = events.Answered(id=sent[-1].id, column=0, text="One.", tokens=1)
     controller.link.event_received.emit(answer)
     take = controller.conversation.turns[0].get_answers(0).current
     assert take is not None
-    assert take.speaker == asked_of
+    assert take.chat_model == asked_of
 
 
 @pytest.mark.slow
 def test_history_loaded_late_keeps_the_current_conversation(
     controller: ChatController,
 ) -> None:
-    chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
+    chosen = AdapterChatModel(adapters=(WeightedAdapter(folder="/mine"),))
     controller.choose(0, chosen)
     earlier = Conversation(turns=(Turn(user="Hi"),))
     controller.store.loaded.emit([earlier])
-    assert controller.conversation.speakers[0] == chosen
+    assert controller.conversation.chat_models[0] == chosen
     assert earlier in controller.history
 
 
 @pytest.mark.slow
-def test_speaker_options_come_from_the_latest_scan(
+def test_chat_model_options_come_from_the_latest_scan(
     controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliveries: list[list[SpeakerOption]] = []
+    deliveries: list[list[ChatModelOption]] = []
     new_scan_delivered = threading.Event()
     new, old = (
-        SpeakerOption(SpeakerGroup.LIBRARY, name, AdapterSpeaker()) for name in ("new", "old")
+        ChatModelOption(ChatModelGroup.LIBRARY, name, AdapterChatModel()) for name in ("new", "old")
     )
 
-    def find(folders: tuple[str, ...]) -> list[SpeakerOption]:
+    def find(folders: tuple[str, ...]) -> list[ChatModelOption]:
         if folders == ("/new",):
             return [new]
         new_scan_delivered.wait(WAIT / 1000)
@@ -375,9 +375,9 @@ def test_speaker_options_come_from_the_latest_scan(
     store = controller.store
     qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
     store.choices_found.connect(deliveries.append)
-    monkeypatch.setattr(speakers, "iter_library_speakers", find)
+    monkeypatch.setattr(chat_models, "iter_library_chat_models", find)
     for folder_name in ("/old", "/new"):
-        store.find_speakers(project_folder / "runs", "", (folder_name,))
+        store.find_chat_models(project_folder / "runs", "", (folder_name,))
     qtbot.waitUntil(lambda: deliveries == [[new]], timeout=WAIT)
     new_scan_delivered.set()
     qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)

@@ -523,16 +523,16 @@ def test_missing_ollama_is_a_problem_only_at_a_chosen_address(
     absent = Problem(
         code="ollama.not_running", what="No server.", remedy="Start it.", where=Where(step="export")
     )
-    window.inspector.finished.emit("inspect_ollama", absent)
+    window.query_workers.finished.emit("inspect_ollama", absent)
     assert not window.state.list_problems("export")
     other = absent.model_copy(update={"code": "ollama.too_old"})
-    window.inspector.finished.emit("inspect_ollama", other)
+    window.query_workers.finished.emit("inspect_ollama", other)
     assert [item.severity for item in window.state.list_problems("export")] == ["warning"]
     window.state.set("export", "ollama_host", "http://gpu-server:11434")
-    window.inspector.finished.emit("inspect_ollama", absent)
+    window.query_workers.finished.emit("inspect_ollama", absent)
     assert [item.severity for item in window.state.list_problems("export")] == ["warning"]
     window.state.set("export", "ollama_create", False)
-    window.inspector.finished.emit("inspect_ollama", absent)
+    window.query_workers.finished.emit("inspect_ollama", absent)
     assert not window.state.list_problems("export")
 
 
@@ -544,9 +544,9 @@ def test_only_the_latest_inspection_of_a_kind_is_answered(
     scenario(inspect_devices=[{"sleep": 0.3}, answer])
     window.open_project(project_folder)
     first, second = commands.InspectDevices(), commands.InspectDevices()
-    window.inspector.ask(first)
-    window.inspector.ask(second)
-    with qtbot.waitSignal(window.inspector.finished, timeout=WAIT):
+    window.query_workers.ask(first)
+    window.query_workers.ask(second)
+    with qtbot.waitSignal(window.query_workers.finished, timeout=WAIT):
         pass
     answers = [
         event for event in _page(window, "model").received if isinstance(event, events.DevicesFound)
@@ -556,9 +556,9 @@ def test_only_the_latest_inspection_of_a_kind_is_answered(
 
 def test_closed_window_starts_no_worker(window: Window) -> None:
     window.close()
-    window.inspector.ask(commands.InspectOllama())
-    window.inspector.prepare_worker("read_rows")
-    assert not window.inspector.has_workers
+    window.query_workers.ask(commands.InspectOllama())
+    window.query_workers.prepare_worker("read_rows")
+    assert not window.query_workers.has_workers
 
 
 @pytest.mark.slow
@@ -568,9 +568,9 @@ def test_crashed_inspector_is_replaced(
     scenario(inspect_ollama=[{"exit": 3}])
     window.open_project(project_folder)
     with qtbot.waitSignal(
-        window.inspector.finished, timeout=WAIT, check_params_cb=lambda kind, _: kind == "inspect_ollama"
+        window.query_workers.finished, timeout=WAIT, check_params_cb=lambda kind, _: kind == "inspect_ollama"
     ) as ended:  # fmt: skip
-        window.inspector.ask(commands.InspectOllama())
+        window.query_workers.ask(commands.InspectOllama())
     assert ended.args is not None
     assert "status 3" in str(ended.args[1].what)
     scenario(
@@ -578,7 +578,7 @@ def test_crashed_inspector_is_replaced(
             {"emit": {"kind": "ollama_found", "host": "h", "version": "1", "models": []}}
         ]
     )
-    window.inspector.ask(commands.InspectOllama())
+    window.query_workers.ask(commands.InspectOllama())
     qtbot.waitUntil(lambda: window.state.facts.ollama is not None, timeout=WAIT)
 
 

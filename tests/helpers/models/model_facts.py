@@ -1,4 +1,4 @@
-"""Answers of an inspector about a small model and dataset, for tests of pages."""
+"""Answers of query workers about a small model and dataset, for tests of pages."""
 
 from __future__ import annotations
 

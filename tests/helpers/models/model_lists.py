@@ -1,4 +1,4 @@
-"""Model lists of an inspector: a folder, the Hub cache, Ollama's models and the Hub."""
+"""Model lists that query workers find: a folder, the Hub cache, Ollama's models and the Hub."""
 
 from __future__ import annotations
 

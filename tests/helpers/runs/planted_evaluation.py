@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AdapterChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.evaluation import run_verdict, storage
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.evaluation.forgetting import KEY, load_forgetting_items
@@ -21,8 +21,8 @@ from lora_studio.core.evaluation.results import (
 from lora_studio.core.evaluation.storage import EvaluationFolder
 from lora_studio.core.evaluation.test_sets import ForgettingSet, HeldoutRows, TestSetReport
 from lora_studio.core.runs import checksums
+from lora_studio.core.runs.chat_models import create_adapter_chat_model
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.speakers import create_adapter_speaker
 from lora_studio.core.tasks.samples import Message
 
 _QUESTIONS = (
@@ -75,14 +75,14 @@ def plant(
     `general` is the number of items about general abilities, of all categories.
     """
     models = {
-        "base": AdapterSpeaker(),
-        "adapter": create_adapter_speaker(run.adapter),
-        "Q4_K_M": GgufSpeaker(file=str(run.gguf / "support-bot-Q4_K_M.gguf")),
+        "base": AdapterChatModel(),
+        "adapter": create_adapter_chat_model(run.adapter),
+        "Q4_K_M": GgufChatModel(file=str(run.gguf / "support-bot-Q4_K_M.gguf")),
     }
     plan = EvaluationPlan(
         columns=tuple(Column(key=key, model=models[key]) for key in columns),
         test_sets=(HeldoutRows(), ForgettingSet()),
-        judge=JudgeSettings(model=OllamaSpeaker(name="judge:8b"), baseline="base")
+        judge=JudgeSettings(model=OllamaChatModel(name="judge:8b"), baseline="base")
         if judged
         else None,
     )

@@ -25,7 +25,16 @@ from lora_studio.core.chat import ChatQuestion
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import cluster, facts, grid_search, index, names, queue, speakers, table
+from lora_studio.core.runs import (
+    chat_models,
+    cluster,
+    facts,
+    grid_search,
+    index,
+    names,
+    queue,
+    table,
+)
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
@@ -100,11 +109,13 @@ def _ask(run: RunFolder, title: str) -> Outcome:
         model = run.load_project().model
     except ProblemError as error:
         return Outcome(problems=list(error.problems))
-    options = [option for option in speakers.list_run_speakers(run) if title in str(option.title)]
+    options = [
+        option for option in chat_models.list_run_chat_models(run) if title in str(option.title)
+    ]
     if not options:
         return Outcome(is_done=False)
     question = ChatQuestion(
-        column=0, speaker=options[0].speaker, messages=_TURNS[0], sampling={"max_tokens": 2}
+        column=0, chat_model=options[0].chat_model, messages=_TURNS[0], sampling={"max_tokens": 2}
     )
     return _handle(commands.AskChat(model=model, asked=(question,)))
 
@@ -187,7 +198,7 @@ LIGHT: dict[str, Verb] = {
     "metrics": _call(lambda run: metrics.read_metrics(run).to_csv()),
     "settings": _call(grid_search.list_settings),
     "facts": _call(facts.measure_sizes),
-    "speakers": _call(speakers.list_run_speakers),
+    "chat_models": _call(chat_models.list_run_chat_models),
     "name": _call(names.read_run_name),
     "state": _call(lambda run: run.read_state()),
     "repeat": _call(_repeat),

@@ -28,9 +28,9 @@ class Parts:
         self.page.resize(1100, 760)
         self.page.show()
 
-    def leave(self) -> None:
-        self.queue.leave()
-        self.page.leave()
+    def stop_background_work(self) -> None:
+        self.queue.stop_background_work()
+        self.page.stop_background_work()
         self.jobs.detach()
         for part in (self.page, self.queue, self.launcher, self.jobs):
             part.deleteLater()

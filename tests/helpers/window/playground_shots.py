@@ -63,7 +63,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.toasts.clear()
     window.show_page("playground")
     page, controller = window.playground, window.playground.controller
-    wait_until(lambda: len(controller.conversation.speakers) == 2)
+    wait_until(lambda: len(controller.conversation.chat_models) == 2)
     yield "playground", window
     _ask(window, "Where is my order?")
     page.prompt.setPlainText("Do you ship abroad?")

@@ -31,7 +31,7 @@ from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels import numerical_equivalence
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
@@ -88,7 +88,7 @@ class ReferenceLogprobs:
         self,
         steps: Sequence[Sequence[Sequence[int]]],
         tuned: AdaptedModel,
-        scorer: Scorer,
+        logprob_model: LogprobModel,
         objective: ReferenceObjective,
         micro_batch: int,
         context: Callable[[], AbstractContextManager[object]],
@@ -102,10 +102,10 @@ class ReferenceLogprobs:
         """
         needed = [row for parts in steps for part in parts for row in part]
         table = UniqueRows(self._training, self._validation, needed)
-        file = _get_file(table, tuned, scorer) if ranks.is_first else Path()
+        file = _get_file(table, tuned, logprob_model) if ranks.is_first else Path()
         cached = _read(file, table.count) if ranks.is_first else np.zeros(0)
         values = ranks.broadcast(cached)
-        computation = _Computation(scorer, objective, context, job, ranks, table)
+        computation = _Computation(logprob_model, objective, context, job, ranks, table)
         values = computation.verify(values, micro_batch)
         unknown = np.isnan(values).sum()
         try:
@@ -122,14 +122,14 @@ class _Computation:
 
     def __init__(
         self,
-        scorer: Scorer,
+        logprob_model: LogprobModel,
         objective: ReferenceObjective,
         context: Callable[[], AbstractContextManager[object]],
         job: JobContext,
         ranks: ProcessGroup,
         rows: UniqueRows,
     ) -> None:
-        self._scorer, self._objective, self._context = scorer, objective, context
+        self._logprob_model, self._objective, self._context = logprob_model, objective, context
         self._job, self._ranks, self._rows = job, ranks, rows
 
     def verify(self, values: np.ndarray, micro_batch: int) -> np.ndarray:
@@ -140,7 +140,7 @@ class _Computation:
         sample = batch_by_length(known, self._rows.lengths, micro_batch)[0]
         actual = torch.from_numpy(self._compute_block([sample])[0])
         expected = torch.from_numpy(values[sample])
-        tolerance = numerical_equivalence.TOLERANCE[self._scorer.dtype.itemsize]
+        tolerance = numerical_equivalence.TOLERANCE[self._logprob_model.dtype.itemsize]
         if numerical_equivalence.is_close(actual, expected, tolerance):
             return values
         return np.full_like(values, np.nan)
@@ -171,7 +171,7 @@ class _Computation:
 
     @torch.no_grad()
     def _compute_local(self, parts: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        self._scorer.model.eval()
+        self._logprob_model.model.eval()
         results = []
         with self._context():
             for part in parts:
@@ -190,14 +190,14 @@ class _Computation:
 # --- the cache --------------------------------------------------------------------------------
 
 
-def _get_file(rows: UniqueRows, tuned: AdaptedModel, scorer: Scorer) -> Path:
+def _get_file(rows: UniqueRows, tuned: AdaptedModel, logprob_model: LogprobModel) -> Path:
     """Return the file of these rows under this reference model."""
     base, config = tuned.base, tuned.base.model.config
     start = tuned.start or tuned.initial_adapter
     facts = [
         get_source_digest(), rows.digest, get_identity(base.folder)["hash"], base.precision,
         str(base.dtype), str(getattr(config, "quantization_config", None)), base.device.type,
-        torch.__version__, str(scorer.describe()), scorer.uses_liger,
+        torch.__version__, str(logprob_model.describe()), logprob_model.uses_liger,
         torch.get_float32_matmul_precision(),
         _hash_file(start / "adapter_model.safetensors") if start else "",
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.generation.group_sampling import can_sample_groups
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import Batch, collate, collate_shared
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.recipe.loss import Divisors, Loss
@@ -94,7 +94,7 @@ class Grpo:
 
     def __init__(
         self,
-        scorer: Scorer,
+        logprob_model: LogprobModel,
         variant: GrpoVariant,
         clip: ClipRange,
         *,
@@ -102,7 +102,7 @@ class Grpo:
         longest: int = 1,
     ) -> None:
         """Take the clip range, the weight of the KL term, and the most tokens of an answer."""
-        self.scorer, self.variant, self.clip = scorer, variant, clip
+        self.logprob_model, self.variant, self.clip = logprob_model, variant, clip
         self.kl_beta, self.longest = kl_beta, longest
 
     def count_items(self, rows: Sequence[SampledAnswer]) -> int:
@@ -129,10 +129,10 @@ class Grpo:
         Rows without `old` get their log-probabilities of now: nothing has been updated since they were
         sampled.
         """
-        join = collate_shared if self.scorer.shared else collate
+        join = collate_shared if self.logprob_model.shared else collate
         batch = join([row.sequence for row in rows])
         reference = self._get_reference(rows, batch) if self.kl_beta else None
-        logprobs = self.scorer(batch)
+        logprobs = self.logprob_model(batch)
         owners = copy_to_device(batch.owners, logprobs.device)
         counts = torch.bincount(batch.owners, minlength=len(rows))
         lengths = copy_to_device(counts, logprobs.device).clamp(min=1)
@@ -175,10 +175,10 @@ class Grpo:
     @torch.no_grad()
     def _get_reference(self, rows: Sequence[SampledAnswer], batch: Batch) -> torch.Tensor:
         if any(row.reference is None for row in rows):
-            with self.scorer.switch_to_reference():
-                logprobs = self.scorer(batch)
+            with self.logprob_model.switch_to_reference():
+                logprobs = self.logprob_model(batch)
             _store(rows, "reference", logprobs, torch.bincount(batch.owners, minlength=len(rows)))
-        return _join([row.reference for row in rows], self.scorer.device)
+        return _join([row.reference for row in rows], self.logprob_model.device)
 
 
 def measure_spread(rewards: Sequence[float]) -> tuple[float, float]:
@@ -207,16 +207,16 @@ def _join(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch.T
     return torch.cat([part.to(device) for part in parts if part is not None])
 
 
-def create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
+def create_grpo(spec: TrainingSpec, logprob_model: LogprobModel) -> Grpo:
     """Return the objective of reward training; raises ProblemError where it can't train."""
     if not spec.rewards:
         raise ProblemError(no_rewards_error())
-    require_answers(scorer)
+    require_answers(logprob_model)
     if spec.kl_beta:
-        scorer.load_reference()
-    scorer.temperature = spec.rollout_temperature
+        logprob_model.load_reference()
+    logprob_model.temperature = spec.rollout_temperature
     return Grpo(
-        scorer,
+        logprob_model,
         spec.grpo_variant,
         spec.clip_range,
         kl_beta=spec.kl_beta,
@@ -224,16 +224,16 @@ def create_grpo(spec: TrainingSpec, scorer: Scorer) -> Grpo:
     )
 
 
-def require_answers(scorer: Scorer) -> None:
+def require_answers(logprob_model: LogprobModel) -> None:
     """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
-    if scorer.base.forward.__module__.startswith("unsloth"):
+    if logprob_model.base.forward.__module__.startswith("unsloth"):
         raise fail(
             "training.rewards_need_peft",
             "Reward training isn't available with Unsloth, which changes how the model writes answers.",
             "Choose PEFT as the training backend.",
             where=Where(step="training", field="backend"),
         )
-    require_shared_cache(scorer.model)
+    require_shared_cache(logprob_model.model)
 
 
 def require_shared_cache(network: torch.nn.Module) -> None:

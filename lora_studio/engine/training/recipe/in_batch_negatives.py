@@ -18,7 +18,7 @@ from lora_studio.engine.devices.random_state import (
     set_random_state,
 )
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.recipe.loss import Loss
 from lora_studio.engine.training.recipe.pooling import embed
@@ -66,9 +66,13 @@ class InBatchNegatives:
     """
 
     def __init__(
-        self, scorer: Scorer, scale: float, pooling: Pooling, ranks: ProcessGroup | None = None
+        self,
+        logprob_model: LogprobModel,
+        scale: float,
+        pooling: Pooling,
+        ranks: ProcessGroup | None = None,
     ) -> None:
-        self.scorer, self.scale, self.pooling = scorer, scale, pooling
+        self.logprob_model, self.scale, self.pooling = logprob_model, scale, pooling
         self.ranks = ranks or ProcessGroup()
         self._cached: dict[int, _CachedBatch] = {}
         self._has_step_vectors = False  # whether all micro-batches of the step have their vectors
@@ -112,14 +116,14 @@ class InBatchNegatives:
         own = self.ranks.get_local_batches(micro_batches)
         local = []
         states.clear()
-        self.scorer.will_repeat = torch.is_grad_enabled()
+        self.logprob_model.will_repeat = torch.is_grad_enabled()
         try:
             with fail_together(self.ranks), torch.no_grad():
                 for rows in own:
                     states.append(get_random_state())
-                    local.append(embed(self.scorer, list_ids(rows), self.pooling))
+                    local.append(embed(self.logprob_model, list_ids(rows), self.pooling))
         finally:
-            self.scorer.will_repeat = False
+            self.logprob_model.will_repeat = False
         if self.ranks.world_size == 1:
             return local
         pairs = zip(own, local, strict=True)
@@ -128,7 +132,7 @@ class InBatchNegatives:
         ordered = [
             gathered[at % len(gathered)][at // len(gathered)] for at in range(len(micro_batches))
         ]
-        return [values.to(self.scorer.device) for values in ordered]
+        return [values.to(self.logprob_model.device) for values in ordered]
 
     def compute_loss(self, rows: Sequence[EncodedSearchPair]) -> Loss:
         """Return the loss in nats, summed over the queries of a micro-batch; 0 for a duplicate in an evaluation."""
@@ -139,14 +143,14 @@ class InBatchNegatives:
             and not torch.is_grad_enabled()
         ):
             # Sharded weights: the other ranks run no pass here, and this one would wait for them.
-            return Loss(torch.zeros((), device=self.scorer.device))
+            return Loss(torch.zeros((), device=self.logprob_model.device))
         if cached is None:
-            vectors = embed(self.scorer, list_ids(rows), self.pooling)
+            vectors = embed(self.logprob_model, list_ids(rows), self.pooling)
             return rank_texts([rows], [vectors], self.scale).sum(0, len(rows))
         if not torch.is_grad_enabled():
             return cached.loss
         set_random_state(cached.random_state)
-        vectors = embed(self.scorer, list_ids(rows), self.pooling)
+        vectors = embed(self.logprob_model, list_ids(rows), self.pooling)
         product = (vectors * cached.gradient).sum()
         return Loss(cached.loss.total + product - product.detach(), cached.loss.metrics)
 

@@ -1,6 +1,6 @@
 """Training objectives: one class each, with its formula and source.
 
-All use `Scorer`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch. The trainer
+All use `LogprobModel`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch. The trainer
 divides it by `count_items` of the whole step: a mean, however the step is split into micro-batches.
 """
 
@@ -24,7 +24,7 @@ from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import (
     Encoded,
@@ -66,7 +66,7 @@ class ReferenceObjective(Protocol):
 def create_objective(
     spec: TrainingSpec,
     task: TaskName,
-    scorer: Scorer,
+    logprob_model: LogprobModel,
     ranks: ProcessGroup | None = None,
     label_counts: Sequence[int] = (),
 ) -> Objective:
@@ -78,7 +78,7 @@ def create_objective(
         raise ProblemError(no_answers_error())
     match task:
         case "preference":
-            return _create_for_pairs(spec, scorer)
+            return _create_for_pairs(spec, logprob_model)
         case "kto":
             if spec.effective_batch < 2:
                 raise fail(
@@ -87,30 +87,30 @@ def create_objective(
                     "Increase the micro-batch size or the gradient accumulation.",
                     where=Where(step="training", field="micro_batch"),
                 )
-            scorer.load_reference()
-            return Kto(scorer, spec.beta, ranks)
+            logprob_model.load_reference()
+            return Kto(logprob_model, spec.beta, ranks)
         case "grpo":
-            return create_grpo(spec, scorer)
+            return create_grpo(spec, logprob_model)
         case "embedding":
             pooling = "last" if spec.pooling == "auto" else spec.pooling
-            return InBatchNegatives(scorer, spec.similarity_scale, pooling, ranks)
+            return InBatchNegatives(logprob_model, spec.similarity_scale, pooling, ranks)
         case "classification":
-            return Classification(scorer, weigh_classes(label_counts, spec.class_weights))
+            return Classification(logprob_model, weigh_classes(label_counts, spec.class_weights))
     if spec.distills(task):
-        return Distillation(scorer, spec.distillation_weight, spec.distillation_temperature)
-    return Sft(scorer)
+        return Distillation(logprob_model, spec.distillation_weight, spec.distillation_temperature)
+    return Sft(logprob_model)
 
 
-def _create_for_pairs(spec: TrainingSpec, scorer: Scorer) -> Objective:
+def _create_for_pairs(spec: TrainingSpec, logprob_model: LogprobModel) -> Objective:
     match spec.preference:
         case "orpo":
-            return Orpo(scorer, spec.beta)
+            return Orpo(logprob_model, spec.beta)
         case "simpo":
-            return Simpo(scorer, spec.simpo_beta, spec.simpo_gamma)
+            return Simpo(logprob_model, spec.simpo_beta, spec.simpo_gamma)
         case "reward":
-            return RewardModeling(scorer)
-    scorer.load_reference()
-    return Dpo(scorer, spec.beta, spec.dpo_loss, spec.label_smoothing)
+            return RewardModeling(logprob_model)
+    logprob_model.load_reference()
+    return Dpo(logprob_model, spec.beta, spec.dpo_loss, spec.label_smoothing)
 
 
 class Sft:
@@ -119,8 +119,8 @@ class Sft:
     Continued pre-training is the same with every token trained.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+    def __init__(self, logprob_model: LogprobModel) -> None:
+        self.logprob_model = logprob_model
 
     def count_items(self, rows: Sequence[Encoded]) -> int:
         """Return the number of trained tokens, without those at the start of a row."""
@@ -131,7 +131,7 @@ class Sft:
 
     def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
         """Return the loss in nats, summed over trained tokens."""
-        return Loss(-self.scorer(collate(rows)).sum())
+        return Loss(-self.logprob_model(collate(rows)).sum())
 
 
 class Distillation(Sft):
@@ -142,8 +142,8 @@ class Distillation(Sft):
     all others count as one (`kernels/distillation.py`).
     """
 
-    def __init__(self, scorer: Scorer, weight: float, temperature: float) -> None:
-        super().__init__(scorer)
+    def __init__(self, logprob_model: LogprobModel, weight: float, temperature: float) -> None:
+        super().__init__(logprob_model)
         self._loss = DistillationLoss(weight, temperature)
 
     def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
@@ -154,7 +154,7 @@ class Distillation(Sft):
             torch.from_numpy(records["logprobs"]),
             torch.from_numpy(records["rest"]),
         )
-        values = self.scorer.compute_distillation(collate(rows), teacher, self._loss)
+        values = self.logprob_model.compute_distillation(collate(rows), teacher, self._loss)
         total, entropy, divergence = values.sum(0)
         return Loss(total, {"cross_entropy": entropy.detach(), "teacher_kl": divergence.detach()})
 
@@ -162,8 +162,8 @@ class Distillation(Sft):
 class _Pairs:
     """Base of preference objectives: both answers of each pair, the chosen ones first."""
 
-    def __init__(self, scorer: Scorer, beta: float = 1.0) -> None:
-        self.scorer, self.beta = scorer, beta
+    def __init__(self, logprob_model: LogprobModel, beta: float = 1.0) -> None:
+        self.logprob_model, self.beta = logprob_model, beta
 
     def count_items(self, rows: Sequence[EncodedPair]) -> int:
         """Return the number of pairs."""
@@ -196,20 +196,22 @@ class Dpo(_Pairs):
 
     def __init__(
         self,
-        scorer: Scorer,
+        logprob_model: LogprobModel,
         beta: float,
         loss_type: DpoLoss = "sigmoid",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(scorer, beta)
+        super().__init__(logprob_model, beta)
         self.loss_type, self.label_smoothing = loss_type, label_smoothing
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss, summed over pairs; the margin is h, whatever the type of the loss."""
         batch = self.collate_pairs(rows)
         known = _get_known_reference(rows)
-        reference = _score_reference(self.scorer, batch) if known is None else known.t().flatten()
-        sums = _sum_per_row(self.scorer(batch), batch)
+        reference = (
+            _score_reference(self.logprob_model, batch) if known is None else known.t().flatten()
+        )
+        sums = _sum_per_row(self.logprob_model(batch), batch)
         ratios = sums - copy_to_device(reference, sums.device)
         chosen, rejected = (self.beta * ratios).chunk(2)
         margin = chosen - rejected
@@ -231,7 +233,7 @@ class Dpo(_Pairs):
     def compute_reference(self, rows: Sequence[EncodedPair]) -> torch.Tensor:
         """Return the reference's log-probabilities, [rows, 2]: of the chosen and the rejected answer."""
         batch = self.collate_pairs(rows)
-        return _score_reference(self.scorer, batch).view(2, -1).t()
+        return _score_reference(self.logprob_model, batch).view(2, -1).t()
 
 
 class Orpo(_Pairs):
@@ -247,7 +249,7 @@ class Orpo(_Pairs):
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs; the margin is the difference of β log π(y|x)/|y|, as in TRL."""
         batch = self.collate_pairs(rows)
-        sums = _sum_per_row(self.scorer(batch), batch)
+        sums = _sum_per_row(self.logprob_model(batch), batch)
         mean = sums / _count_trained(batch, sums.device)
         log_odds = mean - _log1mexp(mean)
         chosen, rejected = log_odds.chunk(2)
@@ -266,14 +268,14 @@ class Simpo(_Pairs):
     of CPO has it as `loss_type="simpo"` with `cpo_alpha=0`. `gamma` is the target margin.
     """
 
-    def __init__(self, scorer: Scorer, beta: float, gamma: float) -> None:
-        super().__init__(scorer, beta)
+    def __init__(self, logprob_model: LogprobModel, beta: float, gamma: float) -> None:
+        super().__init__(logprob_model, beta)
         self.gamma = gamma
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs; the margin is that before γ is subtracted."""
         batch = self.collate_pairs(rows)
-        sums = _sum_per_row(self.scorer(batch), batch)
+        sums = _sum_per_row(self.logprob_model(batch), batch)
         chosen, rejected = (self.beta * sums / _count_trained(batch, sums.device)).chunk(2)
         margin = chosen - rejected
         return Loss(-F.logsigmoid(margin - self.gamma).sum(), _measure_margin(margin))
@@ -288,8 +290,8 @@ class RewardModeling(_Pairs):
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
-        hidden = self.scorer.compute_last_states(self.collate_pairs(rows))
-        head: Any = self.scorer.base.get_submodule(score_head.NAME)
+        hidden = self.logprob_model.compute_last_states(self.collate_pairs(rows))
+        head: Any = self.logprob_model.base.get_submodule(score_head.NAME)
         with torch.autocast(hidden.device.type, enabled=False):
             chosen, rejected = head(hidden.to(head.weight.device).float())[:, 0].chunk(2)
         margin = chosen - rejected
@@ -312,8 +314,10 @@ class Kto:
     TRL's trainer doesn't report one.
     """
 
-    def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
-        self.scorer, self.beta, self.ranks = scorer, beta, ranks or ProcessGroup()
+    def __init__(
+        self, logprob_model: LogprobModel, beta: float, ranks: ProcessGroup | None = None
+    ) -> None:
+        self.logprob_model, self.beta, self.ranks = logprob_model, beta, ranks or ProcessGroup()
         self._shift = 0.0
 
     def count_items(self, rows: Sequence[EncodedLabeled]) -> int:
@@ -353,22 +357,24 @@ class Kto:
     def compute_reference(self, rows: Sequence[EncodedLabeled]) -> torch.Tensor:
         """Return the reference's log-probabilities, [rows, 2]: of the answer and the mismatched one."""
         sequences = [row.answer for row in rows], _get_mismatched(rows)
-        return torch.stack([_score_reference(self.scorer, collate(part)) for part in sequences], 1)
+        return torch.stack(
+            [_score_reference(self.logprob_model, collate(part)) for part in sequences], 1
+        )
 
     def _compute_rewards(
         self, rows: Sequence[Encoded], known: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return log π(y|x) − log π_ref(y|x), [rows]; `known` is the latter."""
         batch = collate(rows)
-        reference = _score_reference(self.scorer, batch) if known is None else known
-        sums = _sum_per_row(self.scorer(batch), batch)
+        reference = _score_reference(self.logprob_model, batch) if known is None else known
+        sums = _sum_per_row(self.logprob_model(batch), batch)
         return sums - copy_to_device(reference, sums.device)
 
 
-def _score_reference(scorer: Scorer, batch: Batch) -> torch.Tensor:
+def _score_reference(logprob_model: LogprobModel, batch: Batch) -> torch.Tensor:
     """Return log π_ref(y|x) of each row, [rows]."""
-    with torch.no_grad(), scorer.switch_to_reference():
-        return _sum_per_row(scorer(batch), batch)
+    with torch.no_grad(), logprob_model.switch_to_reference():
+        return _sum_per_row(logprob_model(batch), batch)
 
 
 def _get_known_reference(
@@ -438,8 +444,8 @@ class Classification:
     number of rows, not by the sum of their weights, which is the same over an epoch of balanced weights.
     """
 
-    def __init__(self, scorer: Scorer, weights: Sequence[float]) -> None:
-        self.scorer = scorer
+    def __init__(self, logprob_model: LogprobModel, weights: Sequence[float]) -> None:
+        self.logprob_model = logprob_model
         self._weights = torch.tensor(weights)
 
     def count_items(self, rows: Sequence[EncodedClassified]) -> int:
@@ -467,8 +473,8 @@ class Classification:
 
     def score(self, rows: Sequence[EncodedClassified]) -> torch.Tensor:
         """Return the scores of all labels, [rows, labels] float32."""
-        hidden = self.scorer.compute_last_states(collate([row.text for row in rows]))
-        head: Any = self.scorer.base.get_submodule(score_head.NAME)
+        hidden = self.logprob_model.compute_last_states(collate([row.text for row in rows]))
+        head: Any = self.logprob_model.base.get_submodule(score_head.NAME)
         with torch.autocast(hidden.device.type, enabled=False):
             scores: torch.Tensor = head(hidden.to(head.weight.device).float())
         return scores

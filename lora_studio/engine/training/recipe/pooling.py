@@ -16,7 +16,7 @@ from lora_studio.core.tasks.embedding import Pooling, PoolingChoice
 from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.kernels.chunked_logprobs import round_up_tokens
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import Batch
 from lora_studio.engine.tokens.search_texts import Ids
 
@@ -83,7 +83,7 @@ def write_modules(folder: Path, output: EmbeddingOutput) -> None:
         file.write_text(json.dumps(content, indent=2), "utf-8")
 
 
-def embed(scorer: Scorer, texts: Sequence[Ids], pooling: Pooling) -> torch.Tensor:
+def embed(logprob_model: LogprobModel, texts: Sequence[Ids], pooling: Pooling) -> torch.Tensor:
     """Return the normalized vector of each text, [texts, size] float32, differentiable."""
     lengths = torch.tensor([len(ids) for ids in texts])
     ids = torch.from_numpy(np.concatenate(list(texts)).astype(np.int64))
@@ -92,10 +92,10 @@ def embed(scorer: Scorer, texts: Sequence[Ids], pooling: Pooling) -> torch.Tenso
     if pooling == "mean":
         owners, sources = owners.repeat_interleave(lengths), torch.arange(len(ids))
     batch = Batch(ids, tuple(lengths.tolist()), sources, ids[sources], owners)
-    if scorer.fills:
+    if logprob_model.fills:
         batch = batch.pad_to_tokens(round_up_tokens(batch.tokens))
-    scorer.lengths = batch.lengths
-    hidden = scorer.compute_hidden_states(batch)
+    logprob_model.lengths = batch.lengths
+    hidden = logprob_model.compute_hidden_states(batch)
     with torch.autocast(hidden.device.type, enabled=False):
         states = hidden.float()
         if pooling == "mean":

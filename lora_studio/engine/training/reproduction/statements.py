@@ -270,7 +270,7 @@ class ReproductionFacts:
     """A training as its live objects describe it, rather than as it was configured.
 
     `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
-    round number of tokens (`Scorer.fills`), `uses_tf32` whether products in 32-bit use TF32, and `step` how
+    round number of tokens (`LogprobModel.fills`), `uses_tf32` whether products in 32-bit use TF32, and `step` how
     many steps are done already. `label_counts` are the training rows of each label of a classifier.
     """
 

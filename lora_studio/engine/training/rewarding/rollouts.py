@@ -112,7 +112,7 @@ class Rollouts:
         metrics = self._report.summarize(step + 1, sampled.rated, sampled.scored, equal)
         divisors = self._objective.count_divisors(answers)
         active = [row for row in answers if row.advantage or self._objective.kl_beta]
-        split = batch_by_prompt if self._objective.scorer.shared else batch_by_tokens
+        split = batch_by_prompt if self._objective.logprob_model.shared else batch_by_tokens
         parts = split(active, level.micro_batch, self._ranks.world_size)
         return StepRollout(parts, divisors, metrics)
 
@@ -175,7 +175,7 @@ class Rollouts:
                 sampling,
                 lambda done: self._job.report_progress(stage, done, total, "answers"),
                 share,
-                directly=self._objective.scorer.writes_directly and not ranks.is_sharded,
+                directly=self._objective.logprob_model.writes_directly and not ranks.is_sharded,
                 # GPUs round differently. With other tokens, a rank would need another number of passes.
                 sync_tokens=ranks.broadcast if ranks.is_sharded else list,
             )

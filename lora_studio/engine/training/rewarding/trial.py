@@ -10,7 +10,7 @@ from pathlib import Path
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.training import TriedAnswer
+from lora_studio.core.protocol.training import PreviewAnswer
 from lora_studio.core.rewards.spec import RatedAnswer, describe_reward
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.core.tasks.table import TASKS
@@ -31,7 +31,7 @@ from lora_studio.engine.training.rewarding.rollouts import to_rated
 _SHOWN_LETTERS = 4000
 
 
-def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
+def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
     """Emit the base model's answers to the first rows with their rewards; raises ProblemError and CancelledError.
 
     Answers are sampled as training samples them, one to each prompt.
@@ -59,13 +59,13 @@ def try_rewards(command: commands.TryRewards, job: JobContext) -> None:
         scored = rewards.score(rated)
     answers = tuple(_show(rated, scored, index) for index in range(len(rated)))
     problems = tuple(find_problems(rated, scored, command.training.rollout_tokens))
-    job.emit(events.RewardsTried(answers=answers, problems=problems))
+    job.emit(events.RewardsPreviewed(answers=answers, problems=problems))
 
 
 def _write_answers(
     loaded: loading.LoadedModel,
     prompts: Sequence[EncodedPrompt],
-    command: commands.TryRewards,
+    command: commands.PreviewRewards,
     job: JobContext,
 ) -> list[RatedAnswer]:
     """Return one answer to each prompt."""
@@ -140,9 +140,9 @@ def _find_problems_of(
         )
 
 
-def _show(rated: Sequence[RatedAnswer], scored: ScoredAnswers, index: int) -> TriedAnswer:
+def _show(rated: Sequence[RatedAnswer], scored: ScoredAnswers, index: int) -> PreviewAnswer:
     answer = rated[index]
-    return TriedAnswer(
+    return PreviewAnswer(
         prompt=answer.prompt[-1].content[-_SHOWN_LETTERS:] if answer.prompt else "",
         text=answer.answer[:_SHOWN_LETTERS],
         values={name: values[index] for name, values in scored.values.items()},

@@ -34,10 +34,10 @@ from lora_studio.core.evaluation.summary import DifferenceVerdict, EvaluationSum
 from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import chat_models, names
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs import names, speakers
+from lora_studio.core.runs.chat_models import ChatModelOption
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.gui import language
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
@@ -160,15 +160,15 @@ class EvaluationPage(AppPage):
         if is_mine:
             self._show_state()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop background work."""
         self._read_timer.stop()
         self.query.forget()
         for part in (self.library, self.rows, self.export):
-            part.leave()
+            part.stop_background_work()
 
     def _on_opened(self) -> None:
-        self.library.leave()
+        self.library.stop_background_work()
         self.record.clear()
         self.choices, self.shown, self._wanted = [], None, ""
         self.export.set_evaluation(None)
@@ -260,10 +260,10 @@ class EvaluationPage(AppPage):
     def _show_options(self) -> None:
         """Offer the models of other runs."""
         chosen = self._get_choice()
-        options: list[SpeakerOption] = []
+        options: list[ChatModelOption] = []
         for choice in self.choices:
             if chosen is None or choice.run != chosen.run:
-                options += speakers.list_run_speakers(choice.run)
+                options += chat_models.list_run_chat_models(choice.run)
         self.setup_form.menu.show_options(options)
 
     def _find_ollama(self) -> None:
@@ -724,9 +724,9 @@ class ExportMenu(QPushButton):
             writer = WRITERS.get(path.suffix.lower(), report.to_json)
             self._tasks.start(partial(_write, shown, writer, path), self.written.emit)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the background work."""
-        self._tasks.leave()
+        self._tasks.stop_background_work()
 
     def _write(self, name: str) -> None:
         self.write(Path(name))
@@ -917,9 +917,9 @@ class EvaluationLibrary(QObject):
         self._reading, self._again = True, False
         self._tasks.start(partial(_read, folder, self._others), self._on_read)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End all reads. Can be called repeatedly."""
-        self._tasks.leave()
+        self._tasks.stop_background_work()
         self._reading = False
 
     def _on_listed(self, listing: int, choices: object) -> None:
@@ -944,7 +944,7 @@ def _list_choices(runs: Path, thread: BackgroundReader) -> list[RunChoice]:
     choices = []
     for run in thread.cooperative_iter(run_folder.list_runs(runs)):
         try:
-            columns = tuple(speakers.list_run_columns(run))
+            columns = tuple(chat_models.list_run_columns(run))
         except (ProblemError, OSError):
             continue  # a damaged run; the Runs page says so
         evaluations = tuple(storage.list_evaluations(run.evaluations_folder))

@@ -387,7 +387,7 @@ class ResultRowView(QWidget):
             self.table.selectRow(keep[0] if keep else 0)
         self._show_selected()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the timer."""
         self._timer.stop()
 

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 from shiboken6 import isValid
 
-from lora_studio.core.chat import AnySpeaker, GgufSpeaker, ModelSpeaker, OllamaSpeaker
+from lora_studio.core.chat import AnyChatModel, FolderChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import plan, statistics, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
@@ -40,8 +40,8 @@ from lora_studio.core.evaluation.test_sets import (
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.evaluation import BenchmarkInfo
-from lora_studio.core.runs import speakers
-from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.runs import chat_models
+from lora_studio.core.runs.chat_models import ChatModelOption
 from lora_studio.core.system.offline import is_local_host
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
@@ -360,14 +360,14 @@ class ModelMenu(QPushButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the button with the models in files."""
         super().__init__(tr("Add model"), parent)
-        self._options: dict[str, list[SpeakerOption]] = {}
+        self._options: dict[str, list[ChatModelOption]] = {}
         self._ollama: tuple[str, tuple[str, ...]] = ("", ())
         self._editor: ServerModelEditor | None = None
         self._menu = QMenu(self)
         self._menu.aboutToShow.connect(self.fill)
         self.setMenu(self._menu)
 
-    def show_options(self, options: Sequence[SpeakerOption]) -> None:
+    def show_options(self, options: Sequence[ChatModelOption]) -> None:
         """Set the models of other runs."""
         self._options = {}
         for option in options:
@@ -388,7 +388,7 @@ class ModelMenu(QPushButton):
             inner = self._menu.addMenu(name.replace("&", "&&"))
             for option in options:
                 title = localize(option.title)
-                inner.addAction(title.replace("&", "&&"), self._choose_later(f"{name}: {title}", option.speaker))  # fmt: skip
+                inner.addAction(title.replace("&", "&&"), self._choose_later(f"{name}: {title}", option.chat_model))  # fmt: skip
         if self._options:
             self._menu.addSeparator()
         self._menu.addAction(tr("Adapter folder…"), self._pick_adapter)
@@ -406,28 +406,30 @@ class ModelMenu(QPushButton):
         dialog.open()
         self.ollama_requested.emit()
 
-    def _choose_later(self, title: str, speaker: AnySpeaker) -> Callable[[], None]:
-        return lambda: self.chosen.emit(title, speaker)
+    def _choose_later(self, title: str, chat_model: AnyChatModel) -> Callable[[], None]:
+        return lambda: self.chosen.emit(title, chat_model)
 
     def _pick_adapter(self) -> None:
         choose_folder(
             self.window(),
             tr("Select adapter folder"),
-            lambda name: self.chosen.emit(Path(name).name, speakers.create_adapter_speaker(name)),
+            lambda name: self.chosen.emit(
+                Path(name).name, chat_models.create_adapter_chat_model(name)
+            ),
         )
 
     def _pick_model(self) -> None:
         choose_folder(
             self.window(),
             tr("Select model folder"),
-            lambda name: self.chosen.emit(Path(name).name, ModelSpeaker(folder=name)),
+            lambda name: self.chosen.emit(Path(name).name, FolderChatModel(folder=name)),
         )
 
     def _pick_gguf(self) -> None:
         choose_file(
             self.window(),
             tr("Select GGUF file"),
-            lambda name: self.chosen.emit(Path(name).stem, GgufSpeaker(file=name)),
+            lambda name: self.chosen.emit(Path(name).stem, GgufChatModel(file=name)),
             name_filter=tr("GGUF files (*.gguf)"),
         )
 
@@ -469,7 +471,7 @@ class ServerModelDialog(Dialog):
     def _on_add(self) -> None:
         model = self.editor.make_model()
         if model is not None:
-            is_ollama = isinstance(model, OllamaSpeaker)
+            is_ollama = isinstance(model, OllamaChatModel)
             self.chosen.emit(f"Ollama: {model.name}" if is_ollama else model.name, model)
             self.accept()
 
@@ -617,13 +619,13 @@ class ServerModelEditor(QWidget):
         self.name.setEditText(typed)
         self._show_kind()
 
-    def make_model(self) -> OllamaSpeaker | ServerModel | None:
+    def make_model(self) -> OllamaChatModel | ServerModel | None:
         """Return the model, None if something is missing or invalid."""
         if self.find_blocker() is not None:
             return None
         name, address = self.name.currentText().strip(), self.address.text().strip()
         if self._is_ollama():
-            return OllamaSpeaker(name=name, host=address or self._host)
+            return OllamaChatModel(name=name, host=address or self._host)
         return ServerModel(address=address, name=name, key_variable=self.key_variable.text().strip())  # fmt: skip
 
     def find_blocker(self) -> str | None:
@@ -739,7 +741,7 @@ class BenchmarkDialog(Dialog):
 
     Signals:
         chosen(test_set): a benchmark was chosen.
-        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        ask(command): a question for the query workers; the answer arrives in `on_event`.
         outdated(command): drop the answer to a question.
     """
 

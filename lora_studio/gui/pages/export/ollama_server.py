@@ -38,7 +38,7 @@ class OllamaServerPanel(QWidget):
     """Shows the connection to the server, its models, and the button that creates the run's model.
 
     Signals:
-        ask(command): send a command to the inspector.
+        ask(command): send a command to the query workers.
         create_requested(kind): start the job "create_ollama", or "create_ollama_anyway" for a file
             whose quality loss exceeds the limits.
     """

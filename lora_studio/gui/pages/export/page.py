@@ -171,16 +171,16 @@ class ExportPage(StepPage):
     # --- events -------------------------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Refresh what the inspector knows; Ollama may have been started or stopped."""
+        """Refresh what the query workers know; Ollama may have been started or stopped."""
         self.queries.ask_all()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the server and the reads: the window is closing."""
-        self.serving.leave()
-        self.evaluation.evaluated.leave()
+        self.serving.stop_background_work()
+        self.evaluation.evaluated.stop_background_work()
 
     def on_event(self, event: object) -> None:
-        """Follow the jobs of this page and the answers of the inspector."""
+        """Follow the jobs of this page and the answers of the query workers."""
         self.queries.on_event(event)
         self.hub.on_event(event)
         self._show_template(event)
@@ -324,7 +324,7 @@ class ExportPage(StepPage):
             self._export()
 
     def _can_chat(self) -> bool:
-        return self.is_done() and self.results.get_speaker() is not None
+        return self.is_done() and self.results.get_chat_model() is not None
 
     def _embeds(self) -> bool:
         return self._task.is_embedding((self.adapter, self.merged))
@@ -488,7 +488,7 @@ class ExportQueries(QObject):
     """Sends three requests, each of them again when its inputs have changed.
 
     Signals:
-        ask(command): send a command to the inspector.
+        ask(command): send a command to the query workers.
         outdated(command): discard the answer to a command.
     """
 
@@ -674,7 +674,7 @@ class HubUpload(QWidget):
     """Shows what can be uploaded, with a button that opens the upload dialog.
 
     Signals:
-        ask(command): send a command to the inspector.
+        ask(command): send a command to the query workers.
         push_requested(repository, what, private): upload a result.
     """
 

@@ -11,11 +11,11 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting, limits, serving
-from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.chat import AnyChatModel
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.export import VectorProof
-from lora_studio.core.runs import selftest_report, speakers
+from lora_studio.core.runs import chat_models, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json, read_text
 from lora_studio.core.templates.server.prompt_proof import PromptProof
@@ -290,7 +290,7 @@ class ResultsCard(Card):
     """Shows the results of the run that the window follows; `embeds`: it trained an embedding model.
 
     Signals:
-        chat_requested(speaker): chat with the exported model.
+        chat_requested(chat_model): chat with the exported model.
     """
 
     chat_requested = Signal(object)
@@ -332,23 +332,23 @@ class ResultsCard(Card):
             else tr("Copy “{command}”").format(command=self._run_command())
         )
 
-    def get_speaker(self) -> AnySpeaker | None:
+    def get_chat_model(self) -> AnyChatModel | None:
         """Return the model in Ollama, else the first GGUF file, None if there is neither or it can't chat."""
         created, run = self.result.created, self.state.run
         if self.embeds:
             return None
         if created is not None:
             host = str(self.state.get("export", "ollama_host"))
-            return speakers.create_ollama_speaker(created, host)
+            return chat_models.create_ollama_chat_model(created, host)
         models = [event for event in self.result.written if event.quantization != "adapter"]
         if run is None or not models:
             return None
-        return speakers.create_gguf_speaker(run, Path(models[0].file))
+        return chat_models.create_gguf_chat_model(run, Path(models[0].file))
 
     def request_chat(self) -> None:
         """Ask for a chat with the exported model."""
-        if (speaker := self.get_speaker()) is not None:
-            self.chat_requested.emit(speaker)
+        if (chat_model := self.get_chat_model()) is not None:
+            self.chat_requested.emit(chat_model)
 
     def _run_command(self) -> str:
         created = self.result.created

@@ -14,7 +14,7 @@ from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.serving import RunOption
 from lora_studio.gui.controls.adapter_weights import WeightEditor
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
@@ -142,7 +142,7 @@ class ServingCard(Card):
     def show_run(self) -> None:
         """Offer the GGUF files and the adapter of the current run."""
         run = self.state.run
-        files = speakers.list_gguf_files(run) if run is not None else []
+        files = chat_models.list_gguf_files(run) if run is not None else []
         has_adapter = run is not None and run.has_adapter and not self.embeds
         self.setVisible(self.worker.busy or bool(files) or has_adapter)
         if (key := (run, files, has_adapter)) == self._shown:
@@ -180,10 +180,10 @@ class ServingCard(Card):
         """Stop the server."""
         self.worker.cancel()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the server and the search for runs: the window is closing."""
-        self.worker.leave()
-        self.adapters.leave()
+        self.worker.stop_background_work()
+        self.adapters.stop_background_work()
 
     # --- events -------------------------------------------------------------------------------
 
@@ -306,9 +306,9 @@ class ServedAdapters(QWidget):
         pairs = zip(self.runs, self.scales, strict=True)
         return tuple(ServedRun(run=str(run.path), scale=box.value()) for run, box in pairs)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the search: the window is closing."""
-        self._tasks.leave()
+        self._tasks.stop_background_work()
 
     def _append(self, run: RunOption) -> None:
         name, scale = ElidedLabel(run.name), WeightEditor(1.0, run.name)

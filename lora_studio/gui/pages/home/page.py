@@ -151,7 +151,7 @@ class HomePage(AppPage):
         """Create a new project."""
         self.new.click()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop a running scan of the projects."""
         self._rescan.stop()
         if self.scan is not None:
@@ -180,7 +180,7 @@ class HomePage(AppPage):
                 self._rescan.start()
 
     def _start_scan(self) -> None:
-        self.leave()
+        self.stop_background_work()
         self.scan = ProjectScan(self._files)
         self.scan.scanned.connect(self._on_scanned)
         self.scan.start()

@@ -56,9 +56,9 @@ class AdapterLibrary(QObject):
             self.dialog.finished.connect(self._on_closed)
         self.dialog.open()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the worker: the window is closing."""
-        self.link.leave()
+        self.link.stop_background_work()
 
     def _on_closed(self) -> None:
         self.dialog = None

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, formatting
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.formatting import format_float
 from lora_studio.core.lora.adapters import (
     METHODS,
@@ -37,7 +37,7 @@ from lora_studio.core.lora.adapters import (
 )
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.gui.controls.adapter_weights import BlendPanel, DecimalEditor
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import mark, tr, tr_n
@@ -368,7 +368,9 @@ class _List(QTableWidget):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return localize(chat.format_speaker_name(speakers.create_adapter_speaker(facts.folder)))
+    return localize(
+        chat.format_chat_model_name(chat_models.create_adapter_chat_model(facts.folder))
+    )
 
 
 def _format_rank(facts: AdapterFacts) -> str:
@@ -630,7 +632,9 @@ class CombinePanel(QWidget):
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
             titles = [
-                localize(chat.format_speaker_name(AdapterSpeaker(adapters=(_to_weighted(each),))))
+                localize(
+                    chat.format_chat_model_name(AdapterChatModel(adapters=(_to_weighted(each),)))
+                )
                 for each in self._adapters
             ]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])

@@ -66,7 +66,7 @@ _ONLY_LORA = ("alpha", "use_rslora", "use_dora", "init", "own_ranks", "bias")
 class LoraPage(StepPage):
     """Edits the adapter settings and shows the number of trainable parameters.
 
-    The count is immediate if the layer widths are known. Otherwise the inspector counts, and its latest
+    The count is immediate if the layer widths are known. Otherwise a query worker counts, and its latest
     count is shown meanwhile.
     """
 

@@ -676,7 +676,7 @@ class ModelFinder(QObject):
     """The cached models of every source.
 
     Signals:
-        ask(command): a question for the inspector; its events arrive in `on_event`.
+        ask(command): a question for the query workers; its events arrive in `on_event`.
         changed: a listing started, arrived or failed.
     """
 

@@ -31,10 +31,10 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, formatting
-from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, GgufSpeaker
+from lora_studio.core.chat import AdapterChatModel, AnyChatModel, GgufChatModel
 from lora_studio.core.playground import AnswerVersion, Conversation, Turn, TurnAnswers
-from lora_studio.core.runs import speakers
-from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
+from lora_studio.core.runs import chat_models
+from lora_studio.core.runs.chat_models import ChatModelGroup, ChatModelOption
 from lora_studio.gui.controls.adapter_weights import BlendPanel
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import localize
@@ -340,11 +340,11 @@ def _is_code(block: QTextBlock) -> bool:
 _MAX_RUNS = 12
 
 
-class SpeakerMenu(QPushButton):
+class ChatModelMenu(QPushButton):
     """Shows the selected model, and opens the menu on click, Space or Down.
 
     Signals:
-        chosen(speaker): another model was selected.
+        chosen(chat_model): another model was selected.
         ollama_requested: list the models of the Ollama server.
         library_requested: show the adapter library.
     """
@@ -356,23 +356,23 @@ class SpeakerMenu(QPushButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start with the base model."""
         super().__init__(parent)
-        self._speaker: AnySpeaker = AdapterSpeaker()
-        self._choices: tuple[SpeakerOption, ...] = ()
+        self._chat_model: AnyChatModel = AdapterChatModel()
+        self._choices: tuple[ChatModelOption, ...] = ()
         self._full_name = ""
         self._menu = QMenu(self)
         self.clicked.connect(self.open_menu)
         self.setProperty("kind", "choice")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.show_speaker(AdapterSpeaker())
+        self.show_chat_model(AdapterChatModel())
 
-    def show_choices(self, choices: Sequence[SpeakerOption]) -> None:
+    def show_choices(self, choices: Sequence[ChatModelOption]) -> None:
         """Set the models to choose from besides the base model."""
         self._choices = tuple(choices)
 
-    def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
+    def show_chat_model(self, chat_model: AnyChatModel, name: str = "") -> None:
         """Show a model; `name` replaces its own name during a blind comparison."""
-        self._speaker = speaker
-        self._full_name = name or localize(chat.format_speaker_name(speaker))
+        self._chat_model = chat_model
+        self._full_name = name or localize(chat.format_chat_model_name(chat_model))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
         self.setToolTip(plain_tip(self._full_name))
         self._elide_text()
@@ -425,35 +425,37 @@ class SpeakerMenu(QPushButton):
         for submenu in menu.findChildren(QMenu):
             submenu.deleteLater()
         menu.clear()
-        self._add(menu, tr("Base model"), AdapterSpeaker())
+        self._add(menu, tr("Base model"), AdapterChatModel())
         self._add_own(menu)
         self._add_runs(menu)
         menu.addSeparator()
-        self._add_ollama(menu, self._list_options(SpeakerGroup.OLLAMA))
-        blend = [choice for choice in self._choices if isinstance(choice.speaker, AdapterSpeaker)]
-        if isinstance(self._speaker, AdapterSpeaker) and blend:
+        self._add_ollama(menu, self._list_options(ChatModelGroup.OLLAMA))
+        blend = [
+            choice for choice in self._choices if isinstance(choice.chat_model, AdapterChatModel)
+        ]
+        if isinstance(self._chat_model, AdapterChatModel) and blend:
             self._add_blend(menu, blend)
         menu.addAction(tr("Adapter folder…"), self._pick_adapter)
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
         menu.addAction(tr("Adapter library…"), self.library_requested.emit)
 
-    def _list_options(self, group: SpeakerGroup) -> list[SpeakerOption]:
+    def _list_options(self, group: ChatModelGroup) -> list[ChatModelOption]:
         return [choice for choice in self._choices if choice.group is group]
 
     def _add_own(self, menu: QMenu) -> None:
-        project_speakers = {
-            tr("Base model as GGUF"): self._list_options(SpeakerGroup.BASE),
-            tr("Adapter library"): self._list_options(SpeakerGroup.LIBRARY),
+        project_chat_models = {
+            tr("Base model as GGUF"): self._list_options(ChatModelGroup.BASE),
+            tr("Adapter library"): self._list_options(ChatModelGroup.LIBRARY),
         }
-        for title, choices in project_speakers.items():
+        for title, choices in project_chat_models.items():
             if choices:
                 self._add_group(menu, title, choices)
-        if any(project_speakers.values()) and self._list_options(SpeakerGroup.RUN):
+        if any(project_chat_models.values()) and self._list_options(ChatModelGroup.RUN):
             menu.addSeparator()
 
     def _add_runs(self, menu: QMenu) -> None:
-        runs: dict[str, list[SpeakerOption]] = {}
-        for choice in self._list_options(SpeakerGroup.RUN):
+        runs: dict[str, list[ChatModelOption]] = {}
+        for choice in self._list_options(ChatModelGroup.RUN):
             runs.setdefault(choice.run, []).append(choice)
         older = QMenu(tr("Older runs"), menu)
         for index, (name, choices) in enumerate(runs.items()):
@@ -461,50 +463,50 @@ class SpeakerMenu(QPushButton):
         if len(runs) > _MAX_RUNS:
             menu.addMenu(older)
 
-    def _add_group(self, menu: QMenu, title: str, choices: Sequence[SpeakerOption]) -> None:
+    def _add_group(self, menu: QMenu, title: str, choices: Sequence[ChatModelOption]) -> None:
         inner = menu.addMenu(title.replace("&", "&&"))
         for choice in choices:
-            self._add(inner, localize(choice.title), choice.speaker)
+            self._add(inner, localize(choice.title), choice.chat_model)
 
-    def _add_ollama(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
+    def _add_ollama(self, menu: QMenu, choices: Sequence[ChatModelOption]) -> None:
         inner = menu.addMenu("Ollama")
         for choice in choices:
-            self._add(inner, localize(choice.title), choice.speaker)
+            self._add(inner, localize(choice.title), choice.chat_model)
         inner.addAction(tr("Refresh"), self.ollama_requested.emit)
 
-    def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
+    def _add_blend(self, menu: QMenu, choices: Sequence[ChatModelOption]) -> None:
         inner = menu.addMenu(tr("Combine with"))
-        assert isinstance(self._speaker, AdapterSpeaker)
-        current = self._speaker.adapters
+        assert isinstance(self._chat_model, AdapterChatModel)
+        current = self._chat_model.adapters
         for choice in choices:
-            assert isinstance(choice.speaker, AdapterSpeaker)
-            more = choice.speaker.adapters
+            assert isinstance(choice.chat_model, AdapterChatModel)
+            more = choice.chat_model.adapters
             if more[0].folder not in {each.folder for each in current}:
-                name = localize(chat.format_speaker_name(choice.speaker)).replace("&", "&&")
+                name = localize(chat.format_chat_model_name(choice.chat_model)).replace("&", "&&")
                 inner.addAction(
-                    name, self._choose_later(AdapterSpeaker(adapters=(*current, *more)))
+                    name, self._choose_later(AdapterChatModel(adapters=(*current, *more)))
                 )
 
-    def _add(self, menu: QMenu, title: str, speaker: AnySpeaker) -> None:
-        action = menu.addAction(title.replace("&", "&&"), self._choose_later(speaker))
+    def _add(self, menu: QMenu, title: str, chat_model: AnyChatModel) -> None:
+        action = menu.addAction(title.replace("&", "&&"), self._choose_later(chat_model))
         action.setCheckable(True)
-        action.setChecked(speaker == self._speaker)
+        action.setChecked(chat_model == self._chat_model)
 
-    def _choose_later(self, speaker: AnySpeaker) -> Callable[[], None]:
-        return lambda: self.chosen.emit(speaker)
+    def _choose_later(self, chat_model: AnyChatModel) -> Callable[[], None]:
+        return lambda: self.chosen.emit(chat_model)
 
     def _pick_adapter(self) -> None:
         choose_folder(
             self.window(),
             tr("Select adapter folder"),
-            lambda name: self.chosen.emit(speakers.create_adapter_speaker(name)),
+            lambda name: self.chosen.emit(chat_models.create_adapter_chat_model(name)),
         )
 
     def _pick_gguf(self) -> None:
         choose_file(
             self.window(),
             tr("Select GGUF file"),
-            lambda name: self.chosen.emit(GgufSpeaker(file=name)),
+            lambda name: self.chosen.emit(GgufChatModel(file=name)),
             name_filter=tr("GGUF files (*.gguf)"),
         )
 
@@ -513,14 +515,14 @@ class ChatColumn(QFrame):
     """Shows one column of a conversation.
 
     Signals:
-        speaker_chosen(speaker): another model, or other adapter weights.
+        chat_model_chosen(chat_model): another model, or other adapter weights.
         edit_requested(turn), tokens_requested(turn): edit a prompt or show its tokens.
         regenerate_requested: generate another answer to the last prompt.
         version_chosen(turn, number): select another version of an answer.
         closed: remove the column.
     """
 
-    speaker_chosen = Signal(object)
+    chat_model_chosen = Signal(object)
     edit_requested = Signal(int)
     tokens_requested = Signal(int)
     regenerate_requested = Signal()
@@ -532,7 +534,7 @@ class ChatColumn(QFrame):
         super().__init__(parent)
         self.number = number
         self.setProperty("surface", "card")
-        self.menu = SpeakerMenu()
+        self.menu = ChatModelMenu()
         self.name = label("", "section")
         self.close_button = tool_button("close", tr("Close column"), self.closed.emit)
         self.blend = BlendPanel()
@@ -548,20 +550,20 @@ class ChatColumn(QFrame):
         self._weights_timer = QTimer(self, singleShot=True, interval=150)
         self._weights_timer.timeout.connect(self._emit_weights)
         self.menu.chosen.connect(self._weights_timer.stop)  # they belong to the previous model
-        self.menu.chosen.connect(self.speaker_chosen)
-        self._blended: AnySpeaker = AdapterSpeaker()
+        self.menu.chosen.connect(self.chat_model_chosen)
+        self._blended: AnyChatModel = AdapterChatModel()
         self.blend.changed.connect(self._set_weights)
 
     def show_conversation(self, conversation: Conversation, *, blind: str = "") -> None:
         """Show the turns of this column; `blind` replaces the model name during a blind
         comparison.
         """
-        speaker = conversation.speakers[self.number]
-        self.menu.show_speaker(speaker)
+        chat_model = conversation.chat_models[self.number]
+        self.menu.show_chat_model(chat_model)
         self.menu.setVisible(not blind)
         self.name.setText(blind)
         self.name.setVisible(bool(blind))
-        adapters = speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
+        adapters = chat_model.adapters if isinstance(chat_model, AdapterChatModel) else ()
         self.blend.show_adapters(() if blind else adapters)
         turns = conversation.turns
         while len(self.turns) < len(turns):
@@ -629,11 +631,11 @@ class ChatColumn(QFrame):
         self._follows_end = True
 
     def _set_weights(self, adapters: object) -> None:
-        self._blended = AdapterSpeaker(adapters=adapters)
+        self._blended = AdapterChatModel(adapters=adapters)
         self._weights_timer.start()
 
     def _emit_weights(self) -> None:
-        self.speaker_chosen.emit(self._blended)
+        self.chat_model_chosen.emit(self._blended)
 
     # --- scrolling ----------------------------------------------------------------------------
 

@@ -10,11 +10,11 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from lora_studio.core import chat
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
+    AdapterChatModel,
+    AnyChatModel,
     ChatQuestion,
-    GgufSpeaker,
-    OllamaSpeaker,
+    GgufChatModel,
+    OllamaChatModel,
     Sampling,
 )
 from lora_studio.core.model.spec import ModelSpec
@@ -30,8 +30,8 @@ from lora_studio.core.playground import (
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import folder, speakers
-from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
+from lora_studio.core.runs import chat_models, folder
+from lora_studio.core.runs.chat_models import ChatModelGroup, ChatModelOption
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize, localize_stage
@@ -65,7 +65,7 @@ class ChatController(QObject):
         self.store = PlaygroundStore(self)
         self.conversation = self._blank = Conversation()
         self.history: list[Conversation] = []
-        self.choices: tuple[SpeakerOption, ...] = ()
+        self.choices: tuple[ChatModelOption, ...] = ()
         self.library: tuple[str, ...] = ()
         self.device = ""  # "" for the project's device
         self.waiting: dict[int, str] = {}  # column -> partial answer
@@ -78,7 +78,7 @@ class ChatController(QObject):
         self.store.loaded.connect(self._on_loaded)
         self.store.choices_found.connect(self._on_choices_found)
         self.store.failed.connect(self.failed)
-        self._proposed: tuple[AnySpeaker, ...] = ()
+        self._proposed: tuple[AnyChatModel, ...] = ()
         state.opened.connect(self.open_project)
         state.device_needed.connect(self._on_device_needed)
         state.run_changed.connect(self._on_run_changed)
@@ -99,14 +99,14 @@ class ChatController(QObject):
         self._answer_id = ""
         self.conversation = self._blank = Conversation()
         self.store.open(self._state.draft.folder)
-        self.find_speakers()
+        self.find_chat_models()
         self.changed.emit()
 
-    def find_speakers(self) -> None:
+    def find_chat_models(self) -> None:
         """Search for models and adapters to chat with."""
         runs, spec = self._state.runs_folder, self.get_model_spec()
         if runs is not None:
-            self.store.find_speakers(runs, spec.source if spec is not None else "", self.library)
+            self.store.find_chat_models(runs, spec.source if spec is not None else "", self.library)
 
     def find_blocker(self) -> str:
         """Return why no prompt can be sent, "" if one can."""
@@ -121,10 +121,10 @@ class ChatController(QObject):
             return tr("The model isn't on this computer yet. Download it on the Model page.")
         return ""
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the worker and save: the window is closing."""
-        self.link.leave()
-        self.store.leave()
+        self.link.stop_background_work()
+        self.store.stop_background_work()
 
     # --- the conversation ---------------------------------------------------------------------
 
@@ -134,7 +134,9 @@ class ChatController(QObject):
         if current.turns:
             self._set_conversation(
                 Conversation(
-                    system=current.system, speakers=current.speakers, sampling=current.sampling
+                    system=current.system,
+                    chat_models=current.chat_models,
+                    sampling=current.sampling,
                 )
             )
 
@@ -147,7 +149,7 @@ class ChatController(QObject):
     def remove_current(self) -> None:
         """Remove this conversation, whose file was deleted, from the history."""
         removed = self.conversation
-        self.conversation = Conversation(speakers=removed.speakers)
+        self.conversation = Conversation(chat_models=removed.chat_models)
         self.history = [each for each in self.history if each.id != removed.id]
         self.changed.emit()
 
@@ -158,26 +160,30 @@ class ChatController(QObject):
                 self.conversation.model_copy(update=changes), quiet="draft" in changes
             )
 
-    def choose(self, column: int, speaker: AnySpeaker) -> None:
+    def choose(self, column: int, chat_model: AnyChatModel) -> None:
         """Set the model that answers in a column; ignored while answers are generated."""
         if self.is_busy:  # its answer would be attributed to the new model
             return
-        speakers = list(self.conversation.speakers)
-        speakers[column] = speaker
-        self._set_conversation(self.conversation.model_copy(update={"speakers": tuple(speakers)}))
+        chat_models = list(self.conversation.chat_models)
+        chat_models[column] = chat_model
+        self._set_conversation(
+            self.conversation.model_copy(update={"chat_models": tuple(chat_models)})
+        )
 
-    def add_column(self, speaker: AnySpeaker | None = None) -> None:
-        """Add a column with a speaker, by default the first that no column uses."""
-        if len(self.conversation.speakers) < COLUMNS:
-            others: list[AnySpeaker] = [each.speaker for each in self.choices]
+    def add_column(self, chat_model: AnyChatModel | None = None) -> None:
+        """Add a column with a chat model, by default the first that no column uses."""
+        if len(self.conversation.chat_models) < COLUMNS:
+            others: list[AnyChatModel] = [each.chat_model for each in self.choices]
             free = (
                 each
-                for each in (AdapterSpeaker(), *others)
-                if each not in self.conversation.speakers
+                for each in (AdapterChatModel(), *others)
+                if each not in self.conversation.chat_models
             )
-            added = speaker or next(free, AdapterSpeaker())
-            speakers = (*self.conversation.speakers, added)
-            self._set_conversation(self.conversation.model_copy(update={"speakers": speakers}))
+            added = chat_model or next(free, AdapterChatModel())
+            chat_models = (*self.conversation.chat_models, added)
+            self._set_conversation(
+                self.conversation.model_copy(update={"chat_models": chat_models})
+            )
 
     def remove_column(self, column: int) -> None:
         """Remove a column; the conversation with it stays in the history.
@@ -189,9 +195,9 @@ class ChatController(QObject):
         current = self.conversation
         if current.turns:
             current = current.branch(len(current.turns))
-        speakers = [each for index, each in enumerate(current.speakers) if index != column]
-        turns = [_remove_column(turn, column, len(current.speakers)) for turn in current.turns]
-        changes = {"speakers": tuple(speakers), "turns": tuple(turns)}
+        chat_models = [each for index, each in enumerate(current.chat_models) if index != column]
+        turns = [_remove_column(turn, column, len(current.chat_models)) for turn in current.turns]
+        changes = {"chat_models": tuple(chat_models), "turns": tuple(turns)}
         self._set_conversation(current.model_copy(update=changes))
 
     def choose_version(self, column: int, turn: int, number: int) -> None:
@@ -213,13 +219,13 @@ class ChatController(QObject):
         self._set_conversation(
             conversation.model_copy(update={"turns": (*conversation.turns, turn), "draft": ""})
         )
-        self._ask(range(len(conversation.speakers)))
+        self._ask(range(len(conversation.chat_models)))
         return True
 
     def regenerate(self, columns: Sequence[int] = ()) -> None:
         """Generate another answer to the last prompt, in some columns or in all."""
         if not self.is_busy and self.conversation.turns and not self.find_blocker():
-            self._ask(columns or range(len(self.conversation.speakers)))
+            self._ask(columns or range(len(self.conversation.chat_models)))
 
     def is_device_busy(self) -> bool:
         """Return whether the last prompt wasn't answered because a job uses the device."""
@@ -252,7 +258,7 @@ class ChatController(QObject):
             command = commands.ShowPrompt(
                 model=spec,
                 chat_template=self._get_template(),
-                speaker=self.conversation.speakers[column],
+                chat_model=self.conversation.chat_models[column],
                 messages=self.conversation.build_messages(column, turn),
             )
             self._prompt_id = command.id
@@ -266,10 +272,10 @@ class ChatController(QObject):
         versions = [turn.get_answers(column).current or AnswerVersion() for column in columns]
         vote = Vote(
             prompt=turn.user,
-            names=tuple(chat.get_speaker_key(version.speaker) for version in versions),
+            names=tuple(chat.get_chat_model_key(version.chat_model) for version in versions),
             answers=tuple(version.text for version in versions),
             winner=winner if winner >= 0 else None,
-            speakers=tuple(version.speaker for version in versions),
+            chat_models=tuple(version.chat_model for version in versions),
         )
         self.store.vote(vote)
         return vote
@@ -279,18 +285,20 @@ class ChatController(QObject):
         assert spec is not None
         last = len(self.conversation.turns) - 1
         loaded = tuple(
-            each for each in self.conversation.speakers if not isinstance(each, OllamaSpeaker)
+            each for each in self.conversation.chat_models if not isinstance(each, OllamaChatModel)
         )
-        opened = commands.OpenChat(model=spec, chat_template=self._get_template(), speakers=loaded)
+        opened = commands.OpenChat(
+            model=spec, chat_template=self._get_template(), chat_models=loaded
+        )
         without_id = opened.model_copy(update={"id": ""})
-        # Also without speakers: then the models that no column uses anymore leave.
+        # Also without models: then the models that no column uses anymore leave.
         if without_id != self._opened:
             self._opened = without_id
             self.link.send(opened)
         questions = tuple(
             ChatQuestion(
                 column=column,
-                speaker=self.conversation.speakers[column],
+                chat_model=self.conversation.chat_models[column],
                 messages=self.conversation.build_messages(column, last),
                 sampling=self.get_next_sampling(column, last),
             )
@@ -357,7 +365,7 @@ class ChatController(QObject):
                 self._finish()
 
     def _add_version(self, column: int, version: AnswerVersion) -> None:
-        version = version.model_copy(update={"speaker": self.conversation.speakers[column]})
+        version = version.model_copy(update={"chat_model": self.conversation.chat_models[column]})
         last = len(self.conversation.turns) - 1
         turn = self.conversation.turns[last]
         self.waiting.pop(column, None)
@@ -393,7 +401,7 @@ class ChatController(QObject):
     def _on_run_changed(self) -> None:
         """Search for new models when a job has ended."""
         if not self._state.running:
-            self.find_speakers()
+            self.find_chat_models()
         self.changed.emit()
 
     def _on_loaded(self, conversations: list[Conversation]) -> None:
@@ -408,22 +416,24 @@ class ChatController(QObject):
             self.conversation = self.history[0]
         self.changed.emit()
 
-    def _on_choices_found(self, choices: list[SpeakerOption]) -> None:
-        ollama = [each for each in self.choices if isinstance(each.speaker, OllamaSpeaker)]
+    def _on_choices_found(self, choices: list[ChatModelOption]) -> None:
+        ollama = [each for each in self.choices if isinstance(each.chat_model, OllamaChatModel)]
         self.choices = (*choices, *ollama)
-        adapters = [each.speaker for each in choices if isinstance(each.speaker, AdapterSpeaker)]
-        is_default = self.conversation.speakers in ((AdapterSpeaker(),), self._proposed)
+        adapters = [
+            each.chat_model for each in choices if isinstance(each.chat_model, AdapterChatModel)
+        ]
+        is_default = self.conversation.chat_models in ((AdapterChatModel(),), self._proposed)
         if is_default and adapters and not self.conversation.turns and not self.history:
             # The most likely comparison: the base model and the latest adapter.
-            self._proposed = (AdapterSpeaker(), adapters[0])
-            blank, proposed = self.conversation is self._blank, {"speakers": self._proposed}
+            self._proposed = (AdapterChatModel(), adapters[0])
+            blank, proposed = self.conversation is self._blank, {"chat_models": self._proposed}
             self.conversation = self.conversation.model_copy(update=proposed)
             self._blank = self.conversation if blank else self._blank
         self.changed.emit()
 
-    def show_ollama(self, choices: Sequence[SpeakerOption]) -> None:
+    def show_ollama(self, choices: Sequence[ChatModelOption]) -> None:
         """Set the models of the Ollama server."""
-        others = [each for each in self.choices if not isinstance(each.speaker, OllamaSpeaker)]
+        others = [each for each in self.choices if not isinstance(each.chat_model, OllamaChatModel)]
         self.choices = (*others, *choices)
         self.changed.emit()
 
@@ -490,17 +500,17 @@ class PlaygroundStore(QObject):
                 ),
             )
 
-    def find_speakers(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
+    def find_chat_models(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
         """Search for models to chat with: the project's model `own`, runs, and adapter
         `folders`.
         """
         opened = self._playground
 
-        def work(thread: BackgroundReader) -> list[SpeakerOption]:
+        def work(thread: BackgroundReader) -> list[ChatModelOption]:
             options = _list_model_options(own)
             for run in thread.cooperative_iter(folder.list_runs(runs)[:_MAX_RUNS]):
-                options += speakers.list_run_speakers(run)
-            return [*options, *speakers.iter_library_speakers(folders)]
+                options += chat_models.list_run_chat_models(run)
+            return [*options, *chat_models.iter_library_chat_models(folders)]
 
         def deliver(options: object) -> None:
             """Discard the result of a search that a later one has replaced."""
@@ -539,7 +549,7 @@ class PlaygroundStore(QObject):
         for conversation in waiting.values():
             self._write(conversation)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Save pending changes and stop all threads."""
         for work in self._threads:
             work.drop()
@@ -599,9 +609,9 @@ class PlaygroundStore(QObject):
         then(result)
 
 
-def _list_model_options(source: str) -> list[SpeakerOption]:
+def _list_model_options(source: str) -> list[ChatModelOption]:
     """Return the project's model if it is a GGUF file, which llama.cpp runs."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():
         return []
-    return [SpeakerOption(SpeakerGroup.BASE, path.name, GgufSpeaker(file=str(path)))]
+    return [ChatModelOption(ChatModelGroup.BASE, path.name, GgufChatModel(file=str(path)))]

@@ -91,10 +91,10 @@ class ClassifierController(QObject):
             self._asked = commands.Classify(run=run, texts=tuple(texts))
             self.link.send(self._asked)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the worker and the search."""
-        self.link.leave()
-        self._tasks.leave()
+        self.link.stop_background_work()
+        self._tasks.stop_background_work()
 
     def _on_opened(self) -> None:
         self.link.release()

@@ -118,7 +118,7 @@ def _make_tally_table(tallies: Sequence[playground.VoteTally]) -> QTableWidget:
         table,
         [
             [
-                tables.make_text(_format_speaker_name(each.name), each.name),
+                tables.make_text(_format_chat_model_name(each.name), each.name),
                 *map(tables.make_number, map(str, (each.votes, each.wins, each.ties))),
                 tables.make_number(formatting.format_percent(each.rate)),
             ]
@@ -140,9 +140,9 @@ class PlaygroundDialogs(QObject):
 
     def show_tokens(self, number: int, turn: int) -> None:
         """Show the exact prompt of a column as tokens."""
-        speaker = self._controller.conversation.speakers[number]
+        chat_model = self._controller.conversation.chat_models[number]
         self._tokens = TokensDialog(
-            localize(chat.format_speaker_name(speaker)), self._page.window()
+            localize(chat.format_chat_model_name(chat_model)), self._page.window()
         )
         self._tokens.finished.connect(self._forget_tokens)
         self._tokens.open()
@@ -173,6 +173,6 @@ class PlaygroundDialogs(QObject):
             TallyDialog(votes, window).open()
 
 
-def _format_speaker_name(name: str) -> str:
+def _format_chat_model_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
     return " + ".join(localize(formatting.format_run_name(part)) for part in name.split(" + "))

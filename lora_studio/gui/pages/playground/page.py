@@ -20,10 +20,10 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, formatting, playground
-from lora_studio.core.chat import AnySpeaker
+from lora_studio.core.chat import AnyChatModel
 from lora_studio.core.playground import COLUMNS, Conversation
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
@@ -80,7 +80,7 @@ class PlaygroundPage(AppPage):
 
     def _make_column(self, number: int) -> ChatColumn:
         chat, controller = ChatColumn(number), self.controller
-        chat.speaker_chosen.connect(lambda speaker: controller.choose(number, speaker))
+        chat.chat_model_chosen.connect(lambda chat_model: controller.choose(number, chat_model))
         chat.closed.connect(lambda: controller.remove_column(number))
         chat.regenerate_requested.connect(lambda: self.regenerate([number]))
         chat.version_chosen.connect(
@@ -179,7 +179,7 @@ class PlaygroundPage(AppPage):
 
     def on_shown(self) -> None:
         """Search for models that runs have created meanwhile."""
-        self.controller.find_speakers()
+        self.controller.find_chat_models()
         self.classifier.controller.find_runs()
         self.refresh()
 
@@ -192,7 +192,7 @@ class PlaygroundPage(AppPage):
         match event:
             case events.CheckpointSaved() | events.AdapterSaved() | events.Merged():
                 if self.isVisible():
-                    self.controller.find_speakers()
+                    self.controller.find_chat_models()
                     self.classifier.controller.find_runs()
 
     def set_mode(self, mode: str) -> None:
@@ -204,7 +204,7 @@ class PlaygroundPage(AppPage):
         self.setFocusProxy(self.classifier if self.classifies else self.prompt)
         self.refresh()
 
-    def start_chat(self, speaker: AnySpeaker) -> None:
+    def start_chat(self, chat_model: AnyChatModel) -> None:
         """Start a conversation with this model next to the base model; ignored while answering."""
         if self.controller.is_busy:
             self.controller.status_changed.emit(
@@ -213,24 +213,24 @@ class PlaygroundPage(AppPage):
             return
         self.set_mode("chat")
         self.start_new()
-        if len(self.controller.conversation.speakers) == 1:
-            self.controller.add_column(speaker)
-        elif speaker not in self.controller.conversation.speakers:
-            self.controller.choose(1, speaker)
+        if len(self.controller.conversation.chat_models) == 1:
+            self.controller.add_column(chat_model)
+        elif chat_model not in self.controller.conversation.chat_models:
+            self.controller.choose(1, chat_model)
         self.prompt.setFocus()
 
     def set_library(self, folders: tuple[str, ...]) -> None:
         """Set the folders of the adapter library."""
         if folders != self.controller.library:
             self.controller.library = folders
-            self.controller.find_speakers()
+            self.controller.find_chat_models()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop the worker and save."""
         self.save_draft()
         self.card.discard_pending()
-        self.controller.leave()
-        self.classifier.controller.leave()
+        self.controller.stop_background_work()
+        self.classifier.controller.stop_background_work()
 
     # --- user actions -------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class PlaygroundPage(AppPage):
 
     def _refresh_column(self, position: int, number: int) -> None:
         controller, chat = self.controller, self.columns[number]
-        count = len(controller.conversation.speakers)
+        count = len(controller.conversation.chat_models)
         chat.setVisible(number < count)
         if number >= count:
             return
@@ -340,7 +340,7 @@ class PlaygroundPage(AppPage):
         has_turns = bool(conversation.turns)
         self.card.show_state(busy=busy, answered=has_turns, device_busy=is_device_busy)
         is_voting = self.blind_vote.is_on and has_turns
-        can_add = len(conversation.speakers) < COLUMNS
+        can_add = len(conversation.chat_models) < COLUMNS
         self.add.setEnabled(can_add and not busy and not is_voting)
         for part in (self.new, self.history, self.blind, self.mode):
             part.setEnabled(not busy)
@@ -418,7 +418,7 @@ class PlaygroundPage(AppPage):
         self.blind_vote.reset()
         self.blind_vote.restore_order()
         if self.blind.isChecked():
-            if len(self.controller.conversation.speakers) < 2:
+            if len(self.controller.conversation.chat_models) < 2:
                 self.controller.add_column()
             self.start_new()
         self.refresh()
@@ -437,7 +437,9 @@ class PlaygroundPage(AppPage):
     def _on_facts_changed(self, name: str) -> None:
         server = self.state.facts.ollama
         if name == "ollama" and server is not None:
-            self.controller.show_ollama(speakers.list_ollama_speakers(server.models, server.host))
+            self.controller.show_ollama(
+                chat_models.list_ollama_chat_models(server.models, server.host)
+            )
         self.refresh()
 
     def _show_conversation(self, conversation: playground.Conversation) -> None:
@@ -515,7 +517,7 @@ class BlindVote(QObject):
     @property
     def is_on(self) -> bool:
         """Whether blind comparison is turned on."""
-        return self.toggle.isChecked() and len(self._controller.conversation.speakers) > 1
+        return self.toggle.isChecked() and len(self._controller.conversation.chat_models) > 1
 
     @property
     def is_hiding(self) -> bool:
@@ -533,17 +535,17 @@ class BlindVote(QObject):
 
     def shuffle(self) -> None:
         """Shuffle the columns."""
-        count = len(self._controller.conversation.speakers)
+        count = len(self._controller.conversation.chat_models)
         self.order = [*random.sample(range(count), count), *range(count, COLUMNS)]
         self.reordered.emit()
 
     def vote(self, position: int) -> None:
         """Vote for the answer at a position, -1 for no difference, and show the names."""
-        speakers = self._controller.conversation.speakers
-        columns = self.order[: len(speakers)]
+        chat_models = self._controller.conversation.chat_models
+        columns = self.order[: len(chat_models)]
         vote = self._controller.vote(columns, position)
         self.revealed = True
-        names = [localize(chat.format_speaker_name(speakers[number])) for number in columns]
+        names = [localize(chat.format_chat_model_name(chat_models[number])) for number in columns]
         lettered = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
         template = (
             tr("You voted for no difference ({names}). The next prompt starts a new comparison.")
@@ -560,10 +562,10 @@ class BlindVote(QObject):
         is_answered = conversation.turns and all(
             (version := conversation.turns[-1].get_answers(number).current) is not None
             and version.problem is None
-            for number in range(len(conversation.speakers))
+            for number in range(len(conversation.chat_models))
         )
         if self.is_hiding and is_answered and not self._controller.waiting:
-            self.bar.ask(len(conversation.speakers))
+            self.bar.ask(len(conversation.chat_models))
         elif not (self.is_on and self.revealed):
             self.bar.hide()
 

@@ -171,9 +171,9 @@ class RunActions(QObject):
             self.actions[name].setEnabled(is_enabled)
         self.actions["resume"].setText(tr("Start now") if is_new else tr("Resume"))
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop background tasks."""
-        self.tasks.leave()
+        self.tasks.stop_background_work()
 
     # --- handlers -----------------------------------------------------------------------------
 
@@ -774,7 +774,7 @@ class RunLibrary(QObject):
 
     def open(self, folder: Path | None) -> None:
         """Switch to another project's runs; call `refresh` to scan them."""
-        self.leave()
+        self.stop_background_work()
         self.folder, self.runs = folder, []
         self._index, self.is_loaded = None, folder is None
         self.changed.emit()
@@ -811,7 +811,7 @@ class RunLibrary(QObject):
         """Whether a scan is in progress."""
         return self._scan is not None
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Cancel the scan in progress. Can be called repeatedly."""
         if self._scan is not None:
             self._scan.forget()

@@ -122,19 +122,19 @@ class RunsPage(AppPage):
         if isinstance(event, events.Started | events.Ending) and self.isVisible():
             self.library.refresh()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop background work and save the layout."""
         self.side.notes.commit()
         self.preferences.runs_table = self.table.get_layout()
         self._scan_timer.stop()
         self._search_timer.stop()
         for part in (self.library, self.curves, self.answers, self.labels, self.run_actions):
-            part.leave()
+            part.stop_background_work()
 
     def _open_project(self) -> None:
         self.side.notes.commit()  # pending edits belong to the previous project
         self.header.primary.setEnabled(self._state.draft.path is not None)
-        self.curves.leave()
+        self.curves.stop_background_work()
         self.table.rows.ticked = []
         self.search.clear()
         self.library.open(self._state.runs_folder)
@@ -427,12 +427,12 @@ class RunResultReader(QObject):
         """Read a run unless that is done for its current state; None forgets the last one."""
         if run is None or summary is None or not self._may_have(summary):
             if self._as_of is not None:
-                self.leave()
+                self.stop_background_work()
                 self.read.emit(None)
             return
         if self._as_of == (as_of := (str(run.path), summary.changed)):
             return
-        self.leave()
+        self.stop_background_work()
         self._as_of = as_of
         self._thread = BackgroundReader(partial(self._read, run), self)
         self._thread.done.connect(partial(self._on_read, as_of))
@@ -442,7 +442,7 @@ class RunResultReader(QObject):
         if self._as_of == as_of:
             self.read.emit(result)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop reading. Can be called repeatedly."""
         self._as_of = None
         if self._thread is not None:

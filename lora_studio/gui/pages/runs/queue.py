@@ -124,7 +124,7 @@ class RunQueue(QObject):
         folder = self._state.runs_folder
         self._set_queue(run_queue.load(folder) if folder else QueueFile())
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop starting runs: the window is closing."""
         self._closed = True
         self._next.stop()

@@ -144,11 +144,11 @@ class EngineManager(QObject):
 
         self._start(lambda stop: operations.adopt_python(path, stop))
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Cancel a setup because the window is closing; downloads are kept."""
         if self._dialog is not None:
             self._dialog.close()
-        self.control.leave()
+        self.control.stop_background_work()
 
     def _start(self, make: _Make) -> None:
         stop = StopFlag()
@@ -381,7 +381,7 @@ class EngineControl(QObject):
             self._stop.ask()
             self.changed.emit()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Cancel the work without waiting: the window is closing."""
         if (thread := self._thread) is not None:
             self._thread = None

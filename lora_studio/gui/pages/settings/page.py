@@ -87,7 +87,7 @@ class SettingsPage(AppPage):
         preferences: Preferences | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        """Create the page; it shows devices when the inspector has found them."""
+        """Create the page; it shows devices when the query workers have found them."""
         super().__init__(parent)
         self._state = state
         stored = preferences or Preferences()
@@ -136,9 +136,9 @@ class SettingsPage(AppPage):
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the background work: the window is closing."""
-        self.folders.leave()
+        self.folders.stop_background_work()
 
     def on_event(self, event: object) -> None:
         """Show the answers about the account."""
@@ -558,9 +558,9 @@ class FoldersCard(Card):
         self.free.setEnabled(False)
         self._tasks.start(_measure_cache, self._show_size)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the background work: the window is closing."""
-        self._tasks.leave()
+        self._tasks.stop_background_work()
 
     def _show_size(self, size: object) -> None:
         assert isinstance(size, int)

@@ -55,14 +55,14 @@ class CurvesCard(Card):
         self.plot.save_picture_clicked.connect(self.save_picture)
         self.plot.save_values_clicked.connect(self.save_values)
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the background threads. Can be called repeatedly."""
-        self.reader.leave()
-        self._writing.leave()
+        self.reader.stop_background_work()
+        self._writing.stop_background_work()
 
     def clear(self) -> None:
         """Reset the card for another run; files that are being written are completed."""
-        self.reader.leave()
+        self.reader.stop_background_work()
         self.plot.bar.untick()
         self.plot.clear()
         self._enable_saving()

@@ -238,11 +238,11 @@ class TrainingPage(StepPage):
 
     # --- user actions -------------------------------------------------------------------------
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """Stop reading and writing curves, end other reads, and save the notes."""
-        self.curves.leave()
-        self.verdict.evaluated.leave()
-        self.recipe.trial.leave()
+        self.curves.stop_background_work()
+        self.verdict.evaluated.stop_background_work()
+        self.recipe.trial.stop_background_work()
         self.note.commit()
 
     def on_primary(self) -> None:

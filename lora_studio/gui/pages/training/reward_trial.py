@@ -15,7 +15,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.training import TRIED_ROWS, TriedAnswer
+from lora_studio.core.protocol.training import PREVIEW_ROWS, PreviewAnswer
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
@@ -50,7 +50,7 @@ class RewardTrial(QWidget):
         about = label(
             tr(
                 "Before training, lets the base model answer {rows} rows and shows the rewards of its answers."
-            ).format(rows=TRIED_ROWS),
+            ).format(rows=PREVIEW_ROWS),
             "caption",
             wrap=True,
         )
@@ -88,9 +88,9 @@ class RewardTrial(QWidget):
         """End a trial: a job needs the memory."""
         self.worker.release()
 
-    def leave(self) -> None:
+    def stop_background_work(self) -> None:
         """End the worker, and start no other: the window is closing."""
-        self.worker.leave()
+        self.worker.stop_background_work()
 
     def clear(self) -> None:
         """Forget the result: another project was opened."""
@@ -108,7 +108,7 @@ class RewardTrial(QWidget):
         self.cancel_button.setVisible(busy)
         self.progress.setVisible(busy)
 
-    def _make_command(self) -> commands.TryRewards | None:
+    def _make_command(self) -> commands.PreviewRewards | None:
         model, dataset, training = (
             self._state.get_spec(step) for step in ("model", "dataset", "training")
         )
@@ -120,7 +120,7 @@ class RewardTrial(QWidget):
             return None
         if not (model.source and dataset.sources and training.rewards):
             return None
-        return commands.TryRewards(model=model, dataset=dataset, training=training)
+        return commands.PreviewRewards(model=model, dataset=dataset, training=training)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class RewardTrial(QWidget):
             case events.Progress():
                 share = event.done / event.total if event.total else None
                 self.progress.show_progress(localize_stage(event.stage), share, event.eta_s)
-            case events.RewardsTried():
+            case events.RewardsPreviewed():
                 self._show_result(event.answers, event.problems)
             case events.Failed():
                 self._show_result([], [event.problem])
@@ -143,7 +143,7 @@ class RewardTrial(QWidget):
 
     # --- display ------------------------------------------------------------------------------
 
-    def _show_result(self, answers: Sequence[TriedAnswer], problems: Sequence[Problem]) -> None:
+    def _show_result(self, answers: Sequence[PreviewAnswer], problems: Sequence[Problem]) -> None:
         is_failed = any(problem.severity == "error" for problem in problems)
         lines = (
             f"{'✗' if problem.severity == 'error' else '⚠'} {localize(problem.what)} {localize(problem.remedy)}"
@@ -155,7 +155,7 @@ class RewardTrial(QWidget):
         self._fill_table(answers)
         self.table.setVisible(bool(answers))
 
-    def _fill_table(self, answers: Sequence[TriedAnswer]) -> None:
+    def _fill_table(self, answers: Sequence[PreviewAnswer]) -> None:
         names = list(answers[0].values) if answers else []
         self.table.clear()
         titles = [tr("Prompt"), tr("Answer"), *map(format_reward_name, names), tr("Total")]
@@ -170,7 +170,7 @@ class RewardTrial(QWidget):
         tables.fit_height(self.table, len(answers), extra=bar + 2 * Spacing.S)
 
 
-def _make_row(answer: TriedAnswer) -> list[QTableWidgetItem]:
+def _make_row(answer: PreviewAnswer) -> list[QTableWidgetItem]:
     rewards = (*answer.values.values(), answer.reward)
     return [
         tables.make_text(answer.prompt),

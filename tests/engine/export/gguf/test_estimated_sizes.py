@@ -61,7 +61,7 @@ class Llama:
         }
 
     def inspect(self) -> ModelInspected:
-        """Return what the inspector reports of such a model."""
+        """Return what the query workers report of such a model."""
         linear = tuple(
             LinearLayers(name=name, inputs=inputs, outputs=outputs, count=self.layers, reads=name)
             for name, (outputs, inputs) in self.list_rows().items()

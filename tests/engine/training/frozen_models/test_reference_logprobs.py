@@ -14,7 +14,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
 from lora_studio.engine.training.frozen_models import reference_logprobs
 from lora_studio.engine.training.recipe import objectives
@@ -39,22 +39,22 @@ LABELS = [
 
 @pytest.mark.parametrize("kind", [Dpo, Kto])
 def test_known_reference_gives_the_same_loss(tiny: TinyModel, kind: Any) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
-    scorer.load_reference()
+    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model.load_reference()
     one, two, three = rows_of()
     rows: list[Any] = (
         [EncodedPair(one, two), EncodedPair(three, one)]
         if kind is Dpo
         else pair_up([EncodedLabeled(one, True), EncodedLabeled(two, False)])
     )
-    objective = kind(scorer, 0.1)
+    objective = kind(logprob_model, 0.1)
 
     def compute(rows: list[Any]) -> list[torch.Tensor]:
-        scorer.model.zero_grad()
+        logprob_model.model.zero_grad()
         objective.prepare_step([rows])
         loss = objective.compute_loss(rows)
         loss.total.backward()
-        grads = (value.grad for value in scorer.model.parameters())
+        grads = (value.grad for value in logprob_model.model.parameters())
         return [loss.total.detach(), *(grad.clone() for grad in grads if grad is not None)]
 
     known = objective.compute_reference(rows).tolist()
@@ -80,8 +80,8 @@ def passes(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
     counted = Passes()
     original = objectives._score_reference
 
-    def score(scorer: Scorer, batch: Any) -> torch.Tensor:
-        result = original(scorer, batch)
+    def score(logprob_model: LogprobModel, batch: Any) -> torch.Tensor:
+        result = original(logprob_model, batch)
         counted.rows += len(batch.lengths)
         counted.on_pass()
         return result

@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.devices.devices import has_bfloat16_instructions
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model import shape as model_shape
@@ -101,7 +101,7 @@ def auto_precision() -> str:
 def measure_saved_bytes(model: peft.PeftModel, narrow: bool) -> int:
     """Return the bytes of distinct tensors that a forward pass saves for the backward pass."""
     model.train()
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
     held: dict[int, torch.UntypedStorage] = {}
 
@@ -121,7 +121,7 @@ def measure_saved_bytes(model: peft.PeftModel, narrow: bool) -> int:
         torch.autocast("cpu", torch.bfloat16, enabled=narrow),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value),
     ):
-        scorer.compute_hidden_states(batch)
+        logprob_model.compute_hidden_states(batch)
     return sum(storage.nbytes() for storage in held.values())
 
 

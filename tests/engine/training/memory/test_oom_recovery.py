@@ -17,7 +17,7 @@ from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.memory import forecast, ladder
@@ -67,12 +67,12 @@ class Limit:
         self.passes = 0  # that fit
         self.fails_at: set[int] = set()
         for name in ("__call__", "compute_last_states"):
-            monkeypatch.setattr(Scorer, name, self._limit_pass(getattr(Scorer, name)))
+            monkeypatch.setattr(LogprobModel, name, self._limit_pass(getattr(LogprobModel, name)))
 
     def _limit_pass(self, own: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
-            recomputes = scorer.base.is_gradient_checkpointing
-            result = own(scorer, batch)
+        def score(logprob_model: LogprobModel, batch: Batch) -> torch.Tensor:
+            recomputes = logprob_model.base.is_gradient_checkpointing
+            result = own(logprob_model, batch)
             if len(batch.lengths) * (0.5 if recomputes else 1.0) > self.rows:
                 raise OUT
             self.passes += 1
@@ -170,14 +170,14 @@ def test_oom_in_the_middle_repeats_only_that_step(start: Start, limit: Limit, at
 @pytest.mark.slow
 def test_longest_batch_is_probed_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     token_counts: list[int] = []
-    own = Scorer.__call__
+    own = LogprobModel.__call__
 
-    def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
+    def score(logprob_model: LogprobModel, batch: Batch) -> torch.Tensor:
         if torch.is_grad_enabled():
             token_counts.append(batch.tokens)
-        return own(scorer, batch)
+        return own(logprob_model, batch)
 
-    monkeypatch.setattr(Scorer, "__call__", score)
+    monkeypatch.setattr(LogprobModel, "__call__", score)
     train(start(micro_batch=2, gradient_accumulation=3))
     assert len(token_counts) == 1 + 3 + 3 + 3 + 1, (
         "19 rows are three steps of 6 rows and one of a single row"

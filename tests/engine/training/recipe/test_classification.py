@@ -28,7 +28,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.tasks.classification import ACCURACY, ClassificationReport, weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.selftest.judging import StageComparison
@@ -104,7 +104,7 @@ def test_peft_and_transformers_give_the_same_scores_and_loss(
     rows = encode_texts(tuned)
     batch = tuned.base.tokenizer(list(TEXTS), padding=True, return_tensors="pt")
     expected = loaded(**batch, labels=torch.tensor([row.label for row in rows]))
-    objective = Classification(Scorer(tuned.model, packing=packing), [1.0, 1.0, 1.0])
+    objective = Classification(LogprobModel(tuned.model, packing=packing), [1.0, 1.0, 1.0])
     torch.testing.assert_close(objective.score(rows), expected.logits, rtol=0, atol=1e-5)
     measured = objective.compute_loss(rows)
     assert float(measured.total.detach()) / 3 == pytest.approx(float(expected.loss), abs=1e-5)
@@ -131,12 +131,15 @@ def test_head_has_a_row_of_parameters_for_each_label(tiny: TinyModel) -> None:
 
 def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
     tuned = make_classifier(tiny("llama3"))
-    rows, scorer = encode_texts(tuned), Scorer(tuned.model)
+    rows, logprob_model = encode_texts(tuned), LogprobModel(tuned.model)
     with torch.no_grad():
         single = [
-            float(Classification(scorer, [1.0] * 3).compute_loss([row]).total) for row in rows
+            float(Classification(logprob_model, [1.0] * 3).compute_loss([row]).total)
+            for row in rows
         ]
-        weighted = Classification(scorer, weigh_classes([4, 2, 2], "balanced")).compute_loss(rows)
+        weighted = Classification(logprob_model, weigh_classes([4, 2, 2], "balanced")).compute_loss(
+            rows
+        )
     expected = sum(
         loss * weight for loss, weight in zip(single, (2 / 3, 4 / 3, 4 / 3), strict=True)
     )
@@ -241,6 +244,6 @@ def test_rows_of_one_label_cannot_be_classified(start: Start, tmp_path: Path) ->
 
 
 def test_classifier_cannot_be_kept_by_its_answers(tiny: TinyModel) -> None:
-    scorer = Scorer(make_classifier(tiny("llama3")).model)
+    logprob_model = LogprobModel(make_classifier(tiny("llama3")).model)
     with pytest.raises(ProblemError, match="doesn't write answers"):
-        create_objective(TrainingSpec(best_by="exact"), "classification", scorer)
+        create_objective(TrainingSpec(best_by="exact"), "classification", logprob_model)

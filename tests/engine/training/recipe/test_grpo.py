@@ -18,7 +18,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.tasks.grpo import CLIP_RANGES, ClipRange, GrpoVariant
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices.ranks import ProcessGroup
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded
@@ -82,10 +82,10 @@ def test_loss_depends_on_neither_batches_nor_shared_prompts(
     adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
 ) -> None:
     answers, model = create_answers(), adapted()
-    scorer = Scorer(model, sharing=True)
-    objective = Grpo(scorer, variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
+    logprob_model = LogprobModel(model, sharing=True)
+    objective = Grpo(logprob_model, variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
     results = []
-    for scorer.shared, parts in (
+    for logprob_model.shared, parts in (
         (False, [answers]),
         (True, [answers]),
         (True, [answers[:1], answers[1:4], answers[4:]]),
@@ -103,7 +103,7 @@ def test_first_update_of_sampled_answers_has_ratio_one(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
-    objective = Grpo(Scorer(adapted()), "grpo", ClipRange(0.2, 0.2))
+    objective = Grpo(LogprobModel(adapted()), "grpo", ClipRange(0.2, 0.2))
     loss = objective.compute_loss(answers)
     expected = -sum(answer.advantage for answer in answers)
     assert float(loss.total.detach()) == pytest.approx(expected, abs=1e-5)
@@ -121,15 +121,15 @@ def test_equal_rewards_and_missing_rewards_have_no_advantage() -> None:
 def test_log_probabilities_are_those_of_the_sampling_temperature(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
-    scorer, answers = Scorer(adapted()), create_answers()[:1]
+    logprob_model, answers = LogprobModel(adapted()), create_answers()[:1]
     sequence = answers[0].sequence
     ids = torch.from_numpy(sequence.ids.astype(np.int64))
-    logits = scorer.model(input_ids=ids[None]).logits[0].detach()
+    logits = logprob_model.model(input_ids=ids[None]).logits[0].detach()
     expected = (logits / 0.7).log_softmax(-1)[3:-1].gather(1, ids[4:, None])[:, 0]
-    scorer.temperature = 0.7
-    for scorer.chunked in (True, False):
+    logprob_model.temperature = 0.7
+    for logprob_model.chunked in (True, False):
         answers[0].old = None
-        Grpo(scorer, "grpo", ClipRange(0.2, 0.2)).compute_loss(answers)
+        Grpo(logprob_model, "grpo", ClipRange(0.2, 0.2)).compute_loss(answers)
         torch.testing.assert_close(answers[0].old, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -142,8 +142,8 @@ def test_clip_range_is_the_authors_unless_set() -> None:
 def test_later_updates_compare_with_the_first(adapted: Callable[[], peft.PeftModel]) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
     model = adapted()
-    objective = Grpo(Scorer(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
-    objective.scorer.load_reference()
+    objective = Grpo(LogprobModel(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
+    objective.logprob_model.load_reference()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     objective.compute_loss(answers).total.backward()
     known = [(answer.old, answer.reference) for answer in answers]
@@ -245,10 +245,10 @@ def test_grpo_losses_and_gradients_equal_trl(
         rows = _compare(case, answers, eos)
         assert case.compute_advantages() == pytest.approx(trl["advantages"], abs=1e-5), case
         model = adapted()
-        scorer = Scorer(model, sharing=True)
-        scorer.temperature = case.temperature
-        assert scorer.shared
-        own = Grpo(scorer, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)
+        logprob_model = LogprobModel(model, sharing=True)
+        logprob_model.temperature = case.temperature
+        assert logprob_model.shared
+        own = Grpo(logprob_model, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)
         loss, metrics = sum_loss(own, [rows[:2], rows[2:]])
         assert float(loss.detach()) == pytest.approx(trl["loss"], rel=1e-4, abs=1e-6), case
         names = _TRL_METRICS if case.beta else _TRL_METRICS.keys() - {"kl"}

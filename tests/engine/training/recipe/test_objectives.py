@@ -22,7 +22,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.kernels import chunked_logprobs
-from lora_studio.engine.kernels.logprobs import Scorer
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.loading import load_tokenizer
@@ -95,9 +95,9 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
     wrapped: Wrapped, family: str
 ) -> None:
     model, rows = wrapped(family), rows_of()
-    scorer = Scorer(model)
-    assert (scorer.packed, scorer.chunked) == (True, True)
-    assert float(sft(scorer(collate(rows))).detach()) == pytest.approx(
+    logprob_model = LogprobModel(model)
+    assert (logprob_model.packed, logprob_model.chunked) == (True, True)
+    assert float(sft(logprob_model(collate(rows))).detach()) == pytest.approx(
         own_sum(model, rows), rel=1e-5
     )
 
@@ -112,12 +112,12 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
     )  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
-    scorer = Scorer(model)
-    (scorer(collate(rows)) * weights).sum().backward()
+    logprob_model = LogprobModel(model)
+    (logprob_model(collate(rows)) * weights).sum().backward()
     expected = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    scorer.packed, scorer.chunked = packed, chunked
-    (scorer(collate(rows)) * weights).sum().backward()
+    logprob_model.packed, logprob_model.chunked = packed, chunked
+    (logprob_model(collate(rows)) * weights).sum().backward()
     actual = [value.grad for value in model.parameters() if value.grad is not None]
     assert len(actual) == len(expected) > 0
     for one, other in zip(actual, expected, strict=True):
@@ -125,10 +125,10 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
 
 
 def test_rows_in_one_batch_do_not_influence_each_other(wrapped: Wrapped) -> None:
-    scorer = Scorer(wrapped("mistral"))
+    logprob_model = LogprobModel(wrapped("mistral"))
     rows = rows_of()
-    together = scorer(collate(rows)).detach()
-    alone = torch.cat([scorer(collate([row])).detach() for row in rows])
+    together = logprob_model(collate(rows)).detach()
+    alone = torch.cat([logprob_model(collate([row])).detach() for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
 
 
@@ -138,9 +138,9 @@ def test_sliding_window_limits_packed_rows(
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
     base.config.sliding_window = 6
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
-    scorer = Scorer(model)
-    assert scorer.packed
-    assert float(sft(scorer(collate(rows_of()))).detach()) == pytest.approx(
+    logprob_model = LogprobModel(model)
+    assert logprob_model.packed
+    assert float(sft(logprob_model(collate(rows_of()))).detach()) == pytest.approx(
         own_sum(model, rows_of()), rel=1e-5
     )
 
@@ -153,10 +153,10 @@ def test_recurrent_model_is_trained_on_padded_rows() -> None:
     model = peft.get_peft_model(
         MambaForCausalLM(config), peft.LoraConfig(target_modules=["x_proj"], r=4)
     ).eval()
-    scorer = Scorer(model)
-    assert not scorer.packed
+    logprob_model = LogprobModel(model)
+    assert not logprob_model.packed
     rows = rows_of()
-    assert float(sft(scorer(collate(rows))).detach()) == pytest.approx(
+    assert float(sft(logprob_model(collate(rows))).detach()) == pytest.approx(
         own_sum(model, rows), rel=1e-4
     )
 
@@ -167,9 +167,9 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
     model = peft.get_peft_model(
         base, peft.LoraConfig(target_modules=["o_proj"], modules_to_save=["lm_head"], r=4)
     )
-    scorer = Scorer(model)
-    assert not scorer.chunked
-    sft(scorer(collate(rows_of()))).backward()
+    logprob_model = LogprobModel(model)
+    assert not logprob_model.chunked
+    sft(logprob_model(collate(rows_of()))).backward()
     assert any(
         value.grad is not None for name, value in model.named_parameters() if "lm_head" in name
     )
@@ -178,12 +178,12 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int) -> None:
     model, rows = wrapped("qwen3"), rows_of()
-    scorer = Scorer(model)
+    logprob_model = LogprobModel(model)
 
     def gradients(batches: list[list[Encoded]]) -> list[torch.Tensor]:
         model.zero_grad()
         for part in batches:
-            sft(scorer(collate(part))).backward()
+            sft(logprob_model(collate(part))).backward()
         return [value.grad.clone() for value in model.parameters() if value.grad is not None]
 
     parts = [rows[begin : begin + size] for begin in range(0, len(rows), size)]
@@ -195,7 +195,7 @@ def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int)
 def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None:
     rows, actual = rows_of(), by_trl[0][-1]
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scores = Scorer(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
+    scores = LogprobModel(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
@@ -275,7 +275,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
         margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
         expected += math.log1p(math.exp(-margin))
         ahead += margin > 0
-    actual = Dpo(Scorer(model), 0.3).compute_loss(pairs)
+    actual = Dpo(LogprobModel(model), 0.3).compute_loss(pairs)
     assert float(actual.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(actual.metrics["accuracy"]) == ahead
 
@@ -283,7 +283,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
 def test_dpo_starts_at_log_2_and_separates_the_answers(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, LoraSpec(rank=8), make_job()).train()
-    dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
+    dpo, pairs = Dpo(LogprobModel(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
     for _ in range(6):
@@ -304,7 +304,7 @@ def test_orpo_matches_its_formula(wrapped: Wrapped) -> None:
     )
     log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
-    actual = Orpo(Scorer(model), 0.2).compute_loss([pair])
+    actual = Orpo(LogprobModel(model), 0.2).compute_loss([pair])
     assert float(actual.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
 
 
@@ -314,7 +314,9 @@ def test_orpo_gradient_is_finite_for_certain_answers() -> None:
         scores = torch.full((11,), -1.0)
         scores[certain] = 0.0
         scores.requires_grad_()
-        actual = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).compute_loss([pair])
+        actual = Orpo(cast("LogprobModel", lambda batch, scores=scores: scores), 0.2).compute_loss(
+            [pair]
+        )
         actual.total.backward()
         assert torch.isfinite(actual.total.detach())
         assert scores.grad is not None
@@ -329,17 +331,19 @@ def test_reference_is_computed_without_dropout_of_the_base() -> None:
     model = attach.attach_adapter(
         GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job()
     )
-    scorer, batch = Scorer(model), collate(rows_of())
-    scorer.load_reference()
+    logprob_model, batch = LogprobModel(model), collate(rows_of())
+    logprob_model.load_reference()
 
     def scores(model: peft.PeftModel) -> torch.Tensor:
-        with torch.no_grad(), scorer.switch_to_reference():
-            return scorer(batch)
+        with torch.no_grad(), logprob_model.switch_to_reference():
+            return logprob_model(batch)
 
     expected = scores(model.eval())
     torch.testing.assert_close(scores(model.train()), expected)
     with torch.no_grad():
-        assert not torch.allclose(scorer(batch), expected, rtol=1e-3)  # dropout is active again
+        assert not torch.allclose(
+            logprob_model(batch), expected, rtol=1e-3
+        )  # dropout is active again
 
 
 def test_kto_matches_its_formula_with_crossed_reference(
@@ -356,7 +360,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     shift = max(0.0, float(np.mean([tuned - base for tuned, base in (both(model, row) for row in crossed)])))  # fmt: skip
     signs = [1 if row.label else -1 for row in rows]
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(LogprobModel(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
     outputs = [kto.compute_loss(part) for part in (rows[:2], rows[2:])]
     assert sum(float(output.total.detach()) for output in outputs) == pytest.approx(expected, rel=1e-5)  # fmt: skip
@@ -367,7 +371,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
 def test_answers_of_an_untrained_model_are_on_neither_side(wrapped: Wrapped) -> None:
     model = wrapped("llama3")
     rows = pair_up([EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2)])
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(LogprobModel(model), 0.1)
     with model.disable_adapter():
         kto.prepare_step([rows])
         assert int(kto.compute_loss(rows).metrics["accuracy"]) == 0
@@ -382,17 +386,19 @@ def pair_up(rows: list[EncodedLabeled]) -> list[EncodedLabeled]:
 def test_kto_with_one_row_per_step_is_refused() -> None:
     with pytest.raises(ProblemError, match="at least two rows"):
         create_objective(
-            TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None)
+            TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("LogprobModel", None)
         )
 
 
 def test_preference_training_with_biases_is_refused(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
+    logprob_model = LogprobModel(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="if biases are trained"):
-        create_objective(TrainingSpec(), "preference", scorer)
+        create_objective(TrainingSpec(), "preference", logprob_model)
     for method in ("orpo", "simpo"):
-        create_objective(TrainingSpec.model_validate({"preference": method}), "preference", scorer)
+        create_objective(
+            TrainingSpec.model_validate({"preference": method}), "preference", logprob_model
+        )
 
 
 # --- compared with TRL ------------------------------------------------------------------------
@@ -440,7 +446,7 @@ def encoded(row: dict[str, Any]) -> EncodedPair:
 
 
 #: Trainers of TRL with their settings, and the same objective here.
-VARIANTS: list[tuple[dict[str, Any], Callable[[Scorer], Dpo | Simpo]]] = [
+VARIANTS: list[tuple[dict[str, Any], Callable[[LogprobModel], Dpo | Simpo]]] = [
     *(
         ({"method": "dpo", "loss_type": loss, "label_smoothing": 0.2, "beta": 0.3}, partial(Dpo, beta=0.3, loss_type=loss, label_smoothing=0.2))
         for loss in ("sigmoid", "hinge", "ipo", "robust")
@@ -488,7 +494,7 @@ def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByT
     steps, out = by_trl
     for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=False)):
         model = wrapped("llama3", SEED)
-        own = create(Scorer(model)).compute_loss([encoded(row) for row in actual["rows"]])
+        own = create(LogprobModel(model)).compute_loss([encoded(row) for row in actual["rows"]])
         assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4), settings  # fmt: skip
         assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
         assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
@@ -501,7 +507,7 @@ def test_kto_loss_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> No
     actual, file = by_trl[0][len(VARIANTS)], by_trl[1] / f"{len(VARIANTS)}.safetensors"
     assert actual["log"]["kl"] > 0.05
     model = wrapped("llama3", SEED)
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(LogprobModel(model), 0.1)
     own = pair_up(
         [
             EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
@@ -526,16 +532,16 @@ def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: 
     number = len(VARIANTS) + 1
     actual, file = by_trl[0][number], by_trl[1] / f"{number}.safetensors"
     model = wrapped("llama3", SEED)
-    scorer, rows = Scorer(model), [encoded(row) for row in actual["rows"]]
-    own = Orpo(scorer, 0.1).compute_loss(rows)
-    means = [scorer(collate([row.chosen])).mean() for row in rows]
+    logprob_model, rows = LogprobModel(model), [encoded(row) for row in actual["rows"]]
+    own = Orpo(logprob_model, 0.1).compute_loss(rows)
+    means = [logprob_model(collate([row.chosen])).mean() for row in rows]
     answers = (own.total + torch.stack(means).sum()) / 3
     assert float(answers.detach()) == pytest.approx(
         -0.1 * actual["log"]["log_odds_ratio"], rel=1e-4
     )
     # TRL's likelihood is the mean over all tokens of the batch, prompts included.
     whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0) for row in rows])
-    likelihood = -scorer(whole).mean()
+    likelihood = -logprob_model(whole).mean()
     assert float(likelihood.detach()) == pytest.approx(actual["log"]["nll_loss"], rel=1e-4)
     assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
     assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])

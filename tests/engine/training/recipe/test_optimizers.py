@@ -15,7 +15,7 @@ from lora_studio.core.project.project import Draft
 from lora_studio.core.training import recipe_checks
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer, explain_unavailable
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe import torch_optimizers
 
 ALL: tuple[Optimizer, ...] = get_args(Optimizer)
 
@@ -59,24 +59,24 @@ def test_every_optimizer_has_facts_and_a_choice() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_optimizer_learns_and_resumes_bit_for_bit(name: Optimizer) -> None:
     model, other = Adapter(), Adapter()
-    optimizer = optimizers.create_optimizer(spec_of(name), model)
+    optimizer = torch_optimizers.create_optimizer(spec_of(name), model)
     losses = steps(model, optimizer, 30)
-    with optimizers.use_inference_weights(optimizer):
+    with torch_optimizers.use_inference_weights(optimizer):
         assert model.loss().item() < losses[0] - 1e-4
         weights = {name: value.clone() for name, value in model.state_dict().items()}
     buffer = io.BytesIO()
-    torch.save(optimizers.get_optimizer_state(optimizer), buffer)
+    torch.save(torch_optimizers.get_optimizer_state(optimizer), buffer)
     buffer.seek(0)
     other.load_state_dict(weights)
-    restored = optimizers.create_optimizer(spec_of(name), other)
-    optimizers.restore_optimizer(restored, torch.load(buffer, weights_only=True))
+    restored = torch_optimizers.create_optimizer(spec_of(name), other)
+    torch_optimizers.restore_optimizer(restored, torch.load(buffer, weights_only=True))
     assert steps(model, optimizer, 5) == steps(other, restored, 5)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_lora_plus_multiplies_the_rate_of_b_matrices(name: Optimizer) -> None:
     model = Adapter()
-    optimizer = optimizers.create_optimizer(spec_of(name, lora_plus_ratio=8.0), model)
+    optimizer = torch_optimizers.create_optimizer(spec_of(name, lora_plus_ratio=8.0), model)
     slow, fast = optimizer.param_groups
     assert fast["lr"] == 8 * slow["lr"] == 8 * OPTIMIZERS[name].usual
     assert fast["params"] == [model.lora_B]
@@ -97,7 +97,7 @@ class Whole(Adapter):
 @pytest.mark.parametrize("name", ALL)
 def test_weight_decay_skips_biases_and_norms(name: Optimizer) -> None:
     model = Whole()
-    optimizer = optimizers.create_optimizer(
+    optimizer = torch_optimizers.create_optimizer(
         spec_of(name, weight_decay=0.1, lora_plus_ratio=4.0), model
     )
     rest, spared, fast = optimizer.param_groups
@@ -110,13 +110,13 @@ def test_weight_decay_skips_biases_and_norms(name: Optimizer) -> None:
 
 
 def test_without_weight_decay_there_is_one_group() -> None:
-    assert len(optimizers.create_optimizer(spec_of("adamw"), Whole()).param_groups) == 1
+    assert len(torch_optimizers.create_optimizer(spec_of("adamw"), Whole()).param_groups) == 1
 
 
 @pytest.mark.parametrize("name", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_8bit"])
 def test_state_size_of_8_bit_optimizer_matches_its_facts(name: Optimizer) -> None:
     model = Adapter()
-    optimizer = optimizers.create_optimizer(spec_of(name), model)
+    optimizer = torch_optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 1)
     # Quantization tables and block scales aren't counted: they don't grow with the square of the size.
     state_bytes = sum(
@@ -134,10 +134,10 @@ def test_schedule_free_weights_switch_and_return_exactly(
     name: Optimizer,
 ) -> None:
     model = Adapter()
-    optimizer = optimizers.create_optimizer(spec_of(name), model)
+    optimizer = torch_optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 20)
     before = model.lora_B.detach().clone()
-    with optimizers.use_inference_weights(optimizer):
+    with torch_optimizers.use_inference_weights(optimizer):
         assert not torch.equal(model.lora_B, before)
     assert torch.equal(model.lora_B, before)
     steps(model, optimizer, 1)
@@ -145,21 +145,21 @@ def test_schedule_free_weights_switch_and_return_exactly(
 
 def test_inference_weights_of_other_optimizers_are_unchanged() -> None:
     model = Adapter()
-    optimizer = optimizers.create_optimizer(spec_of("adamw"), model)
+    optimizer = torch_optimizers.create_optimizer(spec_of("adamw"), model)
     steps(model, optimizer, 3)
     before = model.lora_B.detach().clone()
-    with optimizers.use_inference_weights(optimizer):
+    with torch_optimizers.use_inference_weights(optimizer):
         assert torch.equal(model.lora_B, before)
-    assert "weights" not in optimizers.get_optimizer_state(optimizer)
+    assert "weights" not in torch_optimizers.get_optimizer_state(optimizer)
 
 
 def test_missing_package_is_reported_at_its_field_with_a_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
-    assert optimizers.get_missing_packages() == ("schedulefree",)
+    monkeypatch.setattr(torch_optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
+    assert torch_optimizers.get_missing_packages() == ("schedulefree",)
     with pytest.raises(ProblemError, match="needs the package schedulefree") as raised:
-        optimizers.create_optimizer(spec_of("schedule_free_sgd"), Adapter())
+        torch_optimizers.create_optimizer(spec_of("schedule_free_sgd"), Adapter())
     (problem,) = raised.value.problems
     assert (problem.where.step, problem.where.field) == ("training", "optimizer")
     assert problem.fix is not None
@@ -243,8 +243,8 @@ def test_paged_states_stay_paged_after_resuming(monkeypatch: pytest.MonkeyPatch,
     steps(model, first, 2)
     second = create(resumed.parameters(), lr=1e-2)
     # On their way to a GPU, tensors lose what bitsandbytes has noted on them.
-    state = tree_map_only(torch.Tensor, torch.clone, optimizers.get_optimizer_state(first))
-    optimizers.restore_optimizer(second, state)
+    state = tree_map_only(torch.Tensor, torch.clone, torch_optimizers.get_optimizer_state(first))
+    torch_optimizers.restore_optimizer(second, state)
     for own, other in zip(first.state.values(), second.state.values(), strict=True):
         for name in [name for name in ("state1", "state2") if own.get(name) is not None]:
             assert other[name].is_paged

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_studio.core.training.spec import Schedule, TrainingSpec
-from lora_studio.engine.training.recipe import optimizers, schedules
+from lora_studio.engine.training.recipe import schedules, torch_optimizers
 
 STEPS = 100
 
@@ -19,7 +19,7 @@ def rates(
 ) -> list[float]:
     """Return the learning rate of each step, as a share of the highest; `losses` are by step."""
     model = torch.nn.Linear(2, 2)
-    optimizer = optimizers.create_optimizer(spec, model)
+    optimizer = torch_optimizers.create_optimizer(spec, model)
     schedule = schedules.create_scheduler(spec, optimizer, STEPS)
     values = []
     for step in range(1, steps + 1):
@@ -114,13 +114,13 @@ def test_schedule_resumes_from_its_state(schedule: Schedule) -> None:
             values.append([group["lr"] for group in optimizer.param_groups])
         return values
 
-    first = optimizers.create_optimizer(spec, model)
+    first = torch_optimizers.create_optimizer(spec, model)
     schedule_of_first = schedules.create_scheduler(spec, first, STEPS)
     run_steps(33, 0, first, schedule_of_first)
     buffer = io.BytesIO()
     torch.save([first.state_dict(), schedule_of_first.state_dict()], buffer)
     buffer.seek(0)
-    second = optimizers.create_optimizer(spec, model)
+    second = torch_optimizers.create_optimizer(spec, model)
     schedule_of_second = schedules.create_scheduler(spec, second, STEPS)
     of_optimizer, of_schedule = torch.load(buffer, weights_only=True)
     second.load_state_dict(of_optimizer)

@@ -31,7 +31,7 @@ def page(qtbot: QtBot, state: ProjectState, evaluated: RunFolder) -> Iterator[Ev
     evaluation_page.resize(1130, 720)
     evaluation_page.show()
     yield evaluation_page
-    evaluation_page.leave()
+    evaluation_page.stop_background_work()
     evaluation_page.close()
     evaluation_page.deleteLater()
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.evaluation.plan import build_judge_prompt
 from lora_studio.core.playground import Playground, Vote
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.chat_models import create_adapter_chat_model
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.speakers import create_adapter_speaker
 from lora_studio.gui.pages.evaluation.page import EvaluationPage
 from tests.gui.conftest import WAIT
 from tests.helpers.runs.planted_evaluation import make_task_items, plant
@@ -128,7 +128,7 @@ def test_blind_votes_of_the_playground_are_a_result(
 ) -> None:
     plant(evaluated, general=10)
     playground = Playground(evaluated.path.parent.parent)
-    speakers = (AdapterSpeaker(), create_adapter_speaker(evaluated.adapter))
+    chat_models = (AdapterChatModel(), create_adapter_chat_model(evaluated.adapter))
     for winner in (1, 1, 1, 0, None):
         playground.vote(
             Vote(
@@ -136,7 +136,7 @@ def test_blind_votes_of_the_playground_are_a_result(
                 names=("Base model", "x"),
                 answers=("a", "b"),
                 winner=winner,
-                speakers=speakers,
+                chat_models=chat_models,
             )
         )
     show()

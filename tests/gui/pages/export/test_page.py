@@ -12,13 +12,13 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QGuiApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import OllamaSpeaker
+from lora_studio.core.chat import OllamaChatModel
 from lora_studio.core.export import COMMON, QUANTIZATIONS
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.export import VectorProof
+from lora_studio.core.runs import chat_models, step_records
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs import speakers, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.pages.export.page import ExportPage, PushDialog
 from lora_studio.gui.pages.export.quant_table import QuantTable
@@ -133,7 +133,7 @@ def test_export_needs_an_adapter_and_shows_every_result(
     assert page.result.tabs.count() == 3
     with qtbot.waitSignal(page.chat_requested) as talk:
         qtbot.keyClick(page.header.primary, Qt.Key.Key_Space)
-    assert talk.args == [OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")]
+    assert talk.args == [OllamaChatModel(name="bot", host="http://127.0.0.1:11434")]
     assert (
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
         == "2 GB"
@@ -225,7 +225,7 @@ def test_chat_uses_the_file_without_an_ollama_model(
     play_events(page, [*merge_events(run), begun, adapter, *here, done])
     with qtbot.waitSignal(page.chat_requested) as talk:
         page.header.primary.click()
-    assert talk.args == [speakers.create_gguf_speaker(run, run.gguf / "bot's-Q4_K_M.gguf")]
+    assert talk.args == [chat_models.create_gguf_chat_model(run, run.gguf / "bot's-Q4_K_M.gguf")]
 
 
 def test_unverified_template_shows_the_first_difference(

@@ -53,7 +53,7 @@ def card(qtbot: QtBot, state: ProjectState, run: RunFolder) -> Iterator[ServingC
     qtbot.addWidget(serving_card)
     serving_card.show()
     yield serving_card
-    serving_card.leave()
+    serving_card.stop_background_work()
     qtbot.waitUntil(lambda: not serving_card.worker.busy, timeout=PATIENCE)
 
 

@@ -64,7 +64,7 @@ def test_run_that_ends_changes_its_state_on_home(
         home.show_recent(files)
         assert _get_states(home) == ["Loading runs…"], "it may have ended"
     qtbot.waitUntil(lambda: _get_states(home) == ["Trained"])
-    home.leave()
+    home.stop_background_work()
 
 
 def test_home_counts_the_steps_of_a_running_training(
@@ -92,7 +92,7 @@ def test_home_counts_the_steps_of_a_running_training(
         file.write(events.to_line(step) + "\n")
     qtbot.waitUntil(lambda: "Running, step 7 of 9" in _get_texts(home))
     lock.release()
-    home.leave()
+    home.stop_background_work()
 
 
 def _get_texts(home: HomePage) -> list[str]:

@@ -11,7 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import OllamaSpeaker
+from lora_studio.core.chat import OllamaChatModel
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -141,12 +141,12 @@ def test_adapter_opens_in_playground_and_as_training_start(
     library.chat.click()
     assert library.result() == QDialog.DialogCode.Accepted
     assert window.page_name == "playground"
-    speaker = window.playground.controller.conversation.speakers[1]
-    assert speaker.adapters[0].folder == folder
+    chat_model = window.playground.controller.conversation.chat_models[1]
+    assert chat_model.adapters[0].folder == folder
     # Chat with the exported model in the same way.
-    exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
+    exported = OllamaChatModel(name="bot", host="http://127.0.0.1:11434")
     window.pages["export"].chat_requested.emit(exported)
-    assert window.playground.controller.conversation.speakers[1] == exported
+    assert window.playground.controller.conversation.chat_models[1] == exported
     window.library.training_requested.emit(folder)
     assert window.page_name == "lora"
     assert window.state.get("lora", "start_from") == folder

@@ -28,7 +28,7 @@ SECRET = "hf_of_the_window"
 
 
 class Worker:
-    """A fake inspector: keep questions and answer the latest one of a kind."""
+    """Fake query workers: keep questions and answer the latest one of a kind."""
 
     def __init__(self, page: ModelPage) -> None:
         self.page = page
@@ -459,18 +459,18 @@ def test_offline_setting_applies_to_workers(
 
 def test_opening_a_project_keeps_a_running_hub_search(window: Any) -> None:
     search = commands.SearchModels()
-    window.inspector.ask(search)
-    window.inspector.ask(commands.InspectDevices())
-    window.inspector.forget()
-    assert window.inspector.pending == [search]
+    window.query_workers.ask(search)
+    window.query_workers.ask(commands.InspectDevices())
+    window.query_workers.forget()
+    assert window.query_workers.pending == [search]
 
 
 def test_failed_hub_search_is_not_a_project_problem(window: Any) -> None:
-    from lora_studio.gui.jobs import inspector
+    from lora_studio.gui.jobs import query_workers
 
     problem = Problem(code="model.offline", what="It failed.", remedy="Do this.")
-    assert inspector.assign_step(problem, commands.SearchModels().kind) is None
-    assert inspector.assign_step(problem, "inspect_model") is not None
+    assert query_workers.assign_step(problem, commands.SearchModels().kind) is None
+    assert query_workers.assign_step(problem, "inspect_model") is not None
 
 
 def test_offline_and_token_problems_offer_a_one_click_fix(

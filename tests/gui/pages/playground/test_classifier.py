@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import AdapterSpeaker
+from lora_studio.core.chat import AdapterChatModel
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import error
 from lora_studio.core.project.project import Project
@@ -52,7 +52,7 @@ def page(
     state.open(project_folder)
     qtbot.waitUntil(lambda: playground_page.classifies, timeout=WAIT)
     yield playground_page
-    playground_page.leave()
+    playground_page.stop_background_work()
     playground_page.close()
     playground_page.deleteLater()
 
@@ -117,7 +117,7 @@ def test_chat_stays_one_click_away(page: PlaygroundPage, qtbot: QtBot) -> None:
     qtbot.mouseClick(page.mode.button("chat"), Qt.MouseButton.LeftButton)
     assert page.stack.currentIndex() != 2
     page.set_mode("classify")
-    page.start_chat(AdapterSpeaker())
+    page.start_chat(AdapterChatModel())
     assert not page.classifies
 
 

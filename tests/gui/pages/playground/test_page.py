@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import formatting
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    GgufSpeaker,
-    OllamaSpeaker,
+    AdapterChatModel,
+    GgufChatModel,
+    OllamaChatModel,
     Sampling,
     WeightedAdapter,
 )
@@ -23,7 +23,7 @@ from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import speakers
+from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.folder import RunFolder, create_run
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
@@ -66,10 +66,10 @@ def page(
     playground_page.show()
     state.open(project_folder)
     qtbot.waitUntil(
-        lambda: len(playground_page.controller.conversation.speakers) == 2, timeout=WAIT
+        lambda: len(playground_page.controller.conversation.chat_models) == 2, timeout=WAIT
     )
     yield playground_page
-    playground_page.leave()
+    playground_page.stop_background_work()
     playground_page.close()
     playground_page.deleteLater()
 
@@ -86,7 +86,7 @@ def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
 
 def texts(page: PlaygroundPage) -> list[list[str]]:
     """Return the answers that each column shows."""
-    count = len(page.controller.conversation.speakers)
+    count = len(page.controller.conversation.chat_models)
     return [[view.answer.text() for view in each.turns] for each in page.columns[:count]]
 
 
@@ -117,7 +117,7 @@ def test_page_created_late_loads_the_saved_conversations(
     state.open(project_folder)
     late = PlaygroundPage(state)
     qtbot.waitUntil(lambda: late.controller.conversation == conversation, timeout=WAIT)
-    late.leave()
+    late.stop_background_work()
     late.deleteLater()
 
 
@@ -127,16 +127,16 @@ def test_latest_adapter_is_preselected_until_the_user_chooses(
     later = create_run(project_folder / "runs", Project(name="support bot"), project_folder)
     later.adapter.mkdir()
     (later.adapter / "adapter_config.json").write_text("{}")
-    page.controller.find_speakers()
+    page.controller.find_chat_models()
     latest = WeightedAdapter(folder=str(later.adapter))
     qtbot.waitUntil(
-        lambda: page.controller.conversation.speakers[1].adapters == (latest,), timeout=WAIT
+        lambda: page.controller.conversation.chat_models[1].adapters == (latest,), timeout=WAIT
     )
-    mine = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    mine = AdapterChatModel(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     page.controller.choose(1, mine)
     with qtbot.waitSignal(page.controller.store.choices_found, timeout=WAIT):
-        page.controller.find_speakers()
-    assert page.controller.conversation.speakers[1] == mine
+        page.controller.find_chat_models()
+    assert page.controller.conversation.chat_models[1] == mine
 
 
 def test_columns_are_asked_with_their_history_and_sampling(
@@ -151,9 +151,9 @@ def test_columns_are_asked_with_their_history_and_sampling(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     opened, question = sent
     assert [each.kind for each in sent] == ["open_chat", "ask_chat"]
-    assert opened.speakers == page.controller.conversation.speakers
-    assert opened.speakers[0] == AdapterSpeaker()
-    assert opened.speakers[1].adapters[0].folder == str(run.adapter)
+    assert opened.chat_models == page.controller.conversation.chat_models
+    assert opened.chat_models[0] == AdapterChatModel()
+    assert opened.chat_models[1].adapters[0].folder == str(run.adapter)
     assert [turn.role for turn in question.asked[0].messages] == ["system", "user"]
     assert question.asked[1].sampling == Sampling(temperature=0)
     page.controller.link.send = send
@@ -166,14 +166,14 @@ def test_columns_switched_to_ollama_unload_their_models(
     scenario(ask_chat=BOTH)
     ask(page, qtbot, "Hi")
     for column in range(2):
-        page.controller.choose(column, OllamaSpeaker(name="lamp"))
+        page.controller.choose(column, OllamaChatModel(name="lamp"))
     sent: list[Any] = []
     page.controller.link.send, send = sent.append, page.controller.link.send
     for _ in range(2):
         page.controller.regenerate()
         page.controller._finish()
     assert [each.kind for each in sent] == ["open_chat", "ask_chat", "ask_chat"]
-    assert sent[0].speakers == ()
+    assert sent[0].chat_models == ()
     page.controller.link.send = send
 
 
@@ -233,7 +233,7 @@ def test_stop_keeps_the_partial_answer(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
-    page.start_chat(OllamaSpeaker(name="bot"))  # answers in progress aren't interrupted
+    page.start_chat(OllamaChatModel(name="bot"))  # answers in progress aren't interrupted
     assert len(page.controller.conversation.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
@@ -241,10 +241,10 @@ def test_stop_keeps_the_partial_answer(
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
-    page.start_chat(OllamaSpeaker(name="bot"))
-    assert (page.controller.conversation.turns, page.controller.conversation.speakers[1]) == (
+    page.start_chat(OllamaChatModel(name="bot"))
+    assert (page.controller.conversation.turns, page.controller.conversation.chat_models[1]) == (
         (),
-        OllamaSpeaker(name="bot"),
+        OllamaChatModel(name="bot"),
     )
 
 
@@ -263,14 +263,14 @@ def test_adapter_weights_are_blended_by_slider(
     popup = menu.findChild(QMenu, options=Qt.FindChildOption.FindDirectChildrenOnly)
     names = [action.text() for action in popup.actions()]
     assert names[:2] == ["Base model", formatting.format_run_name(run.path.name)]
-    page.controller.choose(1, AdapterSpeaker())
+    page.controller.choose(1, AdapterChatModel())
     assert not blend.isVisible()
 
 
 def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
-    speaker = page.controller.conversation.speakers[column]
-    assert isinstance(speaker, AdapterSpeaker)
-    return [(each.folder, each.weight) for each in speaker.adapters]
+    chat_model = page.controller.conversation.chat_models[column]
+    assert isinstance(chat_model, AdapterChatModel)
+    return [(each.folder, each.weight) for each in chat_model.adapters]
 
 
 @pytest.mark.slow
@@ -417,7 +417,7 @@ def test_page_without_a_model_shows_a_hint_until_one_is_set(
     qtbot.waitUntil(
         lambda: bool(controller.choices), timeout=WAIT
     )  # the file, as llama.cpp runs it
-    assert controller.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
+    assert controller.choices[0].chat_model == GgufChatModel(file=str(project_folder / "m.gguf"))
 
 
 @pytest.mark.slow
@@ -431,6 +431,6 @@ def test_run_opens_in_the_playground_from_the_table(
     window.runs.run_actions.actions["chat"].trigger()
     assert window.page_name == "playground"
     assert (
-        speakers.create_adapter_speaker(run.adapter)
-        in window.playground.controller.conversation.speakers
+        chat_models.create_adapter_chat_model(run.adapter)
+        in window.playground.controller.conversation.chat_models
     )

@@ -532,7 +532,7 @@ def test_table_layout_and_splitter_are_restored(
     preferences = Preferences()
     page.preferences = preferences
     page.splitter.moveSplitter(round(0.65 * sum(page.splitter.sizes())), 1)  # as a drag does
-    page.leave()
+    page.stop_background_work()
 
     state = ProjectState()
     state.open(project_folder)
@@ -547,13 +547,13 @@ def test_table_layout_and_splitter_are_restored(
     assert header.sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
     first, second = again.page.splitter.sizes()
     assert first / (first + second) == pytest.approx(0.65, abs=0.03)
-    again.leave()
+    again.stop_background_work()
 
 
 def test_splitter_that_nobody_moved_keeps_its_place(page: RunsPage) -> None:
     page.preferences = Preferences(runs_shares=[40.0, 80.0])
     page.resize(640, 480)  # such as a page that isn't shown in a session
-    page.leave()
+    page.stop_background_work()
     assert page.preferences.runs_shares == [40.0, 80.0]
 
 

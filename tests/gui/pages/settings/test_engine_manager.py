@@ -43,7 +43,7 @@ def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
 
     yield make
     for dialog in dialogs:
-        dialog.control.leave()
+        dialog.control.stop_background_work()
 
 
 def test_setup_plan_shows_download_disk_space_and_folder(
@@ -159,7 +159,7 @@ def test_outdated_plan_is_replaced_by_the_requested_one(
     qtbot.waitUntil(lambda: [request.mode for request in script.requests] == ["install", "repair"])
     qtbot.waitUntil(lambda: control.planned)
     assert control.request == SetupRequest(mode="repair")
-    control.leave()
+    control.stop_background_work()
 
 
 def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
@@ -179,7 +179,7 @@ def test_setup_continues_after_its_dialog_is_closed(qtbot: QtBot) -> None:
     manager.dialog.reject()
     qtbot.waitUntil(lambda: bool(posted))
     assert manager.dialog is None
-    manager.leave()
+    manager.stop_background_work()
 
 
 def test_outdated_engine_opens_the_update_dialog(

@@ -99,7 +99,7 @@ def test_cache_is_measured_and_emptied(
     (cache / "tokens" / "key" / "rows.arrow").write_bytes(b"x" * 3_000_000)
     page = show_settings(qtbot, state, preferences)
     page.on_shown()
-    page.leave()
+    page.stop_background_work()
     page.on_shown()
     qtbot.waitUntil(lambda: page.folders.cache.text().endswith("  ·  3\N{NO-BREAK SPACE}MB"))
     page.folders.free.click()

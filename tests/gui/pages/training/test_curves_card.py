@@ -50,7 +50,7 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
     curves_card.resize(800, 520)
     curves_card.show()
     yield curves_card
-    curves_card.leave()
+    curves_card.stop_background_work()
 
 
 def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
@@ -119,7 +119,7 @@ def test_clearing_the_card_removes_compared_runs(qtbot: QtBot, card: CurvesCard)
 def test_leaving_the_card_ends_the_reading(card: CurvesCard) -> None:
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[0].trigger()
-    card.leave()
+    card.stop_background_work()
     assert not card.reader.is_reading
 
 

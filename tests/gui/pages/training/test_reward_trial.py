@@ -7,13 +7,13 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import warning
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.training import TriedAnswer
+from lora_studio.core.protocol.training import PreviewAnswer
 from lora_studio.gui.pages.training.reward_trial import RewardTrial
 from lora_studio.gui.project.state import ProjectState
 
 _ANSWERS = (
-    TriedAnswer(prompt="1 + 1?", text="<b>2</b>\nor so", values={"exact": 1.0, "exact_2": None}, reward=None),
-    TriedAnswer(prompt="1 + 2?", text="", values={"exact": 0.0, "exact_2": 0.5}, reward=0.5),
+    PreviewAnswer(prompt="1 + 1?", text="<b>2</b>\nor so", values={"exact": 1.0, "exact_2": None}, reward=None),
+    PreviewAnswer(prompt="1 + 2?", text="", values={"exact": 0.0, "exact_2": 0.5}, reward=0.5),
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_trial_needs_a_model_data_and_rewards(trial: RewardTrial) -> None:
 def test_answers_rewards_and_problems_are_shown(trial: RewardTrial) -> None:
     trial._latest = "t"
     problem = warning("training.reward_constant", "The reward is constant.", "Change it.")
-    trial._on_event(events.RewardsTried(id="t", answers=_ANSWERS, problems=(problem,)))
+    trial._on_event(events.RewardsPreviewed(id="t", answers=_ANSWERS, problems=(problem,)))
     table = trial.table
     titles = [table.horizontalHeaderItem(at).text() for at in range(table.columnCount())]
     assert titles == ["Prompt", "Answer", "Exact match", "Exact match 2", "Total"]
@@ -57,7 +57,7 @@ def test_answers_rewards_and_problems_are_shown(trial: RewardTrial) -> None:
     assert min(table.columnWidth(at) for at in range(5)) >= 100
     assert table.horizontalScrollBar().maximum() > 0
     assert trial.problems.text() == "⚠ The reward is constant. Change it."
-    trial._on_event(events.RewardsTried(id="older", answers=()))
+    trial._on_event(events.RewardsPreviewed(id="older", answers=()))
     assert table.rowCount() == 2
     trial._on_event(events.Failed(id="t", problem=problem.model_copy(update={"severity": "error"})))
     assert trial.problems.text().startswith("✗")

@@ -41,7 +41,7 @@ def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> Iterator[Training
     for step in (1, 2):
         training_page.on_event(_step(step))
     yield training_page
-    training_page.leave()
+    training_page.stop_background_work()
     training_page.close()
     training_page.deleteLater()
 
@@ -65,7 +65,7 @@ def test_note_at_the_current_step_is_saved_and_marked(
     qtbot.keyClicks(page.note.text, "a spike")
     assert (2.0, "note") in page.plot.run.marks
     assert page.plot.run.list_marks_near(2, 0.5) == ["note"]
-    page.leave()
+    page.stop_background_work()
     assert run.read_about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
 
 

@@ -8,11 +8,11 @@ from enum import Enum
 from pathlib import Path
 
 from lora_studio.core.chat import (
-    AdapterSpeaker,
-    AnySpeaker,
-    GgufSpeaker,
-    ModelSpeaker,
-    OllamaSpeaker,
+    AdapterChatModel,
+    AnyChatModel,
+    FolderChatModel,
+    GgufChatModel,
+    OllamaChatModel,
 )
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.export import suggest_ollama_name
@@ -27,8 +27,8 @@ from lora_studio.core.system.offline import is_local_address
 _CONFIG = "adapter_config.json"
 
 
-class SpeakerGroup(Enum):
-    """The source of a speaker; a menu lists the groups in this order."""
+class ChatModelGroup(Enum):
+    """The source of a chat model; a menu lists the groups in this order."""
 
     BASE = "base"
     LIBRARY = "library"
@@ -37,40 +37,43 @@ class SpeakerGroup(Enum):
 
 
 @dataclass(frozen=True)
-class SpeakerOption:
-    """A speaker to choose, with its title within its group; `run` names the run in the group `RUN`."""
+class ChatModelOption:
+    """A chat model to choose, with its title within its group; `run` names the run in the group `RUN`."""
 
-    group: SpeakerGroup
+    group: ChatModelGroup
     title: Text | str
-    speaker: AnySpeaker
+    chat_model: AnyChatModel
     run: str = ""
 
 
-def create_adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
-    """Return the speaker for one adapter on the base model."""
-    return AdapterSpeaker(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
+def create_adapter_chat_model(folder: Path | str, weight: float = 1.0) -> AdapterChatModel:
+    """Return the chat model for one adapter on the base model."""
+    return AdapterChatModel(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
 
 
-def list_run_speakers(run: RunFolder) -> list[SpeakerOption]:
+def list_run_chat_models(run: RunFolder) -> list[ChatModelOption]:
     """Return a run's adapter, checkpoints (latest first), merged model and GGUF files.
 
     Returns [] for a run whose adapter can't write text.
     """
     name = run_names.read_run_name(run)
-    options: list[tuple[Text | str, AnySpeaker]] = []
+    options: list[tuple[Text | str, AnyChatModel]] = []
     if run.has_adapter:
         if not writes_text(run.adapter):
             return []
-        options.append((text("Adapter"), create_adapter_speaker(run.adapter)))
+        options.append((text("Adapter"), create_adapter_chat_model(run.adapter)))
     for step in reversed(run.list_checkpoint_steps()):
         checkpoint = run.checkpoint(step)
         if writes_text(checkpoint):
             title = text("Checkpoint, step {step}", step=step)
-            options.append((title, create_adapter_speaker(checkpoint)))
+            options.append((title, create_adapter_chat_model(checkpoint)))
     if (run.merged / "config.json").is_file():
-        options.append((text("Merged model"), ModelSpeaker(folder=str(run.merged))))
-    options += [(file.name, create_gguf_speaker(run, file)) for file in list_gguf_files(run)]
-    return [SpeakerOption(SpeakerGroup.RUN, title, speaker, name) for title, speaker in options]
+        options.append((text("Merged model"), FolderChatModel(folder=str(run.merged))))
+    options += [(file.name, create_gguf_chat_model(run, file)) for file in list_gguf_files(run)]
+    return [
+        ChatModelOption(ChatModelGroup.RUN, title, chat_model, name)
+        for title, chat_model in options
+    ]
 
 
 def list_gguf_files(run: RunFolder) -> list[Path]:
@@ -80,19 +83,19 @@ def list_gguf_files(run: RunFolder) -> list[Path]:
     return sorted(file for file in run.gguf.glob("*.gguf") if not file.stem.endswith("-adapter"))
 
 
-def create_gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
-    """Return the speaker for a run's GGUF file, with the chat template used in training."""
+def create_gguf_chat_model(run: RunFolder, file: Path) -> GgufChatModel:
+    """Return the chat model for a run's GGUF file, with the chat template used in training."""
     folders = (run.merged, run.adapter)
     tokenizer = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
-    return GgufSpeaker(file=str(file), tokenizer=str(tokenizer))
+    return GgufChatModel(file=str(file), tokenizer=str(tokenizer))
 
 
-def create_ollama_speaker(created: events.OllamaCreated, host: str) -> OllamaSpeaker:
-    """Return the speaker for a model that a run has created in Ollama, on this computer or else on `host`.
+def create_ollama_chat_model(created: events.OllamaCreated, host: str) -> OllamaChatModel:
+    """Return the chat model for a model that a run has created in Ollama, on this computer or else on `host`.
 
     The record of a run may come from somebody else, whose host must not get the next question.
     """
-    return OllamaSpeaker(
+    return OllamaChatModel(
         name=created.name, host=created.host if is_local_address(created.host) else host
     )
 
@@ -105,31 +108,33 @@ def list_run_columns(run: RunFolder) -> list[Column]:
     project = run.load_project()
     columns = []
     if run.has_adapter:
-        columns.append(Column(key="base", model=AdapterSpeaker()))
-        columns.append(Column(key="adapter", model=create_adapter_speaker(run.adapter)))
+        columns.append(Column(key="base", model=AdapterChatModel()))
+        columns.append(Column(key="adapter", model=create_adapter_chat_model(run.adapter)))
     if run.has_merged:
-        columns.append(Column(key="merged", model=ModelSpeaker(folder=str(run.merged))))
+        columns.append(Column(key="merged", model=FolderChatModel(folder=str(run.merged))))
     for file in list_gguf_files(run):
         key = file.stem.rpartition("-")[2]
-        columns.append(Column(key=key, model=create_gguf_speaker(run, file)))
+        columns.append(Column(key=key, model=create_gguf_chat_model(run, file)))
     if isinstance(run.read_manifest().get("in_ollama"), dict):
         name = project.export.ollama_name or suggest_ollama_name(project.name)
-        model = OllamaSpeaker(name=name, host=project.export.ollama_host)
+        model = OllamaChatModel(name=name, host=project.export.ollama_host)
         columns.append(Column(key="ollama", model=model))
     return columns
 
 
-def iter_library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:
+def iter_library_chat_models(folders: Iterable[str]) -> Iterator[ChatModelOption]:
     """Yield the adapters in the folders of the adapter library."""
     for folder in folders:
         path = Path(folder)
         if (path / _CONFIG).is_file():
-            yield SpeakerOption(SpeakerGroup.LIBRARY, path.name, create_adapter_speaker(path))
+            yield ChatModelOption(
+                ChatModelGroup.LIBRARY, path.name, create_adapter_chat_model(path)
+            )
 
 
-def list_ollama_speakers(names: Iterable[str], host: str) -> list[SpeakerOption]:
+def list_ollama_chat_models(names: Iterable[str], host: str) -> list[ChatModelOption]:
     """Return the models of an Ollama server."""
     return [
-        SpeakerOption(SpeakerGroup.OLLAMA, name, OllamaSpeaker(name=name, host=host))
+        ChatModelOption(ChatModelGroup.OLLAMA, name, OllamaChatModel(name=name, host=host))
         for name in names
     ]

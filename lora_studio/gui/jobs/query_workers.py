@@ -15,7 +15,7 @@ from lora_studio.gui.jobs.worker_thread import WorkerThread
 _CRASHES = ("worker.crashed", "worker.out_of_memory", "worker.reader_died")
 
 
-class Inspector(QObject):
+class QueryWorkers(QObject):
     """Sends questions to one worker per lane, and replaces workers that died.
 
     Signals:

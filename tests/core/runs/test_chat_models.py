@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.protocol import events
-from lora_studio.core.runs import facts, speakers
+from lora_studio.core.runs import chat_models, facts
 from lora_studio.core.runs.folder import RunFolder
 
 
@@ -18,7 +18,7 @@ from lora_studio.core.runs.folder import RunFolder
 )
 def test_record_of_a_run_sends_no_question_elsewhere(recorded: str, host: str) -> None:
     created = events.OllamaCreated(host=recorded, name="m", version="1")
-    assert speakers.create_ollama_speaker(created, "ours.example").host == host
+    assert chat_models.create_ollama_chat_model(created, "ours.example").host == host
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ def test_adapters_that_write_no_text_arent_offered(
     for folder in (run.adapter, run.checkpoint(5)):
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text(json.dumps({"task_type": task}))
-    assert [str(option.title) for option in speakers.list_run_speakers(run)] == titles
+    assert [str(option.title) for option in chat_models.list_run_chat_models(run)] == titles
     assert facts.measure_sizes(run).writes_text == bool(titles)
