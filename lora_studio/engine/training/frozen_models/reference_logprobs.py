@@ -35,9 +35,11 @@ from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
+from lora_studio.engine.tasks.preference import swap_answer
+from lora_studio.engine.tasks.table import TRAINED_TASKS
+from lora_studio.engine.tasks.task import ReferenceObjective
 from lora_studio.engine.tokens.batches import batch_by_length
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
-from lora_studio.engine.training.recipe.objectives import ReferenceObjective, swap_answer
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
 
 #: Answers of a row: chosen and rejected, or its own and the mismatched one.
@@ -79,7 +81,7 @@ class ReferenceLogprobs:
     def __init__(self, data: TrainingData) -> None:
         """Wrap the rows; `data` is the same with the wrapped ones."""
         self._training, self._validation = (
-            ReferencedRows(rows, are_labeled=data.task == "kto")
+            ReferencedRows(rows, are_labeled=TRAINED_TASKS[data.task].compares_neighbors)
             for rows in (data.training, data.validation)
         )
         self.data = replace(data, training=self._training, validation=self._validation)
