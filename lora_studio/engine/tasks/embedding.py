@@ -17,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from peft import TaskType
+from tokenizers import processors
+from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
@@ -43,7 +45,7 @@ from lora_studio.engine.runtime.fast_imports import is_convertible
 from lora_studio.engine.tasks.classification import require_plain_base
 from lora_studio.engine.tasks.task import Loss, Objective, TaskTraining
 from lora_studio.engine.tokens.batches import Batch, batch_by_length
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids, append_end_token
+from lora_studio.engine.tokens.encoder import EncodedSearchPair, Ids, TextEdges
 
 #: The modes of sentence-transformers' pooling, and those that can be trained here.
 _ALL_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")  # fmt: skip
@@ -129,6 +131,43 @@ def _require_suitable(tuned: AdaptedModel, training: TrainingSpec) -> None:
             "Remove lm_head from the target modules and from the modules trained in full.",
             where=Where(step="lora", field="targets"),
         )
+
+
+def append_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer add the edges that training uses by itself; raises ProblemError if it can't.
+
+    It is saved with the adapter, so that every program that loads it gets the same tokens.
+    """
+    edges = TextEdges.find(tokenizer)
+    if tuple(tokenizer("a").input_ids[-len(edges.after) :]) == edges.after:
+        return
+    backend = tokenizer.backend_tokenizer
+    names = [tokenizer.convert_ids_to_tokens(list(ids)) for ids in (edges.before, edges.after)]
+    single = [*names[0], "$A", *names[1]]
+    special = zip(names[0] + names[1], edges.before + edges.after, strict=True)
+    adding = processors.TemplateProcessing(
+        single=single,
+        pair=[*single, *(f"{name}:1" for name in (*names[0], "$B", *names[1]))],
+        special_tokens=list(dict(special).items()),
+    )
+    trimming = _find_trimming(json.loads(backend.to_str())["post_processor"])
+    backend.post_processor = processors.Sequence([trimming, adding]) if trimming else adding
+    if TextEdges.find(tokenizer) != edges or tokenizer("a").input_ids[-1] != edges.after[-1]:
+        raise fail(
+            "training.embedding_end_token",
+            "The tokenizer can't add the end token that embeddings are read from.",
+            "Choose another model, or an embedding model such as Qwen3-Embedding.",
+            where=Where(step="model", field="source"),
+        )
+
+
+def _find_trimming(settings: dict[str, Any] | None) -> processors.ByteLevel | None:
+    """Return the part of a post-processor that trims blanks from offsets, None if it has none."""
+    parts = (settings or {}).get("processors") or [settings or {}]
+    for part in parts:
+        if part.get("type") == "ByteLevel":
+            return processors.ByteLevel(trim_offsets=bool(part.get("trim_offsets")))
+    return None
 
 
 def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:

@@ -17,7 +17,8 @@ from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tasks.task import Objective
 from lora_studio.engine.tokens.batches import BatchPlan, batch_by_length
-from lora_studio.engine.training.step_batches import TrainingRow, TrainingRows
+from lora_studio.engine.tokens.encoder import TrainingRow
+from lora_studio.engine.training.step_batches import TrainingRows
 from lora_studio.engine.training.step_metrics import add_sums, read_scalars
 
 

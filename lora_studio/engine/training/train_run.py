@@ -51,8 +51,9 @@ from lora_studio.engine.tokens.encoder import (
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
+    EncodedSearchPair,
+    TrainingRow,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
@@ -60,7 +61,7 @@ from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, r
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.statements import ReproductionFacts
-from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 from lora_studio.engine.training.trainer import Trainer
 
 

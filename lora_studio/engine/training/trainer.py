@@ -62,6 +62,7 @@ from lora_studio.engine.tasks.grpo import CLIP_SHARES
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
 from lora_studio.engine.tokens import encoder
+from lora_studio.engine.tokens.encoder import TrainingRow
 from lora_studio.engine.training import checkpoint_files, kernel_choice, problems
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
@@ -87,7 +88,6 @@ from lora_studio.engine.training.sampling import Sampler, sample_or_warn
 from lora_studio.engine.training.step_batches import (
     StepBatches,
     TrainingData,
-    TrainingRow,
     TrainingRows,
 )
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars

@@ -24,6 +24,7 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tasks.embedding import (
     InBatchNegatives,
+    append_end_token,
     embed,
     find_false_negatives,
     list_ids,
@@ -31,7 +32,7 @@ from lora_studio.engine.tasks.embedding import (
     rank_texts,
     summarize_ranks,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, append_end_token
+from lora_studio.engine.tokens.encoder import EncodedSearchPair
 from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel

@@ -53,8 +53,9 @@ from lora_studio.engine.tokens.encoder import (
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
+    EncodedSearchPair,
+    Ids,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.problems import (
     script_changed_warning,
     script_not_written_warning,
