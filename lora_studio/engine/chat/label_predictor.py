@@ -27,7 +27,7 @@ from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
-from lora_studio.engine.training.recipe import score_head
+from lora_studio.engine.tasks.classification import SCORE_HEAD
 
 #: The most tokens of a batch, padding included.
 _BATCH_TOKENS = 4096
@@ -183,7 +183,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
     base: Any = loaded.model
     size = base.config.get_text_config().hidden_size
     device = base.get_output_embeddings().weight.device
-    base.add_module(score_head.NAME, torch.nn.Linear(size, len(labels), bias=False, device=device))
+    base.add_module(SCORE_HEAD, torch.nn.Linear(size, len(labels), bias=False, device=device))
     with translate_library_errors(
         lambda reason: adapter_files.foreign_adapter_error(run.adapter, reason)
     ):
@@ -192,7 +192,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
     assert decoder is not None, "no classifier is trained without one"
     return LabelPredictor(
         decoder=decoder,
-        head=tuned.get_base_model().get_submodule(score_head.NAME),
+        head=tuned.get_base_model().get_submodule(SCORE_HEAD),
         labels=labels,
         tokenizer=loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code),
         device=loaded.device,

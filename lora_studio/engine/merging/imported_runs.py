@@ -119,9 +119,9 @@ def _copy_adapter(source: Path, folder: Path, job: JobContext) -> None:
 
 
 def _write_modules(folder: Path, output: EmbeddingOutput) -> None:
-    from lora_studio.engine.training.recipe import pooling  # imports PyTorch
+    from lora_studio.engine.tasks import embedding  # imports PyTorch
 
-    pooling.write_modules(folder, output)
+    embedding.write_modules(folder, output)
 
 
 def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutput:
@@ -132,7 +132,7 @@ def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutp
     """
     from lora_studio.engine.backends.backend import EmbeddingOutput  # imports PyTorch
     from lora_studio.engine.model import loading
-    from lora_studio.engine.training.recipe.pooling import parse_pooling
+    from lora_studio.engine.tasks.embedding import parse_pooling
 
     project = run.load_project()
     base = sources.resolve(project.model, job)
@@ -236,10 +236,10 @@ class ImportedClassifier:
     def write_config(self, folder: Path, *, trust: bool) -> None:
         """Write transformers' settings of the classifier beside its adapter and its tokenizer."""
         from lora_studio.engine.model import loading
-        from lora_studio.engine.training.recipe import score_head
+        from lora_studio.engine.tasks import classification
 
         padding = loading.load_tokenizer(folder, trust=trust).pad_token_id
-        score_head.write_config(self.base_config, self.labels, padding, folder)
+        classification.write_config(self.base_config, self.labels, padding, folder)
 
 
 def require_head(adapter: Adapter) -> None:
@@ -307,10 +307,10 @@ def _read_base_config(base: Path, spec: ModelSpec) -> PreTrainedConfig:
 def _require_supported(base: Path, spec: ModelSpec) -> None:
     """Raise ProblemError for a base model that transformers has no fitting classifier for."""
     from lora_studio.engine.model import loading
-    from lora_studio.engine.training.recipe import score_head
+    from lora_studio.engine.tasks import classification
 
     network = loading.load_on_meta(base, spec)
-    if not score_head.can_classify(network):
+    if not classification.can_classify(network):
         raise ProblemError(no_classifier_error(type(network).__name__))
 
 

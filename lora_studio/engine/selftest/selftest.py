@@ -76,7 +76,6 @@ from lora_studio.engine.selftest.oracle.trained_tensors import merge_rounded
 from lora_studio.engine.selftest.problems import MergedLoss
 from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.tokens.search_texts import truncate
 
 #: `enum llama_pooling_type` (llama.h).
 _POOLING_TYPES: dict[Pooling, int] = {"mean": 1, "last": 3}
@@ -168,7 +167,7 @@ class VectorComparer:
         """Return the vectors of a GGUF file, none if it doesn't pool as trained, and what is wrong with it."""
         with EmbeddingLlama(file, cancelled=self._job.flags.cancel.is_set) as llama:
             ids = [
-                truncate(np.array(llama.tokenize(each, add_special=True)), self._get_longest()).tolist()
+                encoder.truncate(np.array(llama.tokenize(each, add_special=True)), self._get_longest()).tolist()
                 for each in self._texts
             ]  # fmt: skip
             if llama.pooling_type != _POOLING_TYPES[self._pooling]:
@@ -197,7 +196,7 @@ def embed_texts(
     _report(0, len(texts), job)
     tokenizer = loading.load_tokenizer(adapter or folder, trust=trust)
     network = _load_network(folder, adapter, trust=trust)
-    ids = [truncate(np.array(tokenizer(each).input_ids), limit).tolist() for each in texts]
+    ids = [encoder.truncate(np.array(tokenizer(each).input_ids), limit).tolist() for each in texts]
     vectors = []
     for number, each in enumerate(ids):
         _report(number, len(texts), job)

@@ -23,24 +23,15 @@ from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableKind, UnusableRow
 from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.tokens.chat_format import Tools
-from lora_studio.engine.tokens.exact_rendering import render
+from lora_studio.engine.tokens.exact_rendering import render as render
 from lora_studio.engine.tokens.markers import Span
 from lora_studio.engine.tokens.rendered_text import Rendered
-from lora_studio.engine.tokens.search_texts import (
-    EncodedSearchPair,
-    TextEdges,
-    list_texts,
-    truncate,
-)
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
-
-__all__ = [
-    "ROW_ENCODINGS", "Encoded", "EncodedClassified", "EncodedLabeled", "EncodedPair", "EncodedPrompt", "Encoder",
-    "TokenizedText", "TokenizedView", "encode", "encode_prompt", "render",
-]  # fmt: skip
 
 _START = itemgetter(0)
 _IGNORED = -100
+
+Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -103,6 +94,22 @@ class EncodedLabeled:
 
 
 @dataclass(frozen=True)
+class EncodedSearchPair:
+    """A query, the text that it should find, and one that it should not; all are ids [length] int32."""
+
+    query: Ids
+    positive: Ids
+    negative: Ids | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Return the number of tokens of all texts."""
+        return sum(
+            len(ids) for ids in (self.query, self.positive, self.negative) if ids is not None
+        )
+
+
+@dataclass(frozen=True)
 class EncodedClassified:
     """A text with the number of its label among all labels of the data."""
 
@@ -131,6 +138,13 @@ class EncodedPrompt:
     def tokens(self) -> int:
         """Return the number of tokens of the prompt."""
         return len(self.ids)
+
+
+#: One row: a conversation or document, a preference pair, an answer labeled good or bad, a prompt, a query
+#: with the text to find, or a text with its label.
+TrainingRow = (
+    Encoded | EncodedPair | EncodedLabeled | EncodedPrompt | EncodedSearchPair | EncodedClassified
+)
 
 
 @dataclass(frozen=True)
@@ -282,7 +296,9 @@ class SearchPairEncoding(RowEncoding):
     sides = ("", "positive_", "negative_")
 
     def render(self, encoder: Encoder, sample: Sample) -> list[Rendered]:
-        return [Rendered(text, [(0, len(text))]) for text in list_texts(sample)]
+        negative = sample.rejected[0].content if sample.rejected else ""
+        texts = sample.messages[-1].content, sample.chosen[0].content, negative
+        return [Rendered(text, [(0, len(text))]) for text in texts]
 
     def finish(self, item: TokenizedText, encoder: Encoder, sample: Sample) -> TokenizedText:
         ids = encoder.edges.add(item.ids) if len(item.ids) else item.ids
@@ -321,6 +337,31 @@ ROW_ENCODINGS: Mapping[TaskName, RowEncoding] = {
     "embedding": SearchPairEncoding(),
     "classification": ClassificationEncoding(),
 }
+
+
+@dataclass(frozen=True)
+class TextEdges:
+    """The token IDs before and after a text. After it there is at least the end-of-sequence token."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def find(cls, tokenizer: PreTrainedTokenizerBase) -> TextEdges:
+        """Return what a tokenizer adds to a text itself, with the end-of-sequence token if it adds no end."""
+        plain = tokenizer("a", add_special_tokens=False).input_ids
+        whole = tokenizer("a").input_ids
+        starts = [
+            at for at in range(len(whole)) if plain and whole[at : at + len(plain)] == plain
+        ] or [0]
+        before, after = whole[: starts[0]], whole[starts[0] + len(plain) :]
+        if not after and tokenizer.eos_token_id is not None:
+            after = [tokenizer.eos_token_id]
+        return cls(tuple(before), tuple(after))
+
+    def add(self, ids: Ids) -> Ids:
+        """Return a text's tokens between its edges."""
+        return np.concatenate([self.before, ids, self.after]).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -474,6 +515,13 @@ class Encoder:
             text = rendered.text[begin:covered]
             tokens.append(Token(id=index, text=text, state=state, special=index in special))
         return TokenizedView(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
+
+
+def truncate(ids: Ids, limit: int) -> Ids:
+    """Return at most `limit` tokens, with the last one of the text, which is its end token."""
+    if len(ids) <= limit:
+        return np.array(ids, np.int32)
+    return np.concatenate([ids[: limit - 1], ids[-1:]]).astype(np.int32)
 
 
 def split_document(length: int, limit: int) -> list[Span]:

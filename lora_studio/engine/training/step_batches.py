@@ -14,14 +14,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.rewards.registry import WeightedRewards
 from lora_studio.engine.tokens.batches import BatchPlan
-from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedClassified,
-    EncodedLabeled,
-    EncodedPair,
-    EncodedPrompt,
-)
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
+from lora_studio.engine.tokens.encoder import TrainingRow
 
 
 class StepBatches:
@@ -98,13 +91,6 @@ class StepBatches:
     def read_longest(self) -> list[TrainingRow]:
         """Return the micro-batch of the whole training that takes the most memory."""
         return [self._rows[row] for row in self._longest]
-
-
-#: One row: a conversation or document, a preference pair, an answer labeled good or bad, a prompt, a query
-#: with the text to find, or a text with its label.
-TrainingRow = (
-    Encoded | EncodedPair | EncodedLabeled | EncodedPrompt | EncodedSearchPair | EncodedClassified
-)
 
 
 class TrainingRows(Protocol):

@@ -8,7 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.tasks.samples import Sample
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
@@ -42,6 +43,7 @@ from lora_studio.engine.rewards.registry import open_rewards
 from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.runtime.torch_settings import keep_freed_memory
+from lora_studio.engine.tasks.table import TRAINED_TASKS
 from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import (
     Encoded,
@@ -49,17 +51,17 @@ from lora_studio.engine.tokens.encoder import (
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
+    EncodedSearchPair,
+    TrainingRow,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
 from lora_studio.engine.training.memory import forecast, ladder
-from lora_studio.engine.training.recipe import embedding_setup, score_head
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.statements import ReproductionFacts
-from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 from lora_studio.engine.training.trainer import Trainer
 
 
@@ -164,11 +166,10 @@ def _prepare_task(
     stack: ExitStack,
 ) -> tuple[Project, TrainingData]:
     """Return the project with the pooling of embeddings decided, and the data with what rates answers."""
-    if data.task == "embedding":
-        project = embedding_setup.prepare_embedding(project, tuned, job)
-        if ranks.is_first:
-            embedding_setup.record_embedding(run, tuned)
-    if data.task == "grpo" and ranks.is_first:
+    project = TRAINED_TASKS[data.task].prepare_model(project, tuned, job)
+    if tuned.embedding is not None and ranks.is_first:
+        run.update_manifest(embedding=asdict(tuned.embedding))
+    if TASKS[data.task].writes_rollouts and ranks.is_first:
         opened = stack.enter_context(
             open_rewards(project.training.rewards, _without_pause(job, ranks))
         )
@@ -245,16 +246,14 @@ def prepare_data(
     for problem in prepared.warnings:
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
-    if project.training.trains_reward_model(prepared.rows.task):
-        score_head.attach_reward_head(tuned, project.training.seed)
-    if prepared.rows.task == "classification":
-        score_head.attach_classifier(tuned, tuple(prepared.ready.labels), project.training.seed)
+    task = prepared.rows.task
+    TRAINED_TASKS[task].attach_head(project.training, tuned, tuple(prepared.ready.labels))
     job.emit(attach.count_parameters(tuned.model))
     if record:
         write_manifest(run, project, tuned, prepared.ready, prepared.rows)
         write_heldout(run, prepared.rows, prepared.split)
     return TrainingData(
-        prepared.rows.task,
+        task,
         EncodedRows(prepared.training),
         EncodedRows(prepared.validation),
         prepared.fingerprint,
@@ -406,7 +405,7 @@ def _format_line(sample: Sample) -> str:
     }
     if sample.tools:
         entry["tools"] = sample.tools
-    if sample.task == "text":
+    if TASKS[sample.task].is_document:
         entry = {"text": sample.text}
     return json.dumps(entry, ensure_ascii=False)
 

@@ -57,7 +57,12 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tasks import classification, embedding
+from lora_studio.engine.tasks.grpo import CLIP_SHARES
+from lora_studio.engine.tasks.table import create_objective
+from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
 from lora_studio.engine.tokens import encoder
+from lora_studio.engine.tokens.encoder import TrainingRow
 from lora_studio.engine.training import checkpoint_files, kernel_choice, problems
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
@@ -75,20 +80,14 @@ from lora_studio.engine.training.recipe import (
     best_adapter,
     neftune,
     schedules,
-    score_head,
     torch_optimizers,
 )
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
-from lora_studio.engine.training.recipe.grpo import CLIP_SHARES
-from lora_studio.engine.training.recipe.loss import Divisors
-from lora_studio.engine.training.recipe.objectives import ReferenceObjective, Sft, create_objective
-from lora_studio.engine.training.recipe.pooling import write_modules
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
 from lora_studio.engine.training.sampling import Sampler, sample_or_warn
 from lora_studio.engine.training.step_batches import (
     StepBatches,
     TrainingData,
-    TrainingRow,
     TrainingRows,
 )
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
@@ -153,7 +152,7 @@ class Trainer:
         counts = tuple(data.ready.labels.values())
         self.objective = create_objective(spec, data.task, self.logprob_model, ranks, counts)
         # Other objectives need both answers of a pair, or each answer beside those of its micro-batch.
-        is_divisible = isinstance(self.objective, Sft)
+        is_divisible = TASKS[data.task].is_supervised
         self.batches = plan_batches(
             data.training, spec, self.logprob_model, ranks, divisible=is_divisible
         )
@@ -899,9 +898,11 @@ class AdapterSaver:
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
             if self._tuned.embedding is not None:
-                write_modules(folder, self._tuned.embedding)
+                embedding.write_modules(folder, self._tuned.embedding)
             if self._tuned.labels:
-                score_head.write_classifier_config(self._tuned, folder)
+                config = self._tuned.base.model.config
+                padding = tokenizer.pad_token_id
+                classification.write_config(config, self._tuned.labels, padding, folder)
             if records:
                 checksums.write_record(folder)
 

@@ -25,8 +25,7 @@ from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.llama_cpp import EmbeddingLlama
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.selftest import VectorComparer
-from lora_studio.engine.tokens.search_texts import append_end_token
-from lora_studio.engine.training.recipe.pooling import write_modules
+from lora_studio.engine.tasks.embedding import append_end_token, write_modules
 from tests.engine.export.serving.test_server import on_path, post, serve_until
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder

@@ -13,7 +13,7 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import collate
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap
-from tests.engine.training.recipe.test_objectives import rows_of
+from tests.engine.tasks.test_objectives import rows_of
 
 WEIGHT, TEMPERATURE = 0.3, 2.5
 

@@ -31,7 +31,7 @@ from lora_studio.engine.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.lora import attach
 from lora_studio.engine.tokens.batches import collate
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_objectives import rows_of
+from tests.engine.tasks.test_objectives import rows_of
 from tests.helpers.models.tiny_models import FAMILIES
 from tests.helpers.runs.jobs import make_job
 

@@ -43,7 +43,7 @@ from lora_studio.engine.merging import (
     merge as merging_merge,
 )
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.training.recipe.pooling import write_modules
+from lora_studio.engine.tasks.embedding import write_modules
 from tests.helpers.models.tiny_models import ATTENTION, random_adapter, tiny_model
 from tests.helpers.runs.jobs import handle, new_run, recorded_job
 

@@ -14,10 +14,9 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.selftest import selftest
 from lora_studio.engine.selftest.judging import StageComparison
-from lora_studio.engine.training.recipe.objectives import Classification
-from lora_studio.engine.training.recipe.score_head import write_classifier_config
+from lora_studio.engine.tasks.classification import Classification, write_config
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_classification import TEXTS, encode_texts, make_classifier
+from tests.engine.tasks.test_classification import TEXTS, encode_texts, make_classifier
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.runs.jobs import make_job, write_rows
 
@@ -29,7 +28,7 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
     base, adapter = tiny("llama3"), tmp_path / "adapter"
     tuned = make_classifier(base)
     tuned.model.save_pretrained(str(adapter))
-    write_classifier_config(tuned, adapter)
+    write_config(tuned.base.model.config, tuned.labels, tuned.base.tokenizer.pad_token_id, adapter)
     tuned.base.tokenizer.save_pretrained(str(adapter))
     config = json.loads((adapter / "config.json").read_text("utf-8"))
     config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}  # fmt: skip

@@ -37,11 +37,12 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.rewards.registry import WeightedRewards
+from lora_studio.engine.tasks.classification import attach_classifier
+from lora_studio.engine.tasks.grpo import Grpo, SampledAnswer
+from lora_studio.engine.tasks.preference import attach_reward_head
 from lora_studio.engine.tokens.batches import Batch, collate
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.frozen_models.teacher import TeacherModel, TeacherStore
-from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer
-from lora_studio.engine.training.recipe.score_head import attach_classifier, attach_reward_head
 from lora_studio.engine.training.step_batches import TrainingData
 from lora_studio.engine.training.trainer import Trainer
 from tests.helpers.models import fake_cuda

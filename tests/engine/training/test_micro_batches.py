@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lora_studio.engine.tasks.grpo import SampledAnswer
 from lora_studio.engine.tokens.batches import collate_shared
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.recipe.grpo import SampledAnswer
 from lora_studio.engine.training.rewarding.rollouts import batch_by_prompt
 
 

@@ -26,9 +26,9 @@ from lora_studio.core.runs import manifest as manifest_module
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.tasks.task import Loss
 from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.memory import forecast
-from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
 from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.tiny_models import FAMILIES
@@ -593,10 +593,10 @@ def test_stopping_keeps_a_usable_adapter(start: Start) -> None:
 def test_cancel_is_obeyed_before_the_next_micro_batch(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine.training.recipe import objectives
+    from lora_studio.engine.tasks.supervised import Sft
 
     computed: list[int] = []
-    own = objectives.Sft.compute_loss
+    own = Sft.compute_loss
 
     def counted(*about: Any) -> Loss:
         computed.append(1)
@@ -605,7 +605,7 @@ def test_cancel_is_obeyed_before_the_next_micro_batch(
         return own(*about)
 
     cancel: list[Any] = []
-    monkeypatch.setattr(objectives.Sft, "compute_loss", counted)
+    monkeypatch.setattr(Sft, "compute_loss", counted)
     settings = {"gradient_accumulation": 4, "micro_batch": 1, "packing": False}
     run = start(training=settings)
     channel = train(run, lambda event, flags: cancel.append(flags.cancel))
@@ -617,9 +617,9 @@ def test_cancel_is_obeyed_before_the_next_micro_batch(
 def test_nan_loss_ends_training_before_the_adapter_is_damaged(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine.training.recipe import objectives
+    from lora_studio.engine.tasks.supervised import Sft
 
-    own = objectives.Sft.compute_loss
+    own = Sft.compute_loss
     calls: list[int] = []
 
     def diverging(*about: Any) -> Loss:
@@ -627,7 +627,7 @@ def test_nan_loss_ends_training_before_the_adapter_is_damaged(
         # The probe of memory and three steps are finite.
         return Loss(own(*about).total * (float("nan") if len(calls) > 4 else 1.0))
 
-    monkeypatch.setattr(objectives.Sft, "compute_loss", diverging)
+    monkeypatch.setattr(Sft, "compute_loss", diverging)
     run = start(training={"save_every": 1})
     channel = train(run)
     problem = problem_of(channel)

@@ -18,8 +18,8 @@ from lora_studio.engine.tokens.encoder import (
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
+    EncodedSearchPair,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 from lora_studio.engine.training.frozen_models.teacher import TeacherStore
 
 #: The labels of classifiers.

@@ -53,7 +53,6 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder as token_encoder
 from lora_studio.engine.tokens.chat_format import ChatFormat
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
@@ -471,7 +470,7 @@ def _tokenize_samples(
 
 def _list_token_ids(row: Any) -> list[list[int]]:
     """Return the token ids of an encoded row: of its conversation, or of the texts of an embedding model."""
-    if isinstance(row, EncodedSearchPair):
+    if isinstance(row, token_encoder.EncodedSearchPair):
         return [ids.tolist() for ids in (row.query, row.positive)]
     return [row.ids.tolist()]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.dataset.rows.sequences import Selection
 from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels import numerical_equivalence
@@ -35,10 +34,12 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.model.folder import get_identity
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
+from lora_studio.engine.tasks.preference import swap_answer
+from lora_studio.engine.tasks.table import TRAINED_TASKS
+from lora_studio.engine.tasks.task import ReferenceObjective
 from lora_studio.engine.tokens.batches import batch_by_length
-from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
-from lora_studio.engine.training.recipe.objectives import ReferenceObjective, swap_answer
-from lora_studio.engine.training.step_batches import TrainingData, TrainingRow, TrainingRows
+from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair, TrainingRow
+from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 
 #: Answers of a row: chosen and rejected, or its own and the mismatched one.
 _SIDES = 2
@@ -52,8 +53,8 @@ class ReferencedRows:
     Labeled answers also carry their prompt with the answer of the row before, which KTO compares with.
     """
 
-    def __init__(self, rows: TrainingRows, *, are_labeled: bool) -> None:
-        self._rows, self.are_labeled = rows, are_labeled
+    def __init__(self, rows: TrainingRows) -> None:
+        self._rows = rows
         self.selection, self.lengths = rows.selection, rows.lengths
         #: [rows, 2] float32, of both answers; NaN where unknown.
         self.values: np.ndarray | None = None
@@ -78,10 +79,7 @@ class ReferenceLogprobs:
 
     def __init__(self, data: TrainingData) -> None:
         """Wrap the rows; `data` is the same with the wrapped ones."""
-        self._training, self._validation = (
-            ReferencedRows(rows, are_labeled=data.task == "kto")
-            for rows in (data.training, data.validation)
-        )
+        self._training, self._validation = map(ReferencedRows, (data.training, data.validation))
         self.data = replace(data, training=self._training, validation=self._validation)
 
     def compute(
@@ -238,31 +236,15 @@ _SAVE_INTERVAL = 60.0
 _MOST_DAYS = 30
 
 
-class FrozenRows(Protocol):
-    """Training or validation rows; with `are_labeled`, each belongs to the one before it."""
-
-    selection: Selection
-    lengths: np.ndarray
-    are_labeled: bool
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        ...
-
-    def __getitem__(self, row: int, /) -> TrainingRow:
-        """Read one row."""
-        ...
-
-
 class UniqueRows:
     """The different rows of training and validation, whatever their order and the seed that split them.
 
-    Of labeled answers, a row is different if the one before it is. `training` and `validation` map rows to
+    A row that is compared with the one before it is different if that is. `training` and `validation` map rows to
     unique ones; `needed` are the unique rows to compute, `targets` the trained tokens of each.
     """
 
     def __init__(
-        self, training: FrozenRows, validation: FrozenRows, needed: Sequence[int] | np.ndarray
+        self, training: TrainingRows, validation: TrainingRows, needed: Sequence[int] | np.ndarray
     ) -> None:
         """Take the rows, and which training rows are needed; all validation rows are."""
         self._rows = training, validation
@@ -292,12 +274,14 @@ class UniqueRows:
         return validation[position - len(training)]
 
 
-def _stack_columns(rows: FrozenRows) -> np.ndarray:
+def _stack_columns(rows: TrainingRows) -> np.ndarray:
     """Return what identifies each row: its part of a table, and that of the row that it is paired with."""
     selection = rows.selection
     parts = selection.table, selection.index, selection.begin, selection.end
     columns = np.column_stack([np.asarray(part, np.int64) for part in parts])
-    return np.hstack([columns, np.roll(columns, 1, axis=0)]) if rows.are_labeled else columns
+    if TRAINED_TASKS[selection.tables[0].task].compares_neighbors:
+        return np.hstack([columns, np.roll(columns, 1, axis=0)])
+    return columns
 
 
 def fill_missing(

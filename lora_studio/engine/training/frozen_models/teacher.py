@@ -54,7 +54,7 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
 from lora_studio.engine.tokens.batches import Batch, collate
-from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.tokens.encoder import Encoded, TrainingRow
 from lora_studio.engine.training.frozen_models.reference_logprobs import (
     UniqueRows,
     fill_missing,
@@ -64,15 +64,12 @@ from lora_studio.engine.training.frozen_models.teacher_inspection import require
 from lora_studio.engine.training.step_batches import (
     StepBatches,
     TrainingData,
-    TrainingRow,
     TrainingRows,
 )
 
 
 class DistilledRows:
     """Training rows that carry the teacher's tokens."""
-
-    are_labeled = False
 
     def __init__(self, rows: TrainingRows) -> None:
         self._rows = rows

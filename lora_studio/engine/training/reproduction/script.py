@@ -46,19 +46,21 @@ from lora_studio.core.tasks.classification import weigh_classes
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tasks import classification
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedClassified,
     EncodedLabeled,
     EncodedPair,
     EncodedPrompt,
+    EncodedSearchPair,
+    Ids,
 )
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.problems import (
     script_changed_warning,
     script_not_written_warning,
 )
-from lora_studio.engine.training.recipe import schedules, score_head
+from lora_studio.engine.training.recipe import schedules
 from lora_studio.engine.training.reproduction import reward_scripts, statements
 from lora_studio.engine.training.reproduction.reward_scripts import write_prompts
 from lora_studio.engine.training.reproduction.statements import (
@@ -210,7 +212,7 @@ def _get_model_values(
         "has_other_adapter": task in ("dpo", "kto", "grpo"),
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
-        "head_deviation": score_head.STANDARD_DEVIATION,
+        "head_deviation": classification.HEAD_DEVIATION,
         "widens": statements.should_widen_to_32_bit(tuned),
         "changes_base": facts.project.lora.changes_base,
         "new_tokens": format_literal(tuned.base.new_tokens) if tuned.base.new_tokens else None,

@@ -25,8 +25,9 @@ from lora_studio.engine.kernels.logprobs import is_dropping
 from lora_studio.engine.lora import feature_extraction
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.capped_attention import has_capped_scores
+from lora_studio.engine.tasks import classification
 from lora_studio.engine.tokens.batches import BatchPlan
-from lora_studio.engine.training.recipe import schedules, score_head
+from lora_studio.engine.training.recipe import schedules
 from lora_studio.engine.training.step_batches import TrainingRows
 
 #: Entries of a LoraConfig that say where an adapter came from, not what it is.
@@ -205,7 +206,9 @@ def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     """Return the entries of PEFT's configuration that differ from its defaults."""
     config = tuned.model.peft_config["default"]
     if config.task_type == TaskType.SEQ_CLS:
-        others = [name for name in config.modules_to_save or () if name != score_head.NAME]
+        others = [
+            name for name in config.modules_to_save or () if name != classification.SCORE_HEAD
+        ]
         # PEFT adds the head of a classifier, the script adds that of a reward model.
         task = config.task_type if tuned.labels else "CAUSAL_LM"
         config = dataclasses.replace(config, task_type=task, modules_to_save=others or None)

@@ -23,17 +23,16 @@ from lora_studio.engine.generation import group_sampling
 from lora_studio.engine.generation.group_sampling import GroupSampling, SampledText
 from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
-from lora_studio.engine.training.evaluation import ValidationLoss
-from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.recipe.grpo import (
+from lora_studio.engine.tasks.grpo import (
     Grpo,
     SampledAnswer,
     compute_advantages,
     measure_spread,
 )
-from lora_studio.engine.training.recipe.loss import Divisors
-from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.tasks.task import Divisors, Objective
+from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
+from lora_studio.engine.training.evaluation import ValidationLoss
+from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
 
 

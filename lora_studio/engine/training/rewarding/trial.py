@@ -23,8 +23,8 @@ from lora_studio.engine.generation.group_sampling import GroupSampling
 from lora_studio.engine.model import loading
 from lora_studio.engine.rewards.registry import ScoredAnswers, open_rewards
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tasks.grpo import require_shared_cache
 from lora_studio.engine.tokens.encoder import EncodedPrompt
-from lora_studio.engine.training.recipe.grpo import require_shared_cache
 from lora_studio.engine.training.rewarding.rollouts import to_rated
 
 #: Maximum number of characters of a prompt or an answer that is shown.

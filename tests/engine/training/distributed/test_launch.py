@@ -253,7 +253,7 @@ def test_run_of_two_processes_pauses_and_resumes_in_one(
     wait = f"while len(calls) == 6 and not {pause_arrived}: time.sleep(0.02)"
     patch_process(
         "lora_studio.engine",
-        "lora_studio.engine.training.recipe.objectives",
+        "lora_studio.engine.tasks.supervised",
         "Sft.compute_loss",
         before=wait,
     )
@@ -395,7 +395,7 @@ def test_sharded_training_restarts_with_less_after_oom(
     # One pass for the probe and one for each of two steps; the next process has fewer rows in each.
     raise_memory_error(
         module,
-        "lora_studio.engine.training.recipe.objectives",
+        "lora_studio.engine.tasks.supervised",
         "Sft.compute_loss",
         "== 4 and len(about[1]) > 1",
     )
@@ -420,7 +420,7 @@ def test_sharded_kto_restarts_after_oom_before_a_step(
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     both = start("cpu:2", LABELED, "shard", **recipe)
     # Two passes in the probe and in each step; the first computes the reference point.
-    raise_memory_error("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._compute_rewards",
+    raise_memory_error("lora_studio.engine.worker_rank", "lora_studio.engine.tasks.preference", "Kto._compute_rewards",
                "== 7 and len(about[1]) > 1")  # fmt: skip
     command = commands.Train(run=str(both.path))
     sent = list(client_worker.perform(command, start=RestartingWorker.start))

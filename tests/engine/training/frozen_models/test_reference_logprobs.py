@@ -15,13 +15,13 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.engine.kernels.logprobs import LogprobModel
+from lora_studio.engine.tasks import preference
+from lora_studio.engine.tasks.preference import Dpo, Kto
 from lora_studio.engine.tokens.encoder import EncodedLabeled, EncodedPair
 from lora_studio.engine.training.frozen_models import reference_logprobs
-from lora_studio.engine.training.recipe import objectives
-from lora_studio.engine.training.recipe.objectives import Dpo, Kto
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap
-from tests.engine.training.recipe.test_objectives import pair_up, rows_of
+from tests.engine.tasks.test_objectives import pair_up, rows_of
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
 from tests.helpers.runs.jobs import train, write_rows
 
@@ -78,7 +78,7 @@ def passes(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
     """Count passes of the reference, with a cache that no other test process uses."""
     assert not own_cache.exists()
     counted = Passes()
-    original = objectives._score_reference
+    original = preference._score_reference
 
     def score(logprob_model: LogprobModel, batch: Any) -> torch.Tensor:
         result = original(logprob_model, batch)
@@ -86,7 +86,7 @@ def passes(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
         counted.on_pass()
         return result
 
-    monkeypatch.setattr(objectives, "_score_reference", score)
+    monkeypatch.setattr(preference, "_score_reference", score)
     return counted
 
 
@@ -118,7 +118,7 @@ def test_each_row_is_computed_once_for_all_runs(
     start: Start, tmp_path: Path, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(objectives, "_get_known_reference", lambda rows: None)
+        patch.setattr(preference, "_get_known_reference", lambda rows: None)
         plain = losses(train(start_dpo(start, tmp_path)))
     empty_cache()
     passes.rows = 0
@@ -177,7 +177,7 @@ def test_kto_caches_the_reference_of_mismatched_answers_too(
     recipe = {"training": {"epochs": 2, "eval_every": 3, "keep_best": False}}
     settings = recipe | {"dataset": {"validation_share": 0.25}}
     with monkeypatch.context() as patch:
-        patch.setattr(objectives, "_get_known_reference", lambda rows: None)
+        patch.setattr(preference, "_get_known_reference", lambda rows: None)
         plain = losses(train(start(rows=file, **settings)))
     empty_cache()
     passes.rows = 0

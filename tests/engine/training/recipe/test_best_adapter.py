@@ -24,6 +24,7 @@ from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.failures import NotFiniteError
+from lora_studio.engine.tasks.task import Loss, Objective
 from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
@@ -83,21 +84,14 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
     return set_losses
 
 
-class _Fixed:
+class _Fixed(Objective):
     """An objective with the same loss for every row."""
 
     def __init__(self, own: Any, loss: float) -> None:
-        self.own, self.value = own, loss
+        super().__init__(own.logprob_model)
+        self.value = loss
 
-    def count_items(self, rows: Any) -> int:
-        return len(rows)
-
-    def prepare_step(self, micro_batches: Any) -> None:
-        pass
-
-    def compute_loss(self, rows: Any) -> Any:
-        from lora_studio.engine.training.recipe.objectives import Loss
-
+    def compute_loss(self, rows: Any) -> Loss:
         return Loss(torch.tensor(self.value * len(rows)))
 
 

@@ -33,12 +33,13 @@ from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.selftest import measure_merged
-from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
-from lora_studio.engine.training.recipe.objectives import Classification, create_objective
-from lora_studio.engine.training.recipe.score_head import (
+from lora_studio.engine.tasks.classification import (
+    Classification,
     attach_classifier,
-    write_classifier_config,
+    write_config,
 )
+from lora_studio.engine.tasks.table import create_objective
+from lora_studio.engine.tokens.encoder import Encoded, EncodedClassified
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, train, write_rows
@@ -93,7 +94,7 @@ def test_peft_and_transformers_give_the_same_scores_and_loss(
     base, adapter = tiny("llama3"), tmp_path / "adapter"
     tuned = make_classifier(base)
     tuned.model.save_pretrained(str(adapter))
-    write_classifier_config(tuned, adapter)
+    write_config(tuned.base.model.config, LABELS, tuned.base.tokenizer.pad_token_id, adapter)
     config = AutoConfig.from_pretrained(adapter)
     assert (config.id2label, config.label2id["technical"]) == (dict(enumerate(LABELS)), 2)
     assert config.architectures == ["LlamaForSequenceClassification"]

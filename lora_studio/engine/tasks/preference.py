@@ -1,183 +1,98 @@
-"""Training objectives: one class each, with its formula and source.
-
-All use `LogprobModel`: log π(x_t | x_<t) of the trained tokens. Every loss is a sum over a micro-batch. The trainer
-divides it by `count_items` of the whole step: a mean, however the step is split into micro-batches.
-"""
+"""Preference training: objectives on pairs of answers, and on answers that are labeled good or bad."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.tasks.classification import ACCURACY, weigh_classes
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.tasks.preference import DpoLoss
-from lora_studio.core.tasks.samples import TaskName
-from lora_studio.core.training.recipe_checks import no_answers_error
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.kernels.distillation import DistillationLoss, TeacherTokens
 from lora_studio.engine.kernels.logprobs import LogprobModel
-from lora_studio.engine.tokens.batches import Batch, collate
-from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedClassified,
-    EncodedLabeled,
-    EncodedPair,
+from lora_studio.engine.tasks.classification import (
+    attach_head,
+    compute_scores,
+    has_place_for_head,
+    require_plain_base,
 )
-from lora_studio.engine.training.recipe import score_head
-from lora_studio.engine.training.recipe.grpo import create_grpo
-from lora_studio.engine.training.recipe.in_batch_negatives import InBatchNegatives
-from lora_studio.engine.training.recipe.loss import Loss
+from lora_studio.engine.tasks.task import Loss, Objective, ReferenceObjective, TaskTraining
+from lora_studio.engine.tokens.batches import Batch, collate
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 
 
-class Objective(Protocol):
-    """A way to train on rows of one kind."""
+class PreferenceTraining(TaskTraining):
+    """Learn from pairs of answers with the method of the recipe."""
 
-    def count_items(self, rows: Sequence[Any]) -> int:
-        """Return the number of items that the loss sums over: trained tokens, pairs or answers."""
-        ...
+    def create_objective(
+        self,
+        spec: TrainingSpec,
+        logprob_model: LogprobModel,
+        ranks: ProcessGroup,
+        label_counts: Sequence[int],
+    ) -> Objective:
+        """Return the objective of the method."""
+        match spec.preference:
+            case "orpo":
+                return Orpo(logprob_model, spec.beta)
+            case "simpo":
+                return Simpo(logprob_model, spec.simpo_beta, spec.simpo_gamma)
+            case "reward":
+                return RewardModeling(logprob_model)
+        logprob_model.load_reference()
+        return Dpo(logprob_model, spec.beta, spec.dpo_loss, spec.label_smoothing)
 
-    def prepare_step(self, micro_batches: Sequence[Sequence[Any]]) -> None:
-        """Compute what a loss depends on beyond its own micro-batch, once for an optimizer step."""
-        ...
-
-    def compute_loss(self, rows: Sequence[Any]) -> Loss:
-        """Return the loss of one micro-batch, with gradients where they are enabled."""
-        ...
-
-
-@runtime_checkable
-class ReferenceObjective(Protocol):
-    """An objective that compares the model with a reference."""
-
-    def compute_reference(self, rows: Sequence[Any]) -> torch.Tensor:
-        """Return the reference's log-probability of each answer, [rows, answers of a row]."""
-        ...
-
-
-def create_objective(
-    spec: TrainingSpec,
-    task: TaskName,
-    logprob_model: LogprobModel,
-    ranks: ProcessGroup | None = None,
-    label_counts: Sequence[int] = (),
-) -> Objective:
-    """Return the objective of a recipe and task; raises ProblemError for a batch too small for it.
-
-    `label_counts` are the training rows of each label, in the order of a classifier's outputs.
-    """
-    if not spec.trains_generative_model(task) and spec.best_by != "loss":
-        raise ProblemError(no_answers_error())
-    match task:
-        case "preference":
-            return _create_for_pairs(spec, logprob_model)
-        case "kto":
-            if spec.effective_batch < 2:
-                raise fail(
-                    "training.kto_needs_two",
-                    "KTO needs at least two rows in each optimizer step.",
-                    "Increase the micro-batch size or the gradient accumulation.",
-                    where=Where(step="training", field="micro_batch"),
-                )
-            logprob_model.load_reference()
-            return Kto(logprob_model, spec.beta, ranks)
-        case "grpo":
-            return create_grpo(spec, logprob_model)
-        case "embedding":
-            pooling = "last" if spec.pooling == "auto" else spec.pooling
-            return InBatchNegatives(logprob_model, spec.similarity_scale, pooling, ranks)
-        case "classification":
-            return Classification(logprob_model, weigh_classes(label_counts, spec.class_weights))
-    if spec.distills(task):
-        return Distillation(logprob_model, spec.distillation_weight, spec.distillation_temperature)
-    return Sft(logprob_model)
+    def attach_head(self, spec: TrainingSpec, tuned: AdaptedModel, labels: Sequence[str]) -> None:
+        """Add the head of a reward model, if the method trains one; raises ProblemError where it can't be added."""
+        if spec.preference == "reward":
+            attach_reward_head(tuned, spec.seed)
 
 
-def _create_for_pairs(spec: TrainingSpec, logprob_model: LogprobModel) -> Objective:
-    match spec.preference:
-        case "orpo":
-            return Orpo(logprob_model, spec.beta)
-        case "simpo":
-            return Simpo(logprob_model, spec.simpo_beta, spec.simpo_gamma)
-        case "reward":
-            return RewardModeling(logprob_model)
-    logprob_model.load_reference()
-    return Dpo(logprob_model, spec.beta, spec.dpo_loss, spec.label_smoothing)
+class LabeledAnswerTraining(TaskTraining):
+    """Learn from answers that are labeled good or bad."""
+
+    compares_neighbors: ClassVar[bool] = True
+
+    def create_objective(
+        self,
+        spec: TrainingSpec,
+        logprob_model: LogprobModel,
+        ranks: ProcessGroup,
+        label_counts: Sequence[int],
+    ) -> Objective:
+        """Return the objective; raises ProblemError for steps of a single row."""
+        if spec.effective_batch < 2:
+            raise fail(
+                "training.kto_needs_two",
+                "KTO needs at least two rows in each optimizer step.",
+                "Increase the micro-batch size or the gradient accumulation.",
+                where=Where(step="training", field="micro_batch"),
+            )
+        logprob_model.load_reference()
+        return Kto(logprob_model, spec.beta, ranks)
 
 
-class Sft:
-    """Supervised fine-tuning: −log π(x_t | x_<t), summed over all trained tokens t (Ouyang et al. 2022, section 3.5).
-
-    Continued pre-training is the same with every token trained.
-    """
-
-    def __init__(self, logprob_model: LogprobModel) -> None:
-        self.logprob_model = logprob_model
-
-    def count_items(self, rows: Sequence[Encoded]) -> int:
-        """Return the number of trained tokens, without those at the start of a row."""
-        return sum(int(row.trained[1:].sum()) for row in rows)
-
-    def prepare_step(self, micro_batches: Sequence[Sequence[Encoded]]) -> None:
-        """Do nothing: each micro-batch stands alone."""
-
-    def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
-        """Return the loss in nats, summed over trained tokens."""
-        return Loss(-self.logprob_model(collate(rows)).sum())
-
-
-class Distillation(Sft):
-    """Supervised fine-tuning that also learns from a teacher's probabilities p:
-
-    (1 − w) · −log π(x_t | x_<t) + w T² KL(p ‖ π), summed over all trained tokens t, both models' logits divided
-    by T in the second term. Hinton et al. 2015, section 2. The teacher's most likely tokens are known and
-    all others count as one (`kernels/distillation.py`).
-    """
-
-    def __init__(self, logprob_model: LogprobModel, weight: float, temperature: float) -> None:
-        super().__init__(logprob_model)
-        self._loss = DistillationLoss(weight, temperature)
-
-    def compute_loss(self, rows: Sequence[Encoded]) -> Loss:
-        """Return the loss in nats, summed over trained tokens, and both terms without their factors."""
-        records = np.concatenate([row.teacher for row in rows if row.teacher is not None])
-        teacher = TeacherTokens(
-            torch.from_numpy(records["ids"].astype(np.int64)),
-            torch.from_numpy(records["logprobs"]),
-            torch.from_numpy(records["rest"]),
-        )
-        values = self.logprob_model.compute_distillation(collate(rows), teacher, self._loss)
-        total, entropy, divergence = values.sum(0)
-        return Loss(total, {"cross_entropy": entropy.detach(), "teacher_kl": divergence.detach()})
-
-
-class _Pairs:
+class _Pairs(Objective):
     """Base of preference objectives: both answers of each pair, the chosen ones first."""
 
     def __init__(self, logprob_model: LogprobModel, beta: float = 1.0) -> None:
-        self.logprob_model, self.beta = logprob_model, beta
-
-    def count_items(self, rows: Sequence[EncodedPair]) -> int:
-        """Return the number of pairs."""
-        return len(rows)
-
-    def prepare_step(self, micro_batches: Sequence[Sequence[EncodedPair]]) -> None:
-        """Do nothing: each micro-batch stands alone."""
+        super().__init__(logprob_model)
+        self.beta = beta
 
     @staticmethod
     def collate_pairs(rows: Sequence[EncodedPair]) -> Batch:
         return collate([*(row.chosen for row in rows), *(row.rejected for row in rows)])
 
 
-class Dpo(_Pairs):
+class Dpo(_Pairs, ReferenceObjective):
     """Direct preference optimization: a loss of both log ratios r = log π(y|x) − log π_ref(y|x).
 
     With h = β (r_w − r_l), y_w the chosen answer and y_l the rejected one:
@@ -209,7 +124,7 @@ class Dpo(_Pairs):
         batch = self.collate_pairs(rows)
         known = _get_known_reference(rows)
         reference = (
-            _score_reference(self.logprob_model, batch) if known is None else known.t().flatten()
+            _score_reference(self.logprob_model, batch) if known is None else known.flatten()
         )
         sums = _sum_per_row(self.logprob_model(batch), batch)
         ratios = sums - copy_to_device(reference, sums.device)
@@ -285,20 +200,35 @@ class RewardModeling(_Pairs):
     """Reward modeling: −log σ(r_w − r_l), r the score of the prompt with one of its answers.
 
     Bradley and Terry 1952; Ouyang et al. 2022, equation 1. The score is a linear layer over the hidden
-    state of the last token (`score_head.py`), in 32-bit.
+    state of the last token, in 32-bit.
     """
 
     def compute_loss(self, rows: Sequence[EncodedPair]) -> Loss:
         """Return the loss in nats, summed over pairs."""
-        hidden = self.logprob_model.compute_last_states(self.collate_pairs(rows))
-        head: Any = self.logprob_model.base.get_submodule(score_head.NAME)
-        with torch.autocast(hidden.device.type, enabled=False):
-            chosen, rejected = head(hidden.to(head.weight.device).float())[:, 0].chunk(2)
+        scores = compute_scores(self.logprob_model, self.collate_pairs(rows))
+        chosen, rejected = scores[:, 0].chunk(2)
         margin = chosen - rejected
         return Loss(-F.logsigmoid(margin).sum(), _measure_margin(margin))
 
 
-class Kto:
+def attach_reward_head(tuned: AdaptedModel, seed: int) -> None:
+    """Add the head of a reward model, which trains with the adapter.
+
+    Raises ProblemError for a model or an adapter that can't have one.
+    """
+    require_plain_base(tuned)
+    if not has_place_for_head(tuned.base.model):
+        raise fail(
+            "training.reward_unsupported",
+            "{architecture} can't be trained as a reward model.",
+            "Choose another model, or another preference method.",
+            where=Where(step="training", field="preference"),
+            architecture=type(tuned.base.model).__name__,
+        )
+    attach_head(tuned, 1, seed)
+
+
+class Kto(ReferenceObjective):
     """Kahneman-Tversky optimization of answers that are labeled good or bad:
 
     1 − σ(β (r − z)) for a good answer, 1 − σ(β (z − r)) for a bad one, r = log π(y|x) − log π_ref(y|x).
@@ -317,12 +247,9 @@ class Kto:
     def __init__(
         self, logprob_model: LogprobModel, beta: float, ranks: ProcessGroup | None = None
     ) -> None:
-        self.logprob_model, self.beta, self.ranks = logprob_model, beta, ranks or ProcessGroup()
+        super().__init__(logprob_model)
+        self.beta, self.ranks = beta, ranks or ProcessGroup()
         self._shift = 0.0
-
-    def count_items(self, rows: Sequence[EncodedLabeled]) -> int:
-        """Return the number of answers."""
-        return len(rows)
 
     @torch.no_grad()
     def prepare_step(self, micro_batches: Sequence[Sequence[EncodedLabeled]]) -> None:
@@ -338,7 +265,7 @@ class Kto:
         sums = []
         with fail_together(self.ranks):
             for part in self.ranks.get_local_batches(micro_batches):
-                value = self._compute_rewards(_get_mismatched(part), _get_known(part, 1)).sum()
+                value = self._compute_rewards(_get_mismatched(part), part, 1).sum()
                 if not isinstance(part, DuplicateBatch):
                     sums.append(value)
             # Read once: each value would wait for the device.
@@ -348,7 +275,7 @@ class Kto:
 
     def compute_loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
-        rewards = self._compute_rewards([row.answer for row in rows], _get_known(rows, 0))
+        rewards = self._compute_rewards([row.answer for row in rows], rows, 0)
         good = copy_to_device(torch.tensor([row.label for row in rows]), rewards.device)
         margin = self.beta * (rewards - self._shift)
         margin = torch.where(good, margin, -margin)
@@ -362,11 +289,11 @@ class Kto:
         )
 
     def _compute_rewards(
-        self, rows: Sequence[Encoded], known: torch.Tensor | None = None
+        self, answers: Sequence[Encoded], rows: Sequence[EncodedLabeled], side: int
     ) -> torch.Tensor:
-        """Return log π(y|x) − log π_ref(y|x), [rows]; `known` is the latter."""
-        batch = collate(rows)
-        reference = _score_reference(self.logprob_model, batch) if known is None else known
+        """Return log π(y|x) − log π_ref(y|x) of the rows' own answers (`side` 0) or of the mismatched ones, [rows]."""
+        batch, known = collate(answers), _get_known_reference(rows)
+        reference = _score_reference(self.logprob_model, batch) if known is None else known[side]
         sums = _sum_per_row(self.logprob_model(batch), batch)
         return sums - copy_to_device(reference, sums.device)
 
@@ -380,15 +307,9 @@ def _score_reference(logprob_model: LogprobModel, batch: Batch) -> torch.Tensor:
 def _get_known_reference(
     rows: Sequence[EncodedPair] | Sequence[EncodedLabeled],
 ) -> torch.Tensor | None:
-    """Return the reference's log-probabilities, [rows, answers of a row], if all rows carry them."""
+    """Return the reference's log-probabilities, [answers of a row, rows], if all rows carry them."""
     known = [row.reference for row in rows]
-    return None if None in known else torch.tensor(known, dtype=torch.float32)
-
-
-def _get_known(rows: Sequence[EncodedLabeled], side: int) -> torch.Tensor | None:
-    """Return one of the reference's log-probabilities of each row, [rows], if all rows carry them."""
-    known = _get_known_reference(rows)
-    return None if known is None else known[:, side]
+    return None if None in known else torch.tensor(known, dtype=torch.float32).t()
 
 
 def _get_mismatched(rows: Sequence[EncodedLabeled]) -> list[Encoded]:
@@ -434,47 +355,3 @@ def swap_answer(prompt: Encoded, answer: Encoded) -> Encoded:
     ids = np.concatenate([prompt.ids[:begin], answer.ids[answer.trained.nonzero()[0]]])
     mask = np.arange(len(ids)) >= begin
     return Encoded(ids, mask)
-
-
-class Classification:
-    """Sequence classification: w_c · (−log softmax(z)_c), z the scores of all labels and c the row's.
-
-    The scores are a linear layer over the hidden state of the last token (`score_head.py`), in 32-bit, as
-    transformers' models for sequence classification read them. With weights w, the loss is divided by the
-    number of rows, not by the sum of their weights, which is the same over an epoch of balanced weights.
-    """
-
-    def __init__(self, logprob_model: LogprobModel, weights: Sequence[float]) -> None:
-        self.logprob_model = logprob_model
-        self._weights = torch.tensor(weights)
-
-    def count_items(self, rows: Sequence[EncodedClassified]) -> int:
-        """Return the number of rows."""
-        return len(rows)
-
-    def prepare_step(self, micro_batches: Sequence[Sequence[EncodedClassified]]) -> None:
-        """Do nothing: each micro-batch stands alone."""
-
-    def compute_loss(self, rows: Sequence[EncodedClassified]) -> Loss:
-        """Return the loss in nats, summed over rows, and which labels are predicted."""
-        scores = self.score(rows)
-        labels = copy_to_device(torch.tensor([row.label for row in rows]), scores.device)
-        weights = copy_to_device(self._weights, scores.device)
-        loss = F.cross_entropy(scores, labels, weights, reduction="sum")
-        predicted = scores.detach().argmax(1)
-        measured = Loss(loss, {ACCURACY: (predicted == labels).sum()})
-        if not torch.is_grad_enabled():  # an evaluation
-            size = scores.shape[1]
-            # Not bincount, which waits for a GPU to know the largest value.
-            counts = labels.new_zeros(size * size)
-            counts.index_add_(0, labels * size + predicted, torch.ones_like(labels))
-            measured.confusion = counts.view(size, size)
-        return measured
-
-    def score(self, rows: Sequence[EncodedClassified]) -> torch.Tensor:
-        """Return the scores of all labels, [rows, labels] float32."""
-        hidden = self.logprob_model.compute_last_states(collate([row.text for row in rows]))
-        head: Any = self.logprob_model.base.get_submodule(score_head.NAME)
-        with torch.autocast(hidden.device.type, enabled=False):
-            scores: torch.Tensor = head(hidden.to(head.weight.device).float())
-        return scores

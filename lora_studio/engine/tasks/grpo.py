@@ -15,16 +15,50 @@ from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
 from lora_studio.core.training.recipe_checks import no_rewards_error
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices.devices import copy_to_device
+from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation.group_sampling import can_sample_groups
 from lora_studio.engine.kernels.logprobs import LogprobModel
+from lora_studio.engine.tasks.task import Divisors, Loss, Objective, TaskTraining
 from lora_studio.engine.tokens.batches import Batch, collate, collate_shared
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.recipe.loss import Divisors, Loss
 
 #: The metrics of clipped ratios: all of them, those below the clip range, and those above it.
 CLIP_SHARES = ("clip_share", "clip_share_low", "clip_share_high")
 #: Added to the standard deviation of a group's rewards, as in TRL's trainer.
 _LEAST_DEVIATION = 1e-4
+
+
+class RewardTraining(TaskTraining):
+    """Learn from rewards for answers that the model writes."""
+
+    def create_objective(
+        self,
+        spec: TrainingSpec,
+        logprob_model: LogprobModel,
+        ranks: ProcessGroup,
+        label_counts: Sequence[int],
+    ) -> Objective:
+        """Return the objective; raises ProblemError without rewards or where the model can't write answers."""
+        if not spec.rewards:
+            raise ProblemError(no_rewards_error())
+        if logprob_model.base.forward.__module__.startswith("unsloth"):
+            raise fail(
+                "training.rewards_need_peft",
+                "Reward training isn't available with Unsloth, which changes how the model writes answers.",
+                "Choose PEFT as the training backend.",
+                where=Where(step="training", field="backend"),
+            )
+        require_shared_cache(logprob_model.model)
+        if spec.kl_beta:
+            logprob_model.load_reference()
+        logprob_model.temperature = spec.rollout_temperature
+        return Grpo(
+            logprob_model,
+            spec.grpo_variant,
+            spec.clip_range,
+            kl_beta=spec.kl_beta,
+            longest=spec.rollout_tokens,
+        )
 
 
 @dataclass
@@ -67,7 +101,7 @@ def compute_advantages(rewards: Sequence[float | None], variant: GrpoVariant) ->
     ]
 
 
-class Grpo:
+class Grpo(Objective):
     """Group-relative policy optimization in four variants.
 
     With the ratio ρ_t = π(y_t|x, y_<t) / π_old(y_t|x, y_<t), the advantage Â of an answer y, and
@@ -102,7 +136,8 @@ class Grpo:
         longest: int = 1,
     ) -> None:
         """Take the clip range, the weight of the KL term, and the most tokens of an answer."""
-        self.logprob_model, self.variant, self.clip = logprob_model, variant, clip
+        super().__init__(logprob_model)
+        self.variant, self.clip = variant, clip
         self.kl_beta, self.longest = kl_beta, longest
 
     def count_items(self, rows: Sequence[SampledAnswer]) -> int:
@@ -119,9 +154,6 @@ class Grpo:
         tokens = sum(int(row.sequence.trained.sum()) for row in rows)
         ratios = len(rows) if self.variant == "gspo" else tokens
         return Divisors(self.count_items(rows), dict.fromkeys(CLIP_SHARES, ratios) | {"kl": tokens})
-
-    def prepare_step(self, micro_batches: Sequence[Sequence[SampledAnswer]]) -> None:
-        """Do nothing: each micro-batch stands alone."""
 
     def compute_loss(self, rows: Sequence[SampledAnswer]) -> Loss:
         """Return the loss and the metrics, summed over what `count_divisors` counts.
@@ -205,35 +237,6 @@ def _store(
 
 def _join(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch.Tensor:
     return torch.cat([part.to(device) for part in parts if part is not None])
-
-
-def create_grpo(spec: TrainingSpec, logprob_model: LogprobModel) -> Grpo:
-    """Return the objective of reward training; raises ProblemError where it can't train."""
-    if not spec.rewards:
-        raise ProblemError(no_rewards_error())
-    require_answers(logprob_model)
-    if spec.kl_beta:
-        logprob_model.load_reference()
-    logprob_model.temperature = spec.rollout_temperature
-    return Grpo(
-        logprob_model,
-        spec.grpo_variant,
-        spec.clip_range,
-        kl_beta=spec.kl_beta,
-        longest=spec.rollout_tokens,
-    )
-
-
-def require_answers(logprob_model: LogprobModel) -> None:
-    """Raise ProblemError where a model can't write several answers to a prompt while it trains."""
-    if logprob_model.base.forward.__module__.startswith("unsloth"):
-        raise fail(
-            "training.rewards_need_peft",
-            "Reward training isn't available with Unsloth, which changes how the model writes answers.",
-            "Choose PEFT as the training backend.",
-            where=Where(step="training", field="backend"),
-        )
-    require_shared_cache(logprob_model.model)
 
 
 def require_shared_cache(network: torch.nn.Module) -> None:

@@ -26,16 +26,10 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import capped_attention
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tasks.preference import Dpo, Kto, Orpo, Simpo, swap_answer
+from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tokens.batches import collate
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
-from lora_studio.engine.training.recipe.objectives import (
-    Dpo,
-    Kto,
-    Orpo,
-    Simpo,
-    create_objective,
-    swap_answer,
-)
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES
 from tests.helpers.models.trl_loss import trl_steps

@@ -21,11 +21,11 @@ from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tasks.grpo import Grpo, SampledAnswer, compute_advantages
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.recipe.grpo import Grpo, SampledAnswer, compute_advantages
 from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_objectives import expect_gradients
+from tests.engine.tasks.test_objectives import expect_gradients
 from tests.helpers.models.trl_grpo import run_trl_grpo
 from tests.helpers.runs.jobs import make_job
 

@@ -24,11 +24,11 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_files, attach
 from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tasks.preference import RewardModeling, attach_reward_head
+from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tokens.encoder import EncodedPair
-from lora_studio.engine.training.recipe.objectives import RewardModeling, create_objective
-from lora_studio.engine.training.recipe.score_head import attach_reward_head
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_objectives import (
+from tests.engine.tasks.test_objectives import (
     PAIRS,
     answer,
     expect_gradients,

@@ -22,16 +22,19 @@ from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.tokens.search_texts import EncodedSearchPair, append_end_token
-from lora_studio.engine.training import checkpoint_files, evaluation
-from lora_studio.engine.training.recipe.in_batch_negatives import (
+from lora_studio.engine.tasks.embedding import (
     InBatchNegatives,
+    append_end_token,
+    embed,
     find_false_negatives,
     list_ids,
+    rank_positives,
     rank_texts,
+    summarize_ranks,
 )
+from lora_studio.engine.tokens.encoder import EncodedSearchPair
+from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.recipe.neftune import add_embedding_noise
-from lora_studio.engine.training.recipe.pooling import embed
 from tests.engine.conftest import TinyModel
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.runs.jobs import handle, make_job, new_run, train, write_rows
@@ -170,16 +173,14 @@ def test_equal_texts_are_no_negatives() -> None:
 def test_ranks_are_pessimistic_and_ignore_other_positives() -> None:
     same = torch.ones(5, 3) / 3**0.5
     queries, positives = np.array([0, 1]), np.array([2, 3])
-    assert evaluation.rank_positives(same, queries, positives).tolist() == [2, 2]
+    assert rank_positives(same, queries, positives).tolist() == [2, 2]
     vectors = torch.nn.functional.normalize(
         torch.tensor([[1.0, 0], [1, 0.1], [0.5, 1], [0, 1]]), dim=1
     )
     # Two positives of one query, and a query that is itself a positive.
-    ranks = evaluation.rank_positives(vectors, np.array([0, 0, 3]), np.array([2, 3, 1]))
+    ranks = rank_positives(vectors, np.array([0, 0, 3]), np.array([2, 3, 1]))
     assert ranks.tolist() == [2, 2, 2]
-    assert evaluation.summarize_ranks(np.array([1, 2, 11]))[MRR] == pytest.approx(
-        (1 + 1 / 2 + 1 / 11) / 3
-    )
+    assert summarize_ranks(np.array([1, 2, 11]))[MRR] == pytest.approx((1 + 1 / 2 + 1 / 11) / 3)
 
 
 def test_end_token_is_appended_once(tiny: TinyModel) -> None:

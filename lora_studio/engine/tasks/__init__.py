@@ -1,0 +1,1 @@
+"""What the engine does for each task: its objective, and what the model needs."""
