@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
-from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import (
@@ -15,6 +14,9 @@ from lora_studio.core.dataset.formats.columns import (
     CLASSES,
     LABELS,
     METADATA,
+    SEARCH_NEGATIVES,
+    SEARCH_POSITIVES,
+    SEARCH_QUERIES,
     TEXTS,
     Columns,
     DataColumn,
@@ -32,7 +34,7 @@ from lora_studio.core.dataset.formats.columns import (
     has_other_purpose,
     pick_message_and_reply,
 )
-from lora_studio.core.dataset.formats.mapping import prefix_names
+from lora_studio.core.dataset.formats.mapping import list_slots, prefix_names
 from lora_studio.core.dataset.formats.row_shapes import find_shapes
 from lora_studio.core.dataset.formats.values import (
     is_tie,
@@ -40,13 +42,13 @@ from lora_studio.core.dataset.formats.values import (
     parse_label,
     parse_side,
 )
-from lora_studio.core.dataset.spec import RowFormat
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
 
 
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_prompted, find_classified_texts, _find_text,
+        _find_shapes, _find_preferences, _find_kto, _find_conversation, _find_question_and_answer, find_classified_texts, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
     named = [candidate for finder in finders for candidate in finder(columns)]
@@ -55,17 +57,16 @@ def find_candidates(columns: Columns) -> list[FormatCandidate]:
 
 def _find_shapes(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of rows of known shapes, with the system message and the tools that they have."""
-    return [
-        candidate
-        if candidate.format in ("text", "labeled_text")
-        else replace(
-            candidate,
-            mapping=_find_extras(columns)
-            | (_find_thinking(columns, candidate.mapping) if "answer" in candidate.mapping else {})
-            | candidate.mapping,
-        )
-        for candidate in find_shapes(columns)
-    ]
+    shapes = []
+    kinds = {column.name: column.kind for column in columns}
+    for candidate in find_shapes(columns):
+        mapping = _find_extras(columns) | candidate.mapping
+        if kinds.get(mapping.get(FORMATS[candidate.format].answer, "")) == "text":
+            mapping |= _find_thinking(columns, mapping)
+        slots = list_slots(candidate.format)
+        mapping = {slot: source for slot, source in mapping.items() if slot in slots}
+        shapes.append(replace(candidate, mapping=mapping))
+    return shapes
 
 
 def _find_inner(columns: Columns) -> list[FormatCandidate]:
@@ -243,7 +244,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     row_format, mapping = _choose_question_format(columns, questions[0], answer, choices)
     if template:
         row_format, mapping = _with_choices(mapping, questions[0], template)
-    slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
+    slot = FORMATS[row_format].answer
     mapping[slot] = answer.name
     mapping |= _find_extras(columns)
     mapping |= _find_thinking(columns, mapping)
@@ -323,32 +324,10 @@ def _with_choices(
     return "question_answer", {"question": question.name, **context, "choices": template}
 
 
-def _find_prompted(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
-    prompt_names = (
-        *formats_columns.PROMPTS,
-        *formats_columns.INSTRUCTIONS,
-        "question",
-        "query",
-        "input",
-    )
-    prompt = find_column(columns, prompt_names, "text")
-    text = find_column(columns, ("text", "content"), "text")
-    if prompt is None or text is None or has_other_purpose(columns):
-        return []
-    mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
-    return [
-        FormatCandidate("prompt_completion", mapping | _find_thinking(columns, mapping), 0.6, 0.7)
-    ]
-
-
 # --- texts ------------------------------------------------------------------------------------
 
 
 def _find_text(columns: Columns) -> list[FormatCandidate]:
-    pieces = find_column(columns, ("segments",), "list")
-    if pieces is not None and pieces.is_mostly("segmented"):
-        return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, formats_columns.TEXTS, "text")
     if column is None or has_other_purpose(columns):
         return []
@@ -471,35 +450,6 @@ _POINTERS = (
 _SCORES = (
     "score", "rating", "reward", "overallscore", "winnermodel", "votes", "upvotes", "likes", "points", "stars",
 )  # fmt: skip
-#: A query, the text that it should find, and a text that it should not, as sentence-transformers' triplets
-#: and pairs name them.
-_QUERIES = ("anchor", "query", "queries", "question", "frage", "anfrage")
-_POSITIVES = (
-    "positive", "pos", "positives", "positivepassage", "positivepassages", "positivedocument", "positivetext",
-    "relevant",
-)  # fmt: skip
-_NEGATIVES = (
-    "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
-    "negativepassages", "negativedocument", "negativetext",
-)  # fmt: skip
-#: Texts to find in a collection; questions often stand beside one that only helps to answer them.
-_PASSAGES = ("passage", "passages", "document", "documents", "doc")
-#: Columns that say how similar both texts of a pair are: some of those pairs don't belong together.
-_SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "isduplicate")
-
-
-def find_search_pairs(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a query with the text to find, whose names say so; a negative is optional."""
-    query, positive = find_column(columns, _QUERIES), find_column(columns, _POSITIVES)
-    if positive is None and query is not None and not find_answers(columns):
-        is_search = (
-            query.key in ("query", "queries") or find_column(columns, _NEGATIVES) is not None
-        )
-        positive = find_column(columns, _PASSAGES) if is_search else None
-    if query is None or positive is None or find_columns(columns, _SIMILARITIES):
-        return []
-    sure = 0.98 if query.key in ("anchor", "query") else 0.9
-    return [FormatCandidate("search_pairs", _map_pair(columns, query, positive), 1.0, sure)]
 
 
 def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
@@ -507,16 +457,16 @@ def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
 
     It isn't one of `find_candidates`: a question with its answer or its context usually trains answers.
     """
-    if named := find_search_pairs(columns):
+    if named := [item for item in find_shapes(columns) if item.format == "search_pairs"]:
         return named
     by_key = {column.key: column for column in columns}
     for one, other in formats_columns.COMPARED:
         if one in by_key and other in by_key:
             mapping = _map_pair(columns, by_key[one], by_key[other])
             return [FormatCandidate("search_pairs", mapping, 0.2, 0.7)]
-    query = find_column(columns, _QUERIES) or next(iter(find_questions(columns)), None)
+    query = find_column(columns, SEARCH_QUERIES) or next(iter(find_questions(columns)), None)
     others = [column for column in columns if column != query]
-    named_positive = find_column(others, _POSITIVES)
+    named_positive = find_column(others, SEARCH_POSITIVES)
     answers = (
         [named_positive] if named_positive else [*find_answers(others), *find_contexts(others)]
     )
@@ -527,7 +477,7 @@ def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
 
 def _map_pair(columns: Columns, query: DataColumn, positive: DataColumn) -> dict[str, str]:
     mapping = {"query": query.name, "positive": positive.name}
-    if (negative := find_column(columns, _NEGATIVES)) is not None:
+    if (negative := find_column(columns, SEARCH_NEGATIVES)) is not None:
         mapping["negative"] = negative.name
     return mapping
 
@@ -602,8 +552,6 @@ def _is_side_column(column: DataColumn) -> bool:
 #
 # Bad answers must never be trained as if they were good, so a column is a vote if its name or its
 # values say so, whatever else the row contains.
-
-Rows = Sequence[Mapping[str, Any]]
 
 #: Parts of names of columns with votes, such as `is_correct` or `user_feedback`.
 _VOTES = re.compile(
@@ -709,25 +657,14 @@ def write_limit(rating: DataColumn) -> str:
     return f"{middle:.4g} > {{{rating.name}}}" if is_flaw else f"{{{rating.name}}} > {middle:.4g}"
 
 
-def find_nested_votes(rows: Rows) -> str | None:
+def find_nested_votes(columns: Columns) -> str | None:
     """Return the path of votes inside an object, such as `metadata.feedback`, None for none."""
-    values: dict[str, set[bool | None]] = {}
-    for path, value in _iter_nested(rows):
-        values.setdefault(path, set()).add(parse_label(value))
-    for path, verdicts in sorted(values.items()):
-        key = normalize_name(path.partition(".")[2])
-        if False in verdicts and None not in verdicts and _VOTES.search(key):
+    paths = {f"{column.name}.{item.name}": item for column in columns for item in column.fields}
+    for path, item in sorted(paths.items()):
+        verdicts = {parse_label(word) for word in item.words}
+        if False in verdicts and None not in verdicts and _VOTES.search(item.key):
             return path
     return None
-
-
-def _iter_nested(rows: Rows) -> Iterator[tuple[str, Any]]:
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, dict):
-                for key, inner in list(value.items())[:50]:
-                    if isinstance(inner, str | int | float):
-                        yield f"{name}.{key}", inner
 
 
 # --- classes of texts -------------------------------------------------------------------------

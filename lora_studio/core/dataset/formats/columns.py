@@ -500,6 +500,17 @@ REJECTED = (
     "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
     "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
 )  # fmt: skip
+#: A query, the text that it should find, and a text that it should not, as sentence-transformers' triplets
+#: and pairs name them.
+SEARCH_QUERIES = ("anchor", "query", "queries", "question", "frage", "anfrage")
+SEARCH_POSITIVES = (
+    "positive", "pos", "positives", "positivepassage", "positivepassages", "positivedocument", "positivetext",
+    "relevant",
+)  # fmt: skip
+SEARCH_NEGATIVES = (
+    "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
+    "negativepassages", "negativedocument", "negativetext",
+)  # fmt: skip
 LABELS = (
     "label", "ktotag", "labels", "kto", "thumbs", "thumbsup", "feedback", "desirable", "isgood",
     "isdesirable", "liked", "vote", "rating", "preference", "quality", "score",

@@ -919,7 +919,7 @@ def _warn_about_votes(
             label=write_limit(ratings[0]),
         )
         return
-    name = ratings[0].name if ratings else find_nested_votes(sample)
+    name = ratings[0].name if ratings else find_nested_votes(columns)
     if name is not None:
         yield dataset_warning(
             "rated_answers",
@@ -1016,8 +1016,7 @@ def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
 
 def _count_answer_lists(candidate: FormatCandidate, sample: Rows) -> int:
     """Return how many rows contain a list of different answers."""
-    slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
-    name = candidate.mapping.get(slots.get(candidate.format, ""), "")
+    name = candidate.mapping.get(FORMATS[candidate.format].answer, "")
     return sum(_has_several_texts(get_column(row, name)) for row in sample) if name else 0
 
 

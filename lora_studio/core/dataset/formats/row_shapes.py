@@ -19,6 +19,9 @@ from lora_studio.core.dataset.formats.columns import (
     PROMPTS,
     RATINGS,
     REJECTED,
+    SEARCH_NEGATIVES,
+    SEARCH_POSITIVES,
+    SEARCH_QUERIES,
     SEVERAL,
     Columns,
     DataColumn,
@@ -26,6 +29,7 @@ from lora_studio.core.dataset.formats.columns import (
     find_answers,
     find_prompt_slots,
     find_questions,
+    has_other_purpose,
 )
 from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import RowFormat
@@ -39,7 +43,8 @@ class RowShape:
     """A shape of rows: how it is recognized, and the format that it is read as; None to refuse it.
 
     `beside` are further columns of which the rows must have one, `without` those that they must not have. With `is_only_answer`,
-    the rows must have no other column with answers. The problem is a warning, or the error of a shape that
+    the rows must have no other column with answers; with `is_for_training`, nothing that shows another purpose, such
+    as classes. The problem is a warning, or the error of a shape that
     is refused; its texts may contain the slots, as column names, and `columns`, all of them.
     """
 
@@ -48,6 +53,7 @@ class RowShape:
     beside: str = ""
     without: str = ""
     is_only_answer: bool = False
+    is_for_training: bool = False
     weight: float = 1.0
     sure: float = 0.95
     code: str = ""
@@ -71,6 +77,10 @@ _REQUESTS = (
 )
 _LONG = ":text article document dialogue dialog passage"
 _REJECTED, _SEVERAL = " ".join(REJECTED), ":texts " + " ".join(SEVERAL)
+_QUERIES, _FOUND, _NOT_FOUND = map(" ".join, (SEARCH_QUERIES, SEARCH_POSITIVES, SEARCH_NEGATIVES))
+_PASSAGES = "passage passages document documents doc"
+#: How similar both texts of a pair are: some of those pairs don't belong together.
+_SIMILARITIES = "score label labels similarity similarityscore isduplicate"
 _FIM = "<|fim_prefix|>{%s}<|fim_suffix|>{%s}<|fim_middle|>{%s}"
 
 SHAPES = (
@@ -235,6 +245,36 @@ SHAPES = (
         {"prompt": "@prompt:asked", "chosen": ":only_pairs output response", "rejected": ":only_pairs output response"},
         without=_REJECTED, weight=0.95, sure=0.8,
     ),
+    # A text and the prompt that it was written from, as in synthetic textbooks.
+    RowShape(
+        "prompt_completion",
+        {
+            "prompt": f":text {' '.join((*PROMPTS, *INSTRUCTIONS))} question query input",
+            "completion": ":text text content",
+        },
+        is_for_training=True, weight=0.6, sure=0.7,
+    ),
+    # A text in segments, some of which don't train.
+    RowShape("text", {"text": "segments:segmented"}, weight=0.5),
+    # A query with the text to find. Questions often stand beside one that only helps to answer them.
+    RowShape(
+        "search_pairs", {"query": "anchor query", "positive": _FOUND, "negative?": _NOT_FOUND}, without=_SIMILARITIES, sure=0.98,
+    ),
+    RowShape(
+        "search_pairs", {"query": _QUERIES, "positive": _FOUND, "negative?": _NOT_FOUND}, without=_SIMILARITIES, sure=0.9,
+    ),
+    RowShape(
+        "search_pairs", {"query": "query", "positive": _PASSAGES, "negative?": _NOT_FOUND},
+        without=_SIMILARITIES, is_only_answer=True, sure=0.98,
+    ),
+    RowShape(
+        "search_pairs", {"query": "queries", "positive": _PASSAGES, "negative?": _NOT_FOUND},
+        without=_SIMILARITIES, is_only_answer=True, sure=0.9,
+    ),
+    RowShape(
+        "search_pairs", {"query": _QUERIES, "positive": _PASSAGES, "negative": _NOT_FOUND},
+        without=_SIMILARITIES, is_only_answer=True, sure=0.9,
+    ),
     # Labels of parts of a text.
     RowShape(
         None, {"text": "text tokens sentence words", "label": "ner_tags pos_tags entities:list spans:list label:list"},
@@ -261,6 +301,7 @@ _HOLDS: dict[str, Callable[[DataColumn], bool]] = {
     "pairs": lambda column: column.is_mostly("paired"),
     "only_pairs": lambda column: column.kind == "texts" and column.traits["paired"] == column.filled,
     "position": lambda column: bool(column.words) and column.words <= {"0", "1"},
+    "segmented": lambda column: column.is_mostly("segmented"),
     "ranked": lambda column: column.is_mostly("ranked"),
 }  # fmt: skip
 _BRACES = re.compile(r"\{([^{}]+)\}")
@@ -315,7 +356,7 @@ def _match(shape: RowShape, columns: Columns) -> dict[str, str] | None:
         mapping = prompt | mapping
     if shape.beside and not _find(shape.beside, columns):
         return None
-    if _find(shape.without, columns):
+    if _find(shape.without, columns) or (shape.is_for_training and has_other_purpose(columns)):
         return None
     if shape.is_only_answer:
         used = {name.split(".")[0] for path in mapping.values() for name in _list_names(path)}
