@@ -245,6 +245,14 @@ SHAPES = (
         {"prompt": "@prompt:asked", "chosen": ":only_pairs output response", "rejected": ":only_pairs output response"},
         without=_REJECTED, weight=0.95, sure=0.8,
     ),
+    # Labels of parts of a text.
+    RowShape(
+        None, {"text": "text tokens sentence words", "label": "ner_tags pos_tags entities:list spans:list label:list"},
+        code="token_labels",
+        what="The rows label parts of texts, such as names ({columns}). LoRA Studio trains one label for each text.",
+        remedy="Choose data with one label for each text, or write the labels as the answer to a question about "
+        "the text.",
+    ),
     # A text and the prompt that it was written from, as in synthetic textbooks.
     RowShape(
         "prompt_completion",
@@ -265,23 +273,15 @@ SHAPES = (
     ),
     RowShape(
         "search_pairs", {"query": "query", "positive": _PASSAGES, "negative?": _NOT_FOUND},
-        without=_SIMILARITIES, is_only_answer=True, sure=0.98,
+        without=f"anchor {_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.98,
     ),
     RowShape(
         "search_pairs", {"query": "queries", "positive": _PASSAGES, "negative?": _NOT_FOUND},
-        without=_SIMILARITIES, is_only_answer=True, sure=0.9,
+        without=f"anchor {_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
     ),
     RowShape(
         "search_pairs", {"query": _QUERIES, "positive": _PASSAGES, "negative": _NOT_FOUND},
-        without=_SIMILARITIES, is_only_answer=True, sure=0.9,
-    ),
-    # Labels of parts of a text.
-    RowShape(
-        None, {"text": "text tokens sentence words", "label": "ner_tags pos_tags entities:list spans:list label:list"},
-        code="token_labels",
-        what="The rows label parts of texts, such as names ({columns}). LoRA Studio trains one label for each text.",
-        remedy="Choose data with one label for each text, or write the labels as the answer to a question about "
-        "the text.",
+        without=f"{_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
     ),
 )  # fmt: skip
 
