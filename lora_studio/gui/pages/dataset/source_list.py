@@ -31,6 +31,7 @@ from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import (
     FlowLayout,
     button,
+    clear_layout,
     column,
     label,
     restyle,
@@ -804,10 +805,7 @@ class SlotEditor(QWidget):
             self.changed.emit(self.name, value)
 
     def _make_chips(self) -> None:
-        while (item := self._flow.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._flow)
         for name in (*self._columns, _NEW_LINE):
             title = tr("line break") if name == _NEW_LINE else name
             text = name if name == _NEW_LINE else f"{{{name}}}"
