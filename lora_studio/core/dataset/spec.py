@@ -44,7 +44,7 @@ class FormatInfo:
         return f"{self.name} ({self.columns})" if self.columns else self.name
 
 
-#: Every row format. Its columns are recognized by `formats/row_shapes.py`, and its rows converted in
+#: Every row format. Its columns are recognized by `formats/candidates.py`, and its rows converted in
 #: `formats/conversion.py`.
 FORMATS: dict[RowFormat, FormatInfo] = {
     "alpaca": FormatInfo(

@@ -26,9 +26,9 @@ from lora_studio.core.dataset.formats.columns import (
 )
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.dataset.formats.media import MEDIA_KEYS
 from lora_studio.core.dataset.formats.turns import parse_speaker, read_conversation
 from lora_studio.core.dataset.formats.values import (
+    MEDIA_KEYS,
     is_blank,
     normalize_name,
     parse_label,

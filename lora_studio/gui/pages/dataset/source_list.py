@@ -12,9 +12,9 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.formats import mapping
+from lora_studio.core.dataset.formats import columns as columns_module
+from lora_studio.core.dataset.formats.columns import SPEAKER
 from lora_studio.core.dataset.formats.detection import convert
-from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -824,7 +824,7 @@ class SlotEditor(QWidget):
         return insert
 
     def _format_preview(self, value: str) -> None:
-        filled_slots = mapping.fill_slots(self._first, {self.name: value}) if value else {}
+        filled_slots = columns_module.fill_slots(self._first, {self.name: value}) if value else {}
         self.preview.setText(_to_line(_to_text(filled_slots.get(self.name))))
 
 
