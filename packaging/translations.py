@@ -5,6 +5,7 @@
     python packaging/translations.py --set FILE    take translations from a JSON file: {"text": "Text"},
                                                    or a list of plural forms for a text that counts
     … --language CODE                              the same in another language than German
+    python packaging/translations.py --fill FILE   print a file of the packages with its texts in every language
 Texts without a translation are written as unfinished; Qt Linguist and a text editor both work on
 `resources/translations/CODE.ts`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -34,6 +36,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "resources" / "translations"
 #: Packages whose messages the window shows; the command line speaks English.
 _SHOWN = ("core", "engine", "gui", "setup", "client")
+#: Files of the Linux packages. Their texts stand behind a key or a tag that begins with "_".
+_PACKAGE_FILES = ("lora-studio.desktop", "lora-studio-mime.xml", "metainfo.xml")
+_PACKAGE_TEXT = re.compile(
+    r"^( *)(?:_(?P<key>\w+)=|<_(?P<tag>\w+)>)(?P<text>.*?)(?:</_\w+>)?$", re.M
+)
 
 
 def collect() -> Templates:
@@ -65,6 +72,9 @@ def _of_tables() -> set[str]:
     texts |= {optimizer.title for optimizer in optimizers.OPTIMIZERS.values()}
     for quantization in export.QUANTIZATIONS.values():
         texts |= {quantization.loss, quantization.only_for}
+    for name in _PACKAGE_FILES:
+        content = (ROOT / "packaging" / "linux" / name).read_text("utf-8")
+        texts |= {match["text"] for match in _PACKAGE_TEXT.finditer(content)}
     return texts - {""}
 
 
@@ -125,6 +135,23 @@ def compile_to(language: str, out: Path) -> None:
     subprocess.run([tool, "-silent", source, "-qm", out], check=True)
 
 
+def fill(content: str) -> str:
+    """Return the content of a file of the packages with its texts in every language that has them."""
+    known = {code: read(code) for code in LANGUAGES.keys() - {"en"}}
+
+    def write(match: re.Match[str]) -> str:
+        indent, key, tag, text = match.groups()
+        forms = {code: texts[text][0] for code, texts in sorted(known.items()) if text in texts}
+        lines = [f"{key}={text}" if key else f"<{tag}>{text}</{tag}>"]
+        lines += [
+            f"{key}[{code}]={form}" if key else f'<{tag} xml:lang="{code}">{form}</{tag}>'
+            for code, form in forms.items()
+        ]
+        return "\n".join(indent + line for line in lines)
+
+    return _PACKAGE_TEXT.sub(write, content)
+
+
 def merge(base: Path, ours: Path, theirs: Path, language: str) -> None:
     """Merge three versions of a .ts file entry by entry into `ours`: a merge driver for git."""
     base_texts, our_texts, their_texts = (read_file(file) for file in (base, ours, theirs))
@@ -141,9 +168,13 @@ def main() -> None:
     parser.add_argument("--set", type=Path, dest="new_texts")
     parser.add_argument("--language", default="de")
     parser.add_argument("--merge", nargs=3, type=Path)
+    parser.add_argument("--fill", type=Path)
     options = parser.parse_args()
     if options.merge:
         merge(*options.merge, options.language)
+        return
+    if options.fill:
+        print(fill(options.fill.read_text("utf-8")), end="")
         return
     texts = collect()
     if options.missing:

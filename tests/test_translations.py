@@ -90,6 +90,23 @@ def test_collector_finds_templates_where_they_are_declared(tmp_path: Path) -> No
     assert [code for _, _, code in templates.finished] == ["f'finished {what}'"]
 
 
+def test_package_files_have_their_texts_in_every_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"LoRA Studio project": ("Projekt",), "fine-tuning": ("Feinabstimmung",)}
+    monkeypatch.setattr(translations, "read", lambda code: known if code == "de" else {})
+    content = (
+        "  <_comment>LoRA Studio project</_comment>\n  <name>_x</name>\n_Key=fine-tuning\n_Name=A\n"
+    )
+    assert translations.fill(content) == (
+        '  <comment>LoRA Studio project</comment>\n  <comment xml:lang="de">Projekt</comment>\n'
+        "  <name>_x</name>\nKey=fine-tuning\nKey[de]=Feinabstimmung\nName=A\n"
+    )
+    for name in ("lora-studio.desktop", "lora-studio-mime.xml", "metainfo.xml"):
+        filled = translations.fill(
+            (translations.ROOT / "packaging/linux" / name).read_text("utf-8")
+        )
+        assert not re.search(r"^ *<?_", filled, re.M)
+
+
 def test_translated_texts_are_literals() -> None:
     wrong = []
     for file in sorted((translations.ROOT / "lora_studio" / "gui").rglob("*.py")):

@@ -29,8 +29,8 @@ from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.base import NO_PROCESSES
 from lora_studio.core.protocol.events import Event
-from lora_studio.core.protocol.job import NO_PROCESSES
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder, describe_os_error

@@ -3,7 +3,7 @@
 import os
 
 from lora_studio.core.network.secrets import print_exception
-from lora_studio.core.protocol.job import NO_PROCESSES
+from lora_studio.core.protocol.base import NO_PROCESSES
 from lora_studio.engine.runtime.failures import is_out_of_processes
 from lora_studio.engine.worker import main
 

@@ -41,6 +41,9 @@ needed_libraries() {
 # put MODE SOURCE PLACE: copies a file into the tree and creates its folders.
 put() { install -D -m "$1" "$2" "$root/$3"; }
 
+# translate FILE: prints the file with its texts in every language.
+translate() { "$out/venv/bin/python" packaging/translations.py --fill "$1"; }
+
 # fill_in FILE: prints the file with the values of its @NAMES@.
 fill_in() {
     sed "s|@VERSION@|$VERSION|; s|@DATE@|$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)|
@@ -53,9 +56,12 @@ lay_out() {
     mkdir -p "$root/usr/lib" "$root/usr/bin"
     cp -a "$out/frozen/lora-studio" "$root/usr/lib/lora-studio"
     ln -s ../lib/lora-studio/lora-studio "$root/usr/bin/lora-studio"
-    put 644 packaging/linux/lora-studio.desktop usr/share/applications/lora-studio.desktop
-    put 644 packaging/linux/lora-studio-mime.xml usr/share/mime/packages/lora-studio.xml
-    fill_in packaging/linux/metainfo.xml >"$out/metainfo.xml"
+    translate packaging/linux/lora-studio.desktop >"$out/lora-studio.desktop"
+    put 644 "$out/lora-studio.desktop" usr/share/applications/lora-studio.desktop
+    translate packaging/linux/lora-studio-mime.xml >"$out/lora-studio-mime.xml"
+    put 644 "$out/lora-studio-mime.xml" usr/share/mime/packages/lora-studio.xml
+    translate packaging/linux/metainfo.xml >"$out/metainfo.xml.in"
+    fill_in "$out/metainfo.xml.in" >"$out/metainfo.xml"
     put 644 "$out/metainfo.xml" "usr/share/metainfo/$IDENTIFIER.metainfo.xml"
     for name in lora-studio:apps lora-studio-project:mimetypes; do
         "$out/venv/bin/python" packaging/icons.py "packaging/${name%:*}.svg" "$out/icons/${name#*:}"

@@ -26,7 +26,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.protocol.job import NO_PROCESSES
+from lora_studio.core.protocol.base import NO_PROCESSES
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 

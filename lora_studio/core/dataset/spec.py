@@ -29,13 +29,14 @@ class FormatInfo:
     """Facts about a row format: its title, its typical columns, its task, and its slots.
 
     A column, or a template such as "{question}\\n{context}", can be mapped to each slot; those with
-    an asterisk are required.
+    an asterisk are required. `answer` is the slot of a single answer next to its question.
     """
 
     name: str
     columns: str
     task: TaskName
     slots: tuple[str, ...]
+    answer: str = ""
 
     @property
     def title(self) -> str:
@@ -43,12 +44,12 @@ class FormatInfo:
         return f"{self.name} ({self.columns})" if self.columns else self.name
 
 
-#: Every row format. Its columns are recognized in `formats/candidates.py`, and its rows converted in
+#: Every row format. Its columns are recognized by `formats/candidates.py`, and its rows converted in
 #: `formats/conversion.py`.
 FORMATS: dict[RowFormat, FormatInfo] = {
     "alpaca": FormatInfo(
         "Alpaca", "instruction, input, output", "sft",
-        ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
+        ("instruction*", "input", "output*", "thinking", "system", "history", "tools"), answer="output",
     ),
     "sharegpt": FormatInfo(
         "ShareGPT", "conversations: from, value", "sft", ("conversations*", "speaker", "system", "tools")
@@ -56,11 +57,11 @@ FORMATS: dict[RowFormat, FormatInfo] = {
     "messages": FormatInfo("Messages", "role, content", "sft", ("messages*", "speaker", "system", "tools")),
     "prompt_completion": FormatInfo(
         "Prompt and completion", "", "sft",
-        ("prompt*", "completion*", "thinking", "system", "tools"),
+        ("prompt*", "completion*", "thinking", "system", "tools"), answer="completion",
     ),
     "question_answer": FormatInfo(
         "Question and answer", "", "sft",
-        ("question*", "context", "choices", "answer*", "thinking", "system", "tools"),
+        ("question*", "context", "choices", "answer*", "thinking", "system", "tools"), answer="answer",
     ),
     "text": FormatInfo("Plain text", "", "text", ("text*",)),
     "preference": FormatInfo(

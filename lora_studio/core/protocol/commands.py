@@ -7,7 +7,16 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from lora_studio.core.protocol.base import BaseCommand, LazyUnion
+from lora_studio.core.protocol.base import (
+    BaseCommand,
+    Cancel,
+    GoOffline,
+    LazyUnion,
+    Pause,
+    SaveCheckpoint,
+    Shutdown,
+    Stop,
+)
 from lora_studio.core.protocol.chat import (
     AskChat,
     Generate,
@@ -51,7 +60,6 @@ from lora_studio.core.protocol.export import (
     SelfTest,
     ShowOllama,
 )
-from lora_studio.core.protocol.job import Cancel, GoOffline, Pause, SaveCheckpoint, Shutdown, Stop
 from lora_studio.core.protocol.merging import (
     CombineAdapters,
     ImportAdapter,

@@ -12,7 +12,19 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from lora_studio.core.problems import OWN_JSON
-from lora_studio.core.protocol.base import LazyUnion
+from lora_studio.core.protocol.base import (
+    PROTOCOL,
+    Cancelled,
+    Done,
+    Failed,
+    FileOpened,
+    Hello,
+    LazyUnion,
+    LogLine,
+    Progress,
+    Started,
+    Warned,
+)
 from lora_studio.core.protocol.chat import (
     Answered,
     AnswerGrew,
@@ -69,18 +81,6 @@ from lora_studio.core.protocol.export import (
     TemplateProven,
     TemplateRendered,
     Verdict,
-)
-from lora_studio.core.protocol.job import (
-    PROTOCOL,
-    Cancelled,
-    Done,
-    Failed,
-    FileOpened,
-    Hello,
-    LogLine,
-    Progress,
-    Started,
-    Warned,
 )
 from lora_studio.core.protocol.merging import (
     AdapterCombined,

@@ -13,8 +13,14 @@ from typing import Any
 import orjson
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.columns import TEXTS, find_column, profile_columns
-from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names, has_column
+from lora_studio.core.dataset.formats.columns import (
+    TEXTS,
+    fill_slots,
+    find_column,
+    find_column_names,
+    has_column,
+    profile_columns,
+)
 from lora_studio.core.dataset.formats.values import to_text
 from lora_studio.core.messages import Text, counted
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning

@@ -19,7 +19,13 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import WheelNeedsFocus, button, column, tool_button
+from lora_studio.gui.widgets.basics import (
+    WheelNeedsFocus,
+    button,
+    clear_layout,
+    column,
+    tool_button,
+)
 from lora_studio.gui.widgets.file_dialogs import choose_folder
 from lora_studio.gui.widgets.glyph import ElidedLabel
 
@@ -97,10 +103,7 @@ class BlendPanel(QWidget):
         self.setVisible(bool(adapters))
 
     def _build(self) -> None:
-        while (item := self._layout.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._layout)
         self.sliders, self.numbers = [], []
         for index, each in enumerate(self._adapters):
             self._layout.addWidget(self._make_row(index, each))
@@ -180,9 +183,7 @@ class AdapterList(Control):
         """Show a list of strings; one that isn't `folder=weight` is shown unchanged."""
         texts = value if isinstance(value, (list, tuple)) else [value] if value else []
         self._value = tuple(str(text) for text in texts)
-        while (item := self._rows.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear_layout(self._rows)
         for index, text in enumerate(self._value):
             self._rows.addWidget(self._make_row(index, text))
 

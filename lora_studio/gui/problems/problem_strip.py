@@ -18,7 +18,7 @@ from lora_studio.gui.message_translation import localize
 from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Role, Spacing, get_palette, get_theme, pixmap, set_icon
-from lora_studio.gui.widgets.basics import button, label, make_scroll_area, separator
+from lora_studio.gui.widgets.basics import button, clear_layout, label, make_scroll_area, separator
 from lora_studio.gui.widgets.glyph import ElidedLink
 
 #: Maximum number of problems that the folded strip shows.
@@ -95,7 +95,7 @@ class ProblemStrip(QFrame):
 
     def _show(self) -> None:
         self.setVisible(bool(self._problems))
-        _clear(self._line)
+        clear_layout(self._line)
         if not self._problems:
             self._list.hide()
             return
@@ -211,10 +211,3 @@ def _count_problems(problems: list[Problem]) -> str:
 def _shorten(text: str) -> str:
     plain = text.split("\n")[0].removesuffix(".")
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
-
-
-def _clear(layout: QHBoxLayout) -> None:
-    while (item := layout.takeAt(0)) is not None:
-        if (widget := item.widget()) is not None:
-            widget.hide()
-            widget.deleteLater()

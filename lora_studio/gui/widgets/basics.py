@@ -137,6 +137,16 @@ def column(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.ROW) -
     return _fill_box(QVBoxLayout(), parts, spacing)
 
 
+def clear_layout(layout: QLayout) -> None:
+    """Delete the widgets of a layout, and of those inside it."""
+    while (item := layout.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.hide()
+            widget.deleteLater()
+        elif (inner := item.layout()) is not None:
+            clear_layout(inner)
+
+
 def with_title(title: str, part: QWidget) -> QWidget:
     """Return a widget with a title above it."""
     box = QWidget()

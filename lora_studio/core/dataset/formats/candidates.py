@@ -1,20 +1,35 @@
-"""Every way to read the columns of some rows, ranked by how specific the reading is."""
+"""Every way to read the columns of some rows: a table of shapes that a column gives away, then finders.
+
+To add a shape, add an entry to `SHAPES`. Its `slots` name the column of each slot, with a dot for a field
+of an object: `reward_model.ground_truth`. Names are compared without case, blanks, and punctuation; of
+several, separated by blanks, the first one that the rows have is used. A slot that ends in "?" may be
+missing, "@question" is any column with a question, "@any" any column at all, and "@prompt" the prompt with
+the input that belongs to it. What a column must hold follows its name after a colon, or stands before all of them (see `_HOLDS`).
+In a template, the names are in braces.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import (
     ANSWERS,
     CHOICE_ANSWERS,
     CLASSES,
+    INSTRUCTIONS,
     LABELS,
     METADATA,
+    PROMPTS,
+    RATINGS,
+    REJECTED,
+    SEARCH_NEGATIVES,
+    SEARCH_POSITIVES,
+    SEARCH_QUERIES,
+    SEVERAL,
     TEXTS,
     Columns,
     DataColumn,
@@ -30,23 +45,399 @@ from lora_studio.core.dataset.formats.columns import (
     find_questions,
     find_replies,
     has_other_purpose,
+    list_slots,
     pick_message_and_reply,
+    prefix_names,
 )
-from lora_studio.core.dataset.formats.mapping import prefix_names
-from lora_studio.core.dataset.formats.row_shapes import find_shapes
-from lora_studio.core.dataset.formats.values import (
-    is_tie,
-    normalize_name,
-    parse_label,
-    parse_side,
+from lora_studio.core.dataset.formats.values import is_tie, normalize_name, parse_label, parse_side
+from lora_studio.core.dataset.spec import FORMATS, RowFormat
+from lora_studio.core.messages import Template
+from lora_studio.core.problems import Problem
+from lora_studio.core.tasks.samples import dataset_error, dataset_warning, quote_names
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """A shape of rows: how it is recognized, and the format that it is read as; None to refuse it.
+
+    `beside` are further columns of which the rows must have one, `without` those that they must not have. With `is_only_answer`,
+    the rows must have no other column with answers; with `is_for_training`, nothing that shows another purpose, such
+    as classes. The problem is a warning, or the error of a shape that
+    is refused; its texts may contain the slots, as column names, and `columns`, all of them.
+    """
+
+    format: RowFormat | None
+    slots: Mapping[str, str]
+    beside: str = ""
+    without: str = ""
+    is_only_answer: bool = False
+    is_for_training: bool = False
+    weight: float = 1.0
+    sure: float = 0.95
+    code: str = ""
+    what: Template = ""
+    remedy: Template = ""
+
+    def describe(self, mapping: Mapping[str, str]) -> Problem | None:
+        """Return the problem of rows of this shape, None if there is none."""
+        if not self.code:
+            return None
+        build = dataset_warning if self.format else dataset_error
+        names = dict.fromkeys(name for path in mapping.values() for name in _list_names(path))
+        return build(self.code, self.what, self.remedy, columns=quote_names(names), **mapping)
+
+
+#: Questions, as a text or as a conversation that ends with it.
+_ASKED = "prompt problem question messages:question conversation:question input:question @question"
+_REQUESTS = (
+    "request.messages body.messages params.messages kwargs.messages input.messages request.contents "
+    "request.body.messages request.body.contents request_body.messages request.input body.prompt request.prompt"
 )
-from lora_studio.core.dataset.spec import RowFormat
+_LONG = ":text article document dialogue dialog passage"
+_REJECTED, _SEVERAL = " ".join(REJECTED), ":texts " + " ".join(SEVERAL)
+_QUERIES, _FOUND, _NOT_FOUND = map(" ".join, (SEARCH_QUERIES, SEARCH_POSITIVES, SEARCH_NEGATIVES))
+_PASSAGES = "passage passages document documents doc"
+#: How similar both texts of a pair are: some of those pairs don't belong together.
+_SIMILARITIES = "score label labels similarity similarityscore isduplicate"
+_FIM = "<|fim_prefix|>{%s}<|fim_suffix|>{%s}<|fim_middle|>{%s}"
+
+SHAPES = (
+    # Prompts with an answer to compare, for reinforcement learning with verifiable rewards.
+    RowShape("prompts", {"prompt": _ASKED, "reference?": "reward_model.ground_truth"}, beside="reward_model"),
+    RowShape(
+        "prompts",
+        {"prompt": _ASKED, "reference?": "gold_standard_solution verification_info.ground_truth answer"},
+        beside="verification_info", is_only_answer=True,
+    ),
+    RowShape(
+        "prompts", {"prompt": _ASKED, "reference": "ground_truth:short"},
+        without="context contexts retrieved_contexts passage", is_only_answer=True,
+    ),
+    RowShape(
+        "prompts", {"prompt": "messages:question prompt:question", "reference": "ground_truth answer:short solution:short"},
+        beside="ground_truth data_source verifier ability", is_only_answer=True,
+    ),
+    RowShape(
+        "prompts", {"prompt": _ASKED, "reference?": "ground_truth answer:short solution:short"},
+        beside="data_source verifier test_cases unit_tests reward_function", is_only_answer=True,
+    ),
+    # Requests to a model's server and its answers, as batches and logs have them.
+    RowShape(
+        "prompt_completion",
+        {
+            "prompt": f"{_REQUESTS} messages:question contents:question input:turns prompt",
+            "completion": "response.choices response.candidates response.body.choices response_body.choices "
+            "output.choices completion.choices output.candidates response.message:turn response:turn "
+            "response.output:turns result.message:turn",
+            "system?": "params.system request.system request.systemInstruction request.instructions",
+            "tools?": "request.tools body.tools params.tools kwargs.tools",
+        },
+    ),
+    RowShape(
+        "prompt_completion",
+        {"prompt": "input", "completion": "output:turns", "system": "instructions"},
+    ),
+    RowShape("messages", {"messages": "history:turns"}, weight=0.5),
+    RowShape(
+        None, {"completion": "response.body.choices result.message response.candidates response.body.candidates"},
+        beside="custom_id key", code="answers_only",
+        what="Each row is an answer of a batch job ({columns}). The prompts are in the file of requests.",
+        remedy="Write each prompt and its answer as one row: match both files by the ID of the requests.",
+    ),
+    # Two answers, compared on a scale from negative to positive.
+    RowShape(
+        "preference",
+        {
+            "prompt": "context:turns context prompt question instruction messages:question",
+            "chosen": "response1 response_1 response_a answer_a answer1", "rejected": "response2 response_2 response_b answer_b answer2",
+            "better": "0 > {overall_preference:signed preference_strength:signed preference_score:signed}",
+        },
+        code="signed_preference",
+        what="“{chosen}” is used as the preferred answer where the preference is negative, and “{rejected}” where it is "
+        "positive.",
+        remedy="If it is the other way round, swap the columns of “chosen” and “rejected”.",
+    ),
+    # A text and what it became: a summary, a translation, a program, its meaning.
+    RowShape(
+        "question_answer",
+        {"question": f"{_LONG} text content context", "answer": ":text summary highlights tldr abstract"},
+        weight=0.7, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {"question": f"{_LONG} source src text content context", "answer": ":text target tgt translation"},
+        weight=0.7, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {
+            "question": ":text text description docstring nl comment func_documentation_string",
+            "answer": ":text code func_code_string",
+        },
+        weight=0.69, sure=0.8,
+    ),
+    RowShape(
+        "question_answer",
+        {
+            "question": ":text term word acronym abbreviation begriff",
+            "answer": ":text definition meaning explanation bedeutung erklärung",
+        },
+        weight=0.9, sure=0.75, is_only_answer=True,
+    ),
+    RowShape(
+        "question_answer", {"question": ":text question", "answer": ":text query", "context?": "context schema"},
+        weight=0.9, sure=0.75, is_only_answer=True,
+    ),
+    RowShape(
+        "prompt_completion", {"prompt": ":text prompt prompt_text user_prompt", "completion": ":sentences label labels"},
+        weight=0.92, sure=0.75, is_only_answer=True,
+    ),
+    # A question inside an object with its choices, as in ARC's own files.
+    RowShape(
+        "question_answer", {"question": "question.stem", "choices": "question.choices", "answer": "answer_key"},
+        weight=0.9,
+    ),
+    # A text in two languages.
+    RowShape(
+        "question_answer", {"question": "translation.#1 translations.#1", "answer": "translation.#2 translations.#2"},
+        weight=0.9, sure=0.8, code="translation",
+        what="Each row is one text in two languages. “{question}” is used as the question, and “{answer}” as the "
+        "answer.",
+        remedy="To translate into the other language, swap them. To say what to do, map “question” to a template "
+        "that begins with an instruction.",
+    ),
+    # Code with a gap.
+    *(
+        RowShape(
+            "text", {"text": _FIM % names}, code="fim_markers", weight=0.97,
+            what="The rows are parts of code with a gap to fill ({columns}). They are joined with the markers of "
+            "Qwen Coder and CodeGemma: {text}",
+            remedy="If your model has other markers, map “text” to a template with these, for example with "
+            "<fim_prefix>, <fim_suffix>, and <fim_middle> for StarCoder.",
+        )
+        for names in (
+            ("prefix fim_prefix", "suffix fim_suffix", "middle fim_middle infill completion"),
+            ("prompt", "suffix", "completion middle canonical_solution"),
+            (
+                "before left_context left code_before prompt.prefix input.prefix",
+                "after right_context right code_after prompt.suffix input.suffix",
+                "middle infill gap target completion code_middle output",
+            ),
+        )
+    ),
+    # Two answers in a list, and the position of the better one.
+    RowShape(
+        "preference",
+        {
+            "prompt": _ASKED, "chosen": ":pairs responses answers completions outputs candidates",
+            "rejected": ":pairs responses answers completions outputs candidates",
+            "better": ":position best best_index chosen_index preferred_index best_response better preferred winner",
+        },
+    ),
+    # Answers with a score each, in parallel lists.
+    RowShape(
+        "preference",
+        {"prompt": "{title}\\n{selftext?}", "chosen": "answers:ranked", "rejected": "answers:ranked"},
+    ),
+    # Exams with an instruction, a text, a question, an answer, and its explanation.
+    RowShape(
+        "alpaca",
+        {
+            "instruction": "textbox_q_instruction", "input": "{textbox_q_context?}\\n{textbox_question}",
+            "output": "{textbox_answer}\\n{textbox_answer_analysis?}",
+        },
+    ),
+    # Several answers in one column: with ranks or scores, with ratings in another column, or two to an
+    # instruction, the preferred one first.
+    RowShape(
+        "preference", {"prompt": "@prompt", "chosen": "@any:ranked", "rejected": "@any:ranked"},
+        without=_REJECTED, weight=0.95, sure=0.85,
+    ),
+    RowShape(
+        "preference",
+        {"prompt": "@prompt", "chosen": _SEVERAL, "rejected": _SEVERAL, "better": ":numbers " + " ".join(RATINGS)},
+        without=_REJECTED, weight=0.95, sure=0.8,
+    ),
+    RowShape(
+        "preference",
+        {"prompt": "@prompt:asked", "chosen": ":only_pairs output response", "rejected": ":only_pairs output response"},
+        without=_REJECTED, weight=0.95, sure=0.8,
+    ),
+    # Labels of parts of a text.
+    RowShape(
+        None, {"text": "text tokens sentence words", "label": "ner_tags pos_tags entities:list spans:list label:list"},
+        code="token_labels",
+        what="The rows label parts of texts, such as names ({columns}). LoRA Studio trains one label for each text.",
+        remedy="Choose data with one label for each text, or write the labels as the answer to a question about "
+        "the text.",
+    ),
+    # A text and the prompt that it was written from, as in synthetic textbooks.
+    RowShape(
+        "prompt_completion",
+        {
+            "prompt": f":text {' '.join((*PROMPTS, *INSTRUCTIONS))} question query input",
+            "completion": ":text text content",
+        },
+        is_for_training=True, weight=0.6, sure=0.7,
+    ),
+    # A text in segments, some of which don't train.
+    RowShape("text", {"text": "segments:segmented"}, weight=0.5),
+    # A query with the text to find. Questions often stand beside one that only helps to answer them.
+    RowShape(
+        "search_pairs", {"query": "anchor query", "positive": _FOUND, "negative?": _NOT_FOUND}, without=_SIMILARITIES, sure=0.98,
+    ),
+    RowShape(
+        "search_pairs", {"query": _QUERIES, "positive": _FOUND, "negative?": _NOT_FOUND}, without=_SIMILARITIES, sure=0.9,
+    ),
+    RowShape(
+        "search_pairs", {"query": "query", "positive": _PASSAGES, "negative?": _NOT_FOUND},
+        without=f"anchor {_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.98,
+    ),
+    RowShape(
+        "search_pairs", {"query": "queries", "positive": _PASSAGES, "negative?": _NOT_FOUND},
+        without=f"anchor {_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
+    ),
+    RowShape(
+        "search_pairs", {"query": _QUERIES, "positive": _PASSAGES, "negative": _NOT_FOUND},
+        without=f"{_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
+    ),
+)  # fmt: skip
+
+#: What a column may have to hold, by the word after its name.
+_HOLDS: dict[str, Callable[[DataColumn], bool]] = {
+    "text": lambda column: column.kind == "text",
+    "sentences": lambda column: not column.words and column.is_mostly("phrased"),
+    "turns": lambda column: column.kind == "turns",
+    "turn": lambda column: column.kind == "turn",
+    "list": lambda column: column.kind == "list",
+    "texts": lambda column: column.kind == "texts",
+    "numbers": lambda column: column.kind == "numbers",
+    "asked": lambda column: column.key in (*INSTRUCTIONS, *PROMPTS),
+    "question": lambda column: column.kind == "turns" and column.is_mostly("asking"),
+    "short": lambda column: not column.is_mostly("phrased") and column.kind in ("text", "number"),
+    "signed": lambda column: any(word.startswith("-") for word in column.words),
+    "pairs": lambda column: column.is_mostly("paired"),
+    "only_pairs": lambda column: column.kind == "texts" and column.traits["paired"] == column.filled,
+    "position": lambda column: bool(column.words) and column.words <= {"0", "1"},
+    "segmented": lambda column: column.is_mostly("segmented"),
+    "ranked": lambda column: column.is_mostly("ranked"),
+}  # fmt: skip
+_BRACES = re.compile(r"\{([^{}]+)\}")
+
+
+def find_shapes(columns: Columns) -> list[FormatCandidate]:
+    """Return the readings of columns that have one of the shapes."""
+    return [
+        FormatCandidate(
+            shape.format,
+            mapping,
+            shape.weight,
+            shape.sure,
+            describe=shape.describe if shape.code else None,
+        )
+        for shape, mapping in _iter_matches(columns)
+        if shape.format is not None
+    ]
+
+
+def refuse_shape(columns: Columns) -> Problem | None:
+    """Return why rows of a known shape are refused, None for others."""
+    shape, mapping = next(_iter_matches(columns), (None, {}))
+    return shape.describe(mapping) if shape is not None and shape.format is None else None
+
+
+def _iter_matches(columns: Columns) -> Iterator[tuple[RowShape, dict[str, str]]]:
+    for shape in SHAPES:
+        mapping = _match(shape, columns)
+        if mapping is not None:
+            yield shape, mapping
+
+
+def _match(shape: RowShape, columns: Columns) -> dict[str, str] | None:
+    """Return the mapping of rows of this shape, None for other rows."""
+    mapping: dict[str, str] = {}
+    for slot, source in shape.slots.items():
+        if source.startswith("@prompt"):
+            continue
+        if filled := _fill(source, columns):
+            mapping[slot.rstrip("?")] = filled
+        elif not slot.endswith("?"):
+            return None
+    if (wanted := shape.slots.get("prompt", "")).startswith("@prompt"):
+        others = [item for item in columns if item.name in mapping.values()]
+        prompt = find_prompt_slots(columns, besides=tuple(others))
+        holds = _HOLDS.get(wanted.partition(":")[2])
+        if not any(
+            holds is None or holds(item) for item in columns if item.name == prompt.get("prompt")
+        ):
+            return None
+        mapping = prompt | mapping
+    if shape.beside and not _find(shape.beside, columns):
+        return None
+    if _find(shape.without, columns) or (shape.is_for_training and has_other_purpose(columns)):
+        return None
+    if shape.is_only_answer:
+        used = {name.split(".")[0] for path in mapping.values() for name in _list_names(path)}
+        if any(column.name not in used for column in find_answers(columns)):
+            return None
+    return mapping
+
+
+def _fill(source: str, columns: Columns) -> str:
+    """Return the column or the template of a slot, "" if the rows lack a column that it needs."""
+    if "{" not in source:
+        return _find(source, columns)
+    names = {paths: _find(paths.rstrip("?"), columns) for paths in _BRACES.findall(source)}
+    if not all(name or paths.endswith("?") for paths, name in names.items()):
+        return ""
+    filled = _BRACES.sub(lambda place: f"{{{name}}}" if (name := names[place[1]]) else "", source)
+    filled = filled.removeprefix(r"\n").removesuffix(r"\n")
+    only = [name for name in names.values() if filled == f"{{{name}}}"]
+    return only[0] if only else filled
+
+
+def _find(paths: str, columns: Columns) -> str:
+    """Return the first of some paths that the columns have, as they spell it; "" for none."""
+    kind, _, rest = paths[1:].partition(" ") if paths.startswith(":") else ("", "", paths)
+    for path in rest.split():
+        name, _, holds = path.partition(":")
+        holds = holds or kind
+        if name == "@any":
+            found = [item for item in columns if _HOLDS[holds](item)][:1]
+        elif name == "@question":
+            found = find_questions(columns)[:1]
+        else:
+            found = _follow(name.split("."), columns)
+        if found and (not holds or _HOLDS[holds](found[-1])):
+            return ".".join(column.name for column in found)
+    return ""
+
+
+def _follow(names: Sequence[str], columns: Columns) -> list[DataColumn]:
+    """Return the column with the first name, its field with the second, and so on; [] without one."""
+    if names[0].startswith("#"):  # the first or the second of two texts
+        texts = [item for item in columns if item.kind == "text"]
+        return [texts[int(names[0][1:]) - 1]] if len(texts) == len(columns) == 2 else []
+    key = normalize_name(names[0])
+    column = next((item for item in columns if item.key == key and item.filled), None)
+    if column is None or len(names) == 1:
+        return [column] if column else []
+    inner = _follow(names[1:], column.fields)
+    return [column, *inner] if inner else []
+
+
+def _list_names(path: str) -> list[str]:
+    """Return the columns in a mapping's value."""
+    return _BRACES.findall(path) or [path]
+
+
+# --- finders ----------------------------------------------------------------------------------
 
 
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """Return all readings, the most specific first; [] if no columns fit any format."""
     finders = (
-        _find_shapes, _find_preferences, find_search_pairs, _find_kto, _find_conversation, _find_question_and_answer, _find_prompted, find_classified_texts, _find_text,
+        _find_shapes, _find_preferences, _find_kto, _find_conversation, _find_question_and_answer, find_classified_texts, _find_text,
     )  # fmt: skip
     # If names say what the columns contain, rows that lack it are faulty: nothing is guessed.
     named = [candidate for finder in finders for candidate in finder(columns)]
@@ -55,17 +446,16 @@ def find_candidates(columns: Columns) -> list[FormatCandidate]:
 
 def _find_shapes(columns: Columns) -> list[FormatCandidate]:
     """Return the readings of rows of known shapes, with the system message and the tools that they have."""
-    return [
-        candidate
-        if candidate.format in ("text", "labeled_text")
-        else replace(
-            candidate,
-            mapping=_find_extras(columns)
-            | (_find_thinking(columns, candidate.mapping) if "answer" in candidate.mapping else {})
-            | candidate.mapping,
-        )
-        for candidate in find_shapes(columns)
-    ]
+    shapes = []
+    kinds = {column.name: column.kind for column in columns}
+    for candidate in find_shapes(columns):
+        mapping = _find_extras(columns) | candidate.mapping
+        if kinds.get(mapping.get(FORMATS[candidate.format].answer, "")) == "text":
+            mapping |= _find_thinking(columns, mapping)
+        slots = list_slots(candidate.format)
+        mapping = {slot: source for slot, source in mapping.items() if slot in slots}
+        shapes.append(replace(candidate, mapping=mapping))
+    return shapes
 
 
 def _find_inner(columns: Columns) -> list[FormatCandidate]:
@@ -243,7 +633,7 @@ def _find_question_and_answer(columns: Columns) -> list[FormatCandidate]:
     row_format, mapping = _choose_question_format(columns, questions[0], answer, choices)
     if template:
         row_format, mapping = _with_choices(mapping, questions[0], template)
-    slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
+    slot = FORMATS[row_format].answer
     mapping[slot] = answer.name
     mapping |= _find_extras(columns)
     mapping |= _find_thinking(columns, mapping)
@@ -323,32 +713,10 @@ def _with_choices(
     return "question_answer", {"question": question.name, **context, "choices": template}
 
 
-def _find_prompted(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a text and the prompt it was written from, as in synthetic textbooks."""
-    prompt_names = (
-        *formats_columns.PROMPTS,
-        *formats_columns.INSTRUCTIONS,
-        "question",
-        "query",
-        "input",
-    )
-    prompt = find_column(columns, prompt_names, "text")
-    text = find_column(columns, ("text", "content"), "text")
-    if prompt is None or text is None or has_other_purpose(columns):
-        return []
-    mapping = {"prompt": prompt.name, "completion": text.name} | _find_extras(columns)
-    return [
-        FormatCandidate("prompt_completion", mapping | _find_thinking(columns, mapping), 0.6, 0.7)
-    ]
-
-
 # --- texts ------------------------------------------------------------------------------------
 
 
 def _find_text(columns: Columns) -> list[FormatCandidate]:
-    pieces = find_column(columns, ("segments",), "list")
-    if pieces is not None and pieces.is_mostly("segmented"):
-        return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = find_column(columns, formats_columns.TEXTS, "text")
     if column is None or has_other_purpose(columns):
         return []
@@ -471,35 +839,6 @@ _POINTERS = (
 _SCORES = (
     "score", "rating", "reward", "overallscore", "winnermodel", "votes", "upvotes", "likes", "points", "stars",
 )  # fmt: skip
-#: A query, the text that it should find, and a text that it should not, as sentence-transformers' triplets
-#: and pairs name them.
-_QUERIES = ("anchor", "query", "queries", "question", "frage", "anfrage")
-_POSITIVES = (
-    "positive", "pos", "positives", "positivepassage", "positivepassages", "positivedocument", "positivetext",
-    "relevant",
-)  # fmt: skip
-_NEGATIVES = (
-    "negative", "neg", "negatives", "hardnegative", "hardnegatives", "negative1", "negativepassage",
-    "negativepassages", "negativedocument", "negativetext",
-)  # fmt: skip
-#: Texts to find in a collection; questions often stand beside one that only helps to answer them.
-_PASSAGES = ("passage", "passages", "document", "documents", "doc")
-#: Columns that say how similar both texts of a pair are: some of those pairs don't belong together.
-_SIMILARITIES = ("score", "label", "labels", "similarity", "similarityscore", "isduplicate")
-
-
-def find_search_pairs(columns: Columns) -> list[FormatCandidate]:
-    """Return the reading of a query with the text to find, whose names say so; a negative is optional."""
-    query, positive = find_column(columns, _QUERIES), find_column(columns, _POSITIVES)
-    if positive is None and query is not None and not find_answers(columns):
-        is_search = (
-            query.key in ("query", "queries") or find_column(columns, _NEGATIVES) is not None
-        )
-        positive = find_column(columns, _PASSAGES) if is_search else None
-    if query is None or positive is None or find_columns(columns, _SIMILARITIES):
-        return []
-    sure = 0.98 if query.key in ("anchor", "query") else 0.9
-    return [FormatCandidate("search_pairs", _map_pair(columns, query, positive), 1.0, sure)]
 
 
 def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
@@ -507,16 +846,16 @@ def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
 
     It isn't one of `find_candidates`: a question with its answer or its context usually trains answers.
     """
-    if named := find_search_pairs(columns):
+    if named := [item for item in find_shapes(columns) if item.format == "search_pairs"]:
         return named
     by_key = {column.key: column for column in columns}
     for one, other in formats_columns.COMPARED:
         if one in by_key and other in by_key:
             mapping = _map_pair(columns, by_key[one], by_key[other])
             return [FormatCandidate("search_pairs", mapping, 0.2, 0.7)]
-    query = find_column(columns, _QUERIES) or next(iter(find_questions(columns)), None)
+    query = find_column(columns, SEARCH_QUERIES) or next(iter(find_questions(columns)), None)
     others = [column for column in columns if column != query]
-    named_positive = find_column(others, _POSITIVES)
+    named_positive = find_column(others, SEARCH_POSITIVES)
     answers = (
         [named_positive] if named_positive else [*find_answers(others), *find_contexts(others)]
     )
@@ -527,7 +866,7 @@ def find_chosen_search_pairs(columns: Columns) -> list[FormatCandidate]:
 
 def _map_pair(columns: Columns, query: DataColumn, positive: DataColumn) -> dict[str, str]:
     mapping = {"query": query.name, "positive": positive.name}
-    if (negative := find_column(columns, _NEGATIVES)) is not None:
+    if (negative := find_column(columns, SEARCH_NEGATIVES)) is not None:
         mapping["negative"] = negative.name
     return mapping
 
@@ -602,8 +941,6 @@ def _is_side_column(column: DataColumn) -> bool:
 #
 # Bad answers must never be trained as if they were good, so a column is a vote if its name or its
 # values say so, whatever else the row contains.
-
-Rows = Sequence[Mapping[str, Any]]
 
 #: Parts of names of columns with votes, such as `is_correct` or `user_feedback`.
 _VOTES = re.compile(
@@ -709,25 +1046,14 @@ def write_limit(rating: DataColumn) -> str:
     return f"{middle:.4g} > {{{rating.name}}}" if is_flaw else f"{{{rating.name}}} > {middle:.4g}"
 
 
-def find_nested_votes(rows: Rows) -> str | None:
+def find_nested_votes(columns: Columns) -> str | None:
     """Return the path of votes inside an object, such as `metadata.feedback`, None for none."""
-    values: dict[str, set[bool | None]] = {}
-    for path, value in _iter_nested(rows):
-        values.setdefault(path, set()).add(parse_label(value))
-    for path, verdicts in sorted(values.items()):
-        key = normalize_name(path.partition(".")[2])
-        if False in verdicts and None not in verdicts and _VOTES.search(key):
+    paths = {f"{column.name}.{item.name}": item for column in columns for item in column.fields}
+    for path, item in sorted(paths.items()):
+        verdicts = {parse_label(word) for word in item.words}
+        if False in verdicts and None not in verdicts and _VOTES.search(item.key):
             return path
     return None
-
-
-def _iter_nested(rows: Rows) -> Iterator[tuple[str, Any]]:
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, dict):
-                for key, inner in list(value.items())[:50]:
-                    if isinstance(inner, str | int | float):
-                        yield f"{name}.{key}", inner
 
 
 # --- classes of texts -------------------------------------------------------------------------

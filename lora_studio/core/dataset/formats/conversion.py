@@ -30,14 +30,15 @@ from lora_studio.core.dataset.formats.candidates import (
     find_labeled_candidates,
     find_prompts,
 )
-from lora_studio.core.dataset.formats.columns import Columns, FormatCandidate, profile_columns
-from lora_studio.core.dataset.formats.mapping import (
+from lora_studio.core.dataset.formats.columns import (
     SPEAKER,
+    Columns,
+    FormatCandidate,
     fill_slots,
     get_column,
     list_columns,
+    profile_columns,
 )
-from lora_studio.core.dataset.formats.media import find_media_mark, is_media_column, strip_media
 from lora_studio.core.dataset.formats.speakers import read_as_speaker
 from lora_studio.core.dataset.formats.turns import (
     build_message,
@@ -55,9 +56,11 @@ from lora_studio.core.dataset.formats.turns import (
     split_off_tools,
 )
 from lora_studio.core.dataset.formats.values import (
+    find_media_mark,
     has_text,
     is_blank,
     is_first_better,
+    is_media_column,
     is_pair,
     is_ranked_list,
     join_passages,
@@ -68,6 +71,7 @@ from lora_studio.core.dataset.formats.values import (
     pick_by_ratings,
     read_label,
     require_valid_text,
+    strip_media,
     to_answer,
     to_text,
 )

@@ -22,22 +22,30 @@ from lora_studio.core.dataset.formats.candidates import (
     find_ratings,
     find_votes,
     has_short_references,
+    refuse_shape,
     write_limit,
 )
 from lora_studio.core.dataset.formats.columns import (
     CLASSES,
     METADATA,
     NEGATIVE,
+    SPEAKER,
     Columns,
     DataColumn,
     FormatCandidate,
+    check_mapping,
+    fill_slots,
     find_column,
+    find_column_names,
     find_columns,
     find_conversations,
     find_free_texts,
     find_questions,
+    get_column,
     is_compared,
     is_single_turn,
+    list_columns,
+    list_required_slots,
     profile_columns,
 )
 from lora_studio.core.dataset.formats.conversion import (
@@ -46,17 +54,6 @@ from lora_studio.core.dataset.formats.conversion import (
     find_own_reading,
     without_media,
 )
-from lora_studio.core.dataset.formats.mapping import (
-    SPEAKER,
-    check_mapping,
-    fill_slots,
-    find_column_names,
-    get_column,
-    list_columns,
-    list_required_slots,
-)
-from lora_studio.core.dataset.formats.media import find_media_references, is_media_name
-from lora_studio.core.dataset.formats.row_shapes import refuse_shape
 from lora_studio.core.dataset.formats.speakers import (
     check_speaker,
     choose_speaker,
@@ -70,7 +67,14 @@ from lora_studio.core.dataset.formats.turns import (
     read_conversation,
     read_response,
 )
-from lora_studio.core.dataset.formats.values import is_pair, normalize_name, parse_label, read_label
+from lora_studio.core.dataset.formats.values import (
+    find_media_references,
+    is_media_name,
+    is_pair,
+    normalize_name,
+    parse_label,
+    read_label,
+)
 from lora_studio.core.dataset.spec import FORMATS, Repair, RowFormat
 from lora_studio.core.messages import Template, Text, counted, listed, text
 from lora_studio.core.problems import Fix, Problem
@@ -919,7 +923,7 @@ def _warn_about_votes(
             label=write_limit(ratings[0]),
         )
         return
-    name = ratings[0].name if ratings else find_nested_votes(sample)
+    name = ratings[0].name if ratings else find_nested_votes(columns)
     if name is not None:
         yield dataset_warning(
             "rated_answers",
@@ -1016,8 +1020,7 @@ def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
 
 def _count_answer_lists(candidate: FormatCandidate, sample: Rows) -> int:
     """Return how many rows contain a list of different answers."""
-    slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
-    name = candidate.mapping.get(slots.get(candidate.format, ""), "")
+    name = candidate.mapping.get(FORMATS[candidate.format].answer, "")
     return sum(_has_several_texts(get_column(row, name)) for row in sample) if name else 0
 
 

@@ -24,10 +24,10 @@ from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.formats.media import is_media_part
 from lora_studio.core.dataset.formats.values import (
     drop_nulls,
     is_blank,
+    is_media_part,
     is_missing,
     normalize_name,
     parse_literal,

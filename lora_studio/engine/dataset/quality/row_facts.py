@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core import limits
 from lora_studio.core.dataset.faults import Fault, find_faults
-from lora_studio.core.dataset.formats.mapping import fill_slots, list_columns
+from lora_studio.core.dataset.formats.columns import fill_slots, list_columns
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.spec import Repair
 from lora_studio.core.system.files import create_folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from lora_studio.core.dataset.formats.columns import (
 )
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.dataset.formats.media import MEDIA_KEYS
 from lora_studio.core.dataset.formats.turns import parse_speaker, read_conversation
 from lora_studio.core.dataset.formats.values import (
+    MEDIA_KEYS,
     is_blank,
     normalize_name,
     parse_label,
@@ -54,6 +53,7 @@ from lora_studio.engine.dataset.rows.store import (
     RowStore,
     RowWriter,
     ScanFacts,
+    hash_text,
     mix64,
     read_batch_at,
     sample_rows,
@@ -516,8 +516,7 @@ def _hash(value: Any) -> int:
         value = int(value)
     text = str(value).strip()
     text = text[:-2] if _WHOLE.fullmatch(text) else text
-    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") or 1
+    return hash_text(text) or 1
 
 
 def _get_salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_studio.core.dataset.formats.columns import SPEAKER
 from lora_studio.core.dataset.formats.conversion import without_media
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
-from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Repair, RowFormat
 from lora_studio.core.messages import Text, counted, text

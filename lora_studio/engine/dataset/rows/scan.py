@@ -75,20 +75,16 @@ class FirstRows:
 def open_store(source: DataSource, job: JobContext) -> RowStore:
     """Return the scanned rows of a source, cached if possible; raises ProblemError."""
     with limit_reading(source, job):
-        return _open_store(source, job)
-
-
-def _open_store(source: DataSource, job: JobContext) -> RowStore:
-    files = find_files(source, job)
-    key = _get_key(files)
-    if (cached := _open_cached(key)) is not None:
-        return cached
-    row_store.delete_unused()
-    with row_store.create_scan_folder() as folder:
-        facts = join_conversations(RowStore(folder, _scan(files, folder, job)), job)
-        scan = row_store.keep_scan(folder, facts.fingerprint)
-    row_store.store_facts(key, facts.model_dump_json())
-    return RowStore(scan, facts)
+        files = find_files(source, job)
+        key = _get_key(files)
+        if (cached := _open_cached(key)) is not None:
+            return cached
+        row_store.delete_unused()
+        with row_store.create_scan_folder() as folder:
+            facts = join_conversations(RowStore(folder, _scan(files, folder, job)), job)
+            scan = row_store.keep_scan(folder, facts.fingerprint)
+        row_store.store_facts(key, facts.model_dump_json())
+        return RowStore(scan, facts)
 
 
 def read_first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:

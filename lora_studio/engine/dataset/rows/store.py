@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -103,20 +103,18 @@ class ScanFacts(BaseModel):
     bytes: int
 
 
-class RowWriter:
-    """Writes rows to an Arrow file, block by block, and counts them and their faults."""
+class ArrowWriter:
+    """Writes record batches to a file as a stream, which can be mapped into memory."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, schema: pa.Schema) -> None:
         """Create the file when the block begins."""
-        self._file, self.rows = file, 0
-        self._faults: dict[SkipReason, tuple[int, tuple[int, ...]]] = {}
-        self.batches: list[tuple[int, int]] = []
+        self._file, self.schema = file, schema
 
-    def __enter__(self) -> RowWriter:
+    def __enter__(self) -> Self:
         """Open the file."""
         with name_file(self._file):
             self._sink = pa.OSFile(str(self._file), "wb")
-            self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
+            self._stream = pa.ipc.new_stream(self._sink, self.schema)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,6 +122,24 @@ class RowWriter:
         with name_file(self._file):
             self._stream.close()
             self._sink.close()
+
+    def write_batch(self, batch: pa.RecordBatch) -> int:
+        """Write some rows; return their offset in the file."""
+        offset: int = self._sink.tell()
+        with name_file(self._file):
+            self._stream.write_batch(batch)
+        return offset
+
+
+class RowWriter(ArrowWriter):
+    """Writes rows to an Arrow file, block by block, and counts them and their faults."""
+
+    def __init__(self, file: Path) -> None:
+        """Create the file when the block begins."""
+        super().__init__(file, SCHEMA)
+        self.rows = 0
+        self._faults: dict[SkipReason, tuple[int, tuple[int, ...]]] = {}
+        self.batches: list[tuple[int, int]] = []
 
     @property
     def faults(self) -> tuple[Skipped, ...]:
@@ -140,9 +156,7 @@ class RowWriter:
                 count, rows = self._faults.get(fault, (0, ()))
                 named = (*rows, self.rows + index + 1) if len(rows) < _NAMED_ROWS else rows
                 self._faults[fault] = (count + 1, named)
-        self.batches.append((self._sink.tell(), self.rows))
-        with name_file(self._file):
-            self._stream.write_batch(_build_batch(block, self.rows + 1))
+        self.batches.append((self.write_batch(_build_batch(block, self.rows + 1)), self.rows))
         self.rows += len(block)
 
 

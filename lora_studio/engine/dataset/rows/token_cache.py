@@ -33,7 +33,6 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.spec import DatasetSpec, RowFormat
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import create_folder_atomic, write_atomic
-from lora_studio.core.system.foreign_files import name_file
 from lora_studio.core.tasks.samples import Sample, TaskName, UnusableRow
 from lora_studio.engine.dataset.files.blocks import (
     SkipReason,
@@ -43,7 +42,7 @@ from lora_studio.engine.dataset.files.blocks import (
 )
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.sequences import SkippedRow, TokenTable
-from lora_studio.engine.dataset.rows.store import RowStore
+from lora_studio.engine.dataset.rows.store import ArrowWriter, RowStore
 from lora_studio.engine.runtime import process_pool, torch_settings
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.disk import get_source_digest
@@ -255,7 +254,7 @@ class _Result:
         self.skipped.setdefault(SkipReason.from_error(error), SkippedRow()).add([row + 1])
 
 
-class _Writer:
+class _Writer(ArrowWriter):
     """Writes tokenized rows to an Arrow stream, which `datasets` maps into memory."""
 
     _SIDE = (
@@ -271,22 +270,13 @@ class _Writer:
         ]
         if kind := self._encoding.extra:
             fields.append(("extra", pa.type_for_alias(kind)))
-        self._schema = pa.schema(fields)
-        self._file = file
-        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        super().__init__(file, pa.schema(fields))
+        self._columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
         self._held = 0
-
-    def __enter__(self) -> _Writer:
-        with name_file(self._file):
-            self._sink = pa.OSFile(str(self._file), "wb")
-            self._stream = pa.ipc.new_stream(self._sink, self._schema)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._flush()
-        with name_file(self._file):
-            self._stream.close()
-            self._sink.close()
+        super().__exit__()
 
     def add(self, row: int, sides: Sequence[TokenizedText], sample: Sample) -> None:
         columns = self._columns
@@ -310,11 +300,10 @@ class _Writer:
             _build_lists(self._columns[field.name])
             if pa.types.is_list(field.type)
             else pa.array(self._columns[field.name], field.type)
-            for field in self._schema
+            for field in self.schema
         ]
-        with name_file(self._file):
-            self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
-        self._columns = {name: [] for name in self._schema.names}
+        self.write_batch(pa.record_batch(arrays, schema=self.schema))
+        self._columns = {name: [] for name in self.schema.names}
         self._held = 0
 
 

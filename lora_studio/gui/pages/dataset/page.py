@@ -40,6 +40,7 @@ from lora_studio.gui.widgets.basics import (
     EmptyState,
     FlowLayout,
     button,
+    clear_layout,
     column,
     label,
     make_scroll_area,
@@ -628,10 +629,7 @@ class DatasetFooter(QWidget):
             self._fill()
 
     def _fill(self) -> None:
-        while (item := self._flow.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._flow)
         for skip, is_listed in self._shown[:_REASONS]:
             caption = tr_n(
                 "{n} row skipped: {reason}",

@@ -12,9 +12,9 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QGridLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.formats import mapping
+from lora_studio.core.dataset.formats import columns as columns_module
+from lora_studio.core.dataset.formats.columns import SPEAKER
 from lora_studio.core.dataset.formats.detection import convert
-from lora_studio.core.dataset.formats.mapping import SPEAKER
 from lora_studio.core.dataset.spec import FORMATS, RowFormat
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -31,6 +31,7 @@ from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import (
     FlowLayout,
     button,
+    clear_layout,
     column,
     label,
     restyle,
@@ -804,10 +805,7 @@ class SlotEditor(QWidget):
             self.changed.emit(self.name, value)
 
     def _make_chips(self) -> None:
-        while (item := self._flow.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._flow)
         for name in (*self._columns, _NEW_LINE):
             title = tr("line break") if name == _NEW_LINE else name
             text = name if name == _NEW_LINE else f"{{{name}}}"
@@ -826,7 +824,7 @@ class SlotEditor(QWidget):
         return insert
 
     def _format_preview(self, value: str) -> None:
-        filled_slots = mapping.fill_slots(self._first, {self.name: value}) if value else {}
+        filled_slots = columns_module.fill_slots(self._first, {self.name: value}) if value else {}
         self.preview.setText(_to_line(_to_text(filled_slots.get(self.name))))
 
 

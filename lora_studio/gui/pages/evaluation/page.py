@@ -62,6 +62,7 @@ from lora_studio.gui.widgets.basics import (
     EmptyState,
     LabelRole,
     button,
+    clear_layout,
     column,
     flow_row,
     label,
@@ -538,14 +539,7 @@ class PreferenceView(QScrollArea):
 
     def _clear(self) -> None:
         self.texts = []
-        while (item := self._layout.takeAt(0)) is not None:
-            parts = [item.widget()]
-            if (inner := item.layout()) is not None:
-                parts = [part.widget() for part in (inner.takeAt(0) for _ in range(inner.count())) if part is not None]  # fmt: skip
-            for part in parts:
-                if part is not None:
-                    part.hide()
-                    part.deleteLater()
+        clear_layout(self._layout)
 
 
 class PreferenceBar(QWidget):
@@ -841,10 +835,7 @@ class EvaluationVerdictCard(Card):
 
     def _clear(self) -> None:
         self.sentences = []
-        while (item := self._grid.takeAt(0)) is not None:
-            if (part := item.widget()) is not None:
-                part.hide()
-                part.deleteLater()
+        clear_layout(self._grid)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     CollapsibleSection,
     button,
+    clear_layout,
     label,
     row,
     set_role,
@@ -215,11 +216,7 @@ class OllamaModels(QWidget):
             return
         self._shown = tuple(models)
         self.names = [model.name for model in models]
-        while self._grid.count():
-            item = self._grid.takeAt(0)
-            if item is not None and (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._grid)
         for line, model in enumerate(models):
             self._add(line, model)
 

@@ -38,6 +38,7 @@ from lora_studio.gui.widgets.basics import (
     Card,
     EmptyState,
     button,
+    clear_layout,
     column,
     flow_row,
     label,
@@ -222,10 +223,7 @@ class HomePage(AppPage):
             )
 
     def _fill_list(self, rows: QVBoxLayout, projects: list[ProjectSummary]) -> None:
-        while (item := rows.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(rows)
         for index, summary in enumerate(projects):
             if index:
                 rows.addWidget(separator())

@@ -44,6 +44,7 @@ from lora_studio.gui.widgets.basics import (
     CollapsibleSection,
     FlowLayout,
     button,
+    clear_layout,
     column,
     label,
     row,
@@ -202,9 +203,7 @@ class SettingsPage(AppPage):
             self._fill_engine()
 
     def _fill_engine(self) -> None:
-        while (item := self._facts.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear_layout(self._facts)
         for index, (name, value, role) in enumerate(self._list_engine_facts()):
             title = label(name, "muted")
             words_of = label(value, "error" if role == "error" else "body", wrap=True)
@@ -746,9 +745,7 @@ class _Table(QWidget):
         if cells == self._cells:
             return
         self._cells = cells
-        while (item := self._grid.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        clear_layout(self._grid)
         for line, texts in enumerate(cells):
             for index, text in enumerate(texts):
                 cell = label(text, "muted" if line == 0 else "body", wrap=True)

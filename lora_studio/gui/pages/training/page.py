@@ -41,7 +41,15 @@ from lora_studio.gui.pages.training.verdict_card import VerdictCard
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import Card, button, insert_breaks, label, row, set_visible
+from lora_studio.gui.widgets.basics import (
+    Card,
+    button,
+    clear_layout,
+    insert_breaks,
+    label,
+    row,
+    set_visible,
+)
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import StatTiles
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -736,10 +744,7 @@ class SampleView(QScrollArea):
             self.steps.setCurrentIndex(self.steps.count() - 1)
 
     def _fill(self, *_: object) -> None:
-        while (item := self._grid.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._grid)
         answers = self.get_answers()
         sources = [source for source in _NAMES if any(key[1] == source for key in answers)]
         for column, source in enumerate(sources, start=1):

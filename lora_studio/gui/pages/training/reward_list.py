@@ -18,6 +18,7 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     CollapsibleSection,
     button,
+    clear_layout,
     column,
     insert_breaks,
     label,
@@ -83,10 +84,7 @@ class RewardList(Control):
         """Do nothing: the button opens its menu."""
 
     def _rebuild(self) -> None:
-        while (item := self._rows.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.hide()
-                widget.deleteLater()
+        clear_layout(self._rows)
         self.rewards = []
         for index, value in enumerate(self._value):
             if not isinstance(value, dict) or str(value.get("kind", "exact")) not in _USED:

@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.core.dataset.formats.conversion import convert, without_media
 from lora_studio.core.dataset.formats.detection import detect
-from lora_studio.core.dataset.formats.media import find_media_mark
+from lora_studio.core.dataset.formats.values import find_media_mark
 from lora_studio.core.tasks.samples import UnusableKind, UnusableRow
 
 ASKED, ANSWERED = "Qu'est-ce que c'est ?", "Un chat roux."

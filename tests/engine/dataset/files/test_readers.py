@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from lora_studio.core import limits
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.protocol.job import Progress
+from lora_studio.core.protocol.base import Progress
 from lora_studio.engine.dataset.files import columnar
 from lora_studio.engine.dataset.files.byte_streams import ByteStream, Compression
 from lora_studio.engine.dataset.files.json_kinds import JsonSplitter
