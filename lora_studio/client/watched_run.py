@@ -14,7 +14,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.state import LostSteps
+from lora_studio.core.runs.state import RunState
 from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import iter_lines, open_own, open_regular
 from lora_studio.setup.tools import kill_tree
@@ -66,36 +66,31 @@ class WatchedRun:
 
         A worker that its guard is about to restart counts as running.
         """
-        open_command: str | None = None
-        lost = LostSteps()
+        state = RunState()
         try:
             for event in self._tail():
-                lost.on_event(event)
-                if isinstance(event, events.Started):
-                    open_command = event.id
-                elif isinstance(event, events.Ending):
-                    open_command = None
+                state.on_event(event)
                 yield event
         except ProblemError as error:
             self._leave_history()
-            yield events.Failed(id=open_command or "", problem=error.problems[0])
+            yield events.Failed(id=state.command, problem=error.problems[0])
             return
         if self._detached.is_set():
             return
         if not self._run.path.is_dir():
-            if open_command is not None:
-                yield events.Failed(id=open_command, problem=_moved_problem(self._run))
+            if state.command:
+                yield events.Failed(id=state.command, problem=_moved_problem(self._run))
             return
-        expect_checkpoints(lost, self._run)
-        if (warning := lost_steps_warning(self._run, lost)) is not None:
+        expect_checkpoints(state.lost, self._run)
+        if (warning := lost_steps_warning(self._run, state.lost)) is not None:
             yield events.Warned(problem=warning)
-        if open_command is not None:
+        if state.command:
             problem = (
                 out_of_memory_problem(self._run)
                 if self._run.has_run_out_of_memory()
                 else crash_problem(text("The worker stopped unexpectedly."), self._run)
             )
-            yield events.Failed(id=open_command, problem=problem)
+            yield events.Failed(id=state.command, problem=problem)
 
     def cancel(self, target: str) -> None:
         """Ask the worker to cancel a command, and kill it if it doesn't respond."""

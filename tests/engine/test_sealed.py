@@ -155,7 +155,7 @@ from lora_studio.engine.training.trackers import SINKS, TrackerInfo
 run = RunFolder(Path(sys.argv[1]))
 run.trackers.mkdir(parents=True)
 try:
-    SINKS["wandb"](TrackerInfo(run, Project(name="x"), 1, 0, 0))
+    SINKS["wandb"](TrackerInfo(run, Project(name="x"), 1))
 except Exception as error:
     print(error)
 os._exit(0)

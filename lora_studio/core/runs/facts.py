@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,17 +15,15 @@ import psutil
 from pydantic import ValidationError
 
 from lora_studio.core.lora.starting_adapter import writes_text
-from lora_studio.core.messages import NO_TEXT, Template, Text, counted, text
+from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import FORMAT_VERSION, SPECS
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import EVENTS_START
-from lora_studio.core.runs.state import LostSteps, StateFold
+from lora_studio.core.runs.state import LostSteps, RunState
 from lora_studio.core.spec import get_facts
 from lora_studio.core.system.foreign_files import iter_lines, open_regular, read_text
-from lora_studio.core.tasks.classification import ACCURACY, MACRO_F1
-from lora_studio.core.training.retrieval import MRR, RECALLS
 
 #: The events that a summary uses, as they appear in a line; other lines are not parsed.
 _SUMMARIZED = tuple(
@@ -42,8 +39,6 @@ _SUMMARIZED = tuple(
     )
 )
 _STEP = b'"kind":"step_done"'
-#: Scores of evaluations that summaries have; all are 0 to 1, and higher is better.
-SCORES = (ACCURACY, MACRO_F1, *RECALLS.values(), MRR)
 _STEP_NUMBER = re.compile(rb'"step":(\d{1,12}),')
 
 #: Every setting, `step.field`, with its default, in the order of the specs.
@@ -143,105 +138,8 @@ def _iter_data_names(sources: Any) -> Iterator[str]:
 # --- events ---------------------------------------------------------------------------------------
 
 
-@dataclass
-class RunProgress:
-    """A summary of a run's events up to byte `position` of its file.
-
-    `records` are the successive evaluations with the lowest loss so far, as (step, loss, scores), so that
-    the best one is still known when training resumes from an earlier checkpoint. The scores are those
-    of classifiers and embeddings by name. Where `has_rewards`, the loss is the negative mean reward. `command` is the
-    one without an ending yet, `began` its start time; `training` says whether it is a training.
-    """
-
-    position: int = 0
-    state: StateFold = field(default_factory=StateFold)
-    command: str = ""
-    training: bool = False
-    began: float = 0.0
-    time: float = 0.0
-    trained: float = 0.0
-    step: int = 0
-    steps: int = 0
-    loss: float | None = None
-    records: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
-    has_rewards: bool = False
-    problem: Text = NO_TEXT
-    lost: LostSteps = field(default_factory=LostSteps)
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> RunProgress:
-        """Return the progress from the result of `dataclasses.asdict`."""
-        values = dict(plain)
-        values["state"] = StateFold(**values["state"])
-        values["problem"] = Text.model_validate(values["problem"])
-        ranges = [(first, last) for first, last in values["lost"]["ranges"]]
-        values["lost"] = LostSteps(ranges, values["lost"]["last"])
-        values["records"] = [tuple(record) for record in values["records"]]
-        return cls(**values)
-
-    @property
-    def best_eval(self) -> float | None:
-        """The lowest eval loss; None for reward training."""
-        return None if self.has_rewards else self._lowest
-
-    @property
-    def best_reward(self) -> float | None:
-        """The highest mean reward of an evaluation; None for other training."""
-        return -self._lowest if self.has_rewards and self._lowest is not None else None
-
-    @property
-    def best_scores(self) -> dict[str, float]:
-        """How well labels are predicted, or texts found, in the evaluation with the lowest loss."""
-        return self.records[-1][2] if self.records else {}
-
-    @property
-    def _lowest(self) -> float | None:
-        return self.records[-1][1] if self.records else None
-
-    @property
-    def seconds(self) -> float:
-        """Duration of its training, interrupted parts included."""
-        return self.trained + (max(0.0, self.time - self.began) if self.training else 0.0)
-
-    def on_event(self, event: events.Event) -> None:
-        """Follow an event; events come in the order of the file."""
-        self.state.on_event(event)
-        self.lost.on_event(event)
-        match event:
-            case events.Started():
-                self._end(self.time)
-                self.command, self.began = event.id, event.time
-                self.training = event.command == "train"
-            case events.Done() | events.Cancelled() | events.Failed() if event.id == self.command:
-                self._end(event.time)
-                self.problem = event.problem.what if isinstance(event, events.Failed) else NO_TEXT
-            case events.TrainingStarted():
-                self.steps = event.steps
-                self._rewind(event.step)
-            case events.Recovered():
-                self._rewind(event.step)
-            case events.Evaluated():
-                self.has_rewards = event.has_rewards
-                is_known = not (event.has_rewards and math.isnan(event.loss))
-                if is_known and (self._lowest is None or event.loss < self._lowest):
-                    scores = {name: event.metrics[name] for name in SCORES if name in event.metrics}
-                    self.records.append((event.step, event.loss, scores))
-            case events.StepDone():
-                self.step, self.steps, self.loss = event.step, event.steps, event.loss
-        self.time = event.time
-
-    def _end(self, time: float) -> None:
-        if self.training:
-            self.trained += max(0.0, time - self.began)
-        self.command, self.training = "", False
-
-    def _rewind(self, step: int) -> None:
-        self.step = min(self.step, step)
-        self.records = [record for record in self.records if record[0] <= step]
-
-
-def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
-    """Return the progress updated with the events after its position.
+def follow_events(run: RunFolder, state: RunState) -> RunState:
+    """Return the state updated with the events after its position.
 
     Starts over if the file was replaced. Of the steps, of which there may be millions, only the
     last one is parsed.
@@ -249,14 +147,14 @@ def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
     try:
         file = open_regular(run.events_file)
     except OSError:
-        return RunProgress()
+        return RunState()
     with file:
-        if os.fstat(file.fileno()).st_size < progress.position:
-            progress = RunProgress()
-        file.seek(progress.position)
+        if os.fstat(file.fileno()).st_size < state.position:
+            state = RunState()
+        file.seek(state.position)
         last_step = b""
         for line, size in iter_lines(file):
-            progress.position += size
+            state.position += size
             if _STEP in line:
                 last_step = line
                 if (
@@ -264,32 +162,32 @@ def follow_events(run: RunFolder, progress: RunProgress) -> RunProgress:
                     and line[:1] == b"{"
                     and line[-2:] == b"}\n"
                 ):
-                    progress.lost.on_step(int(number[1]))
+                    state.lost.on_step(int(number[1]))
             elif any(mark in line for mark in _SUMMARIZED):
-                _follow_line(progress, last_step)
+                _follow_line(state, last_step)
                 last_step = b""
-                _follow_line(progress, line)
-        _follow_line(progress, last_step)
-    return progress
+                _follow_line(state, line)
+        _follow_line(state, last_step)
+    return state
 
 
-def _follow_line(progress: RunProgress, line: bytes) -> None:
+def _follow_line(state: RunState, line: bytes) -> None:
     if line:
         with contextlib.suppress(ValidationError):
-            progress.on_event(events.parse(line))
+            state.on_event(events.parse(line))
 
 
-def explain_end(progress: RunProgress) -> Text:
+def explain_end(state: RunState) -> Text:
     """Return why a worker ended without an event, if the system reports it."""
-    if progress.time and psutil.boot_time() > progress.time:
+    if state.time and psutil.boot_time() > state.time:
         return text("The computer was shut down or restarted while it ran.")
     return text("Its process was killed, for example because the computer ran out of memory.")
 
 
-def find_lost_steps(run: RunFolder, progress: RunProgress) -> Problem | None:
+def find_lost_steps(run: RunFolder, state: RunState) -> Problem | None:
     """Return the warning about missing metrics of a run; None if none are missing."""
-    lost = replace(progress.lost, ranges=[*progress.lost.ranges])
-    if not progress.command:  # a running training writes events before checkpoints
+    lost = replace(state.lost, ranges=[*state.lost.ranges])
+    if not state.command:  # a running training writes events before checkpoints
         expect_checkpoints(lost, run)
     return lost_steps_warning(run, lost) if lost.ranges else None
 

@@ -25,7 +25,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import frozen_project, manifest
 from lora_studio.core.runs.annotations import RunAnnotations, read_annotations, set_damaged_aside
-from lora_studio.core.runs.state import State, StateFold
+from lora_studio.core.runs.state import RunState, State
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import (
     DiskNotMountedError,
@@ -343,11 +343,11 @@ class RunFolder:
         """Return the state of the run from its events and its lock."""
         if self.is_running():
             return "running"
-        fold, has_events = StateFold(), False
+        state, has_events = RunState(), False
         for event in self.iter_milestones():
-            fold.on_event(event)
+            state.on_event(event)
             has_events = True
-        return fold.state if has_events else self.infer_state()
+        return state.state if has_events else self.infer_state()
 
     def infer_state(self) -> State:
         """Return the state of a run whose events are missing, from what it has produced."""

@@ -23,15 +23,14 @@ from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs import facts as run_facts
-from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs.annotations import RunAnnotations
-from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import RunState, State
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.system.foreign_files import make_unicode, read_bytes
 
 #: `unreadable`: folders that aren't a run or have unreadable settings are listed as well.
-RowState = run_state.State | Literal["unreadable"]
+RowState = State | Literal["unreadable"]
 
 #: Cache file in the runs folder; it may be deleted at any time.
 CACHE = ".index.jsonl"
@@ -39,7 +38,7 @@ CACHE = ".index.jsonl"
 _WRITE_EVERY = 30.0
 #: Version of the cache, incremented whenever an entry changes its meaning. Entries omit defaults,
 #: so the version of the program is part of it.
-_FORMAT = f"LoRA Studio runs 9 {__version__}"
+_FORMAT = f"LoRA Studio runs 10 {__version__}"
 
 #: Modification stamp of a summary's sources: (nanoseconds, bytes) of each file, nanoseconds of
 #: folders.
@@ -132,14 +131,10 @@ class RunSummary:
 
 @dataclass
 class _Entry:
-    """The cached data of one run.
-
-    `progress`, as plain values, is needed only to continue reading its events; most runs have
-    ended.
-    """
+    """The cached data of one run; `progress` is needed to continue reading its events."""
 
     stamp: Stamp
-    progress: dict[str, Any]
+    progress: RunState
     summary: RunSummary
 
 
@@ -199,10 +194,8 @@ class RunIndex:
     def _read(self, name: str, stamp: Stamp) -> None:
         before = self._entries.get(name)
         folder = RunFolder(self.runs / name)
-        progress = run_facts.follow_events(
-            folder, RunProgress.from_plain(before.progress) if before else RunProgress()
-        )
-        self._entries[name] = _Entry(stamp, asdict(progress), _build_summary(folder, progress))
+        progress = run_facts.follow_events(folder, before.progress if before else RunState())
+        self._entries[name] = _Entry(stamp, progress, _build_summary(folder, progress))
         self._changed = True
 
     def _look_at_locks(self) -> None:
@@ -212,11 +205,11 @@ class RunIndex:
         is killed.
         """
         for entry in self._entries.values():
-            if not entry.progress["command"] or entry.summary.state == "unreadable":
+            progress = entry.progress
+            if not progress.command or entry.summary.state == "unreadable":
                 continue
-            progress = RunProgress.from_plain(entry.progress)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
-            state: RowState = "running" if is_running else progress.state.state
+            state: RowState = "running" if is_running else progress.state
             reason = run_facts.explain_end(progress) if state == "interrupted" else NO_TEXT
             if (state, reason) != (entry.summary.state, entry.summary.reason):
                 entry.summary = replace(entry.summary, state=state, reason=reason)
@@ -243,7 +236,7 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
+def _collect_values(run: RunFolder, progress: RunState) -> dict[str, Any]:
     """Return the fields of a summary that don't need the run's settings."""
     lost, sizes = run_facts.find_lost_steps(run, progress), run_facts.measure_sizes(run)
     return {
@@ -265,11 +258,11 @@ def _collect_values(run: RunFolder, progress: RunProgress) -> dict[str, Any]:
         "seconds": progress.seconds,
         "changed": progress.time,
         "warning": NO_TEXT if lost is None else lost.what,
-        "command": progress.state.changing if progress.time else "train",
+        "command": progress.changing if progress.time else "train",
     }
 
 
-def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
+def _build_summary(run: RunFolder, progress: RunState) -> RunSummary:
     values = _collect_values(run, progress)
     about = values["about"]
     try:
@@ -286,11 +279,11 @@ def _build_summary(run: RunFolder, progress: RunProgress) -> RunSummary:
     return replace(
         summary,
         name=about.title or frozen.name,
-        state=progress.state.state if progress.time else run.infer_state(),
+        state=progress.state if progress.time else run.infer_state(),
         model=run_facts.get_short_name(str(summary.get_value("model.source"))),
         data=", ".join(frozen.data),
         rank=_to_whole(summary.get_value("lora.rank")),
-        reason=progress.problem if progress.state.state == "failed" else NO_TEXT,
+        reason=progress.problem if progress.state == "failed" else NO_TEXT,
     )
 
 
@@ -366,13 +359,13 @@ def _read_cache(file: Path) -> dict[str, _Entry]:
     return entries
 
 
-_PROGRESS_FIELDS = {item.name for item in fields(RunProgress)}
+_PROGRESS_FIELDS = {item.name for item in fields(RunState)}
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
 
 
 @functools.cache  # takes 0.1 s, which a command that reads no runs should not need
-def _make_adapters() -> tuple[TypeAdapter[RunProgress], TypeAdapter[RunSummary]]:
-    return TypeAdapter(RunProgress), TypeAdapter(RunSummary)
+def _make_adapters() -> tuple[TypeAdapter[RunState], TypeAdapter[RunSummary]]:
+    return TypeAdapter(RunState), TypeAdapter(RunSummary)
 
 
 def _to_plain(value: Text | AnswerScore) -> dict[str, Any]:
@@ -384,7 +377,7 @@ def _to_line(name: str, entry: _Entry) -> str:
     about = entry.summary.about
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
-    plain = {"run": name, "stamp": entry.stamp, "told": entry.progress, "summary": summary}
+    plain = {"run": name, "stamp": entry.stamp, "told": asdict(entry.progress), "summary": summary}
     line = json.dumps(plain, default=_to_plain)  # ASCII: names may have odd characters
     return f"{zlib.crc32(line.encode()):08x} {line}"
 
@@ -401,8 +394,8 @@ def _from_line(line: bytes) -> tuple[str, _Entry]:
     if plain["told"].keys() != _PROGRESS_FIELDS:
         raise ValueError("the entry is incomplete")
     progress_adapter, summary_adapter = _make_adapters()
-    progress_adapter.validate_python(plain["told"])
+    progress = progress_adapter.validate_python(plain["told"])
     summary = summary_adapter.validate_python(plain["summary"])
     if summary.folder != plain["run"]:
         raise ValueError("the entry is of another folder")
-    return summary.folder, _Entry(tuple(plain["stamp"]), plain["told"], summary)
+    return summary.folder, _Entry(tuple(plain["stamp"]), progress, summary)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import queue
 import re
@@ -18,7 +19,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -48,13 +50,16 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: Longest wait, in seconds, for trackers that haven't written everything at the end.
 _TIMEOUT = 60.0
 
+_T = TypeVar("_T")
 Outcome = Literal["finished", "paused", "cancelled", "failed"]
 
 _STEP_METRICS = ("loss", "learning_rate", "grad_norm", "epoch", "tokens_per_s", "memory_bytes")
 
 
 class TrackerSink(Protocol):
-    """One tracker with an open run."""
+    """One tracker with an open run; `purges` means that steps which a resumed training repeats replace earlier ones."""
+
+    purges: bool
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Log the metrics of an optimizer step, or of the evaluation after it."""
@@ -67,17 +72,11 @@ class TrackerSink(Protocol):
 
 @dataclass(frozen=True)
 class TrackerInfo:
-    """What a tracker knows about a run.
-
-    `next_step` is the first step of this process; `last_step` and `last_evaluation` are those that were
-    logged before the training was interrupted.
-    """
+    """What a tracker knows about a run; `next_step` is the first step of this process."""
 
     run: RunFolder
     project: Project
     next_step: int
-    last_step: int
-    last_evaluation: int
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,40 +124,34 @@ def mirror_metrics(
         return
     if not resume:
         shutil.rmtree(run.trackers, ignore_errors=True)
-    mirror = _Mirror(run, project, job, *(_read_last_logged(run) if resume else (0, 0)))
+    mirror = _Mirror(run, project, job, _read_last_logged(run) if resume else {})
     job.listeners.append(mirror.put)
-    broken: Outcome | None = None
     try:
         yield
     except CancelledError:
-        broken = "cancelled"
+        mirror.outcome = "cancelled"
         raise
     except BaseException:
-        broken = "failed"
+        mirror.outcome = "failed"
         raise
     finally:
         job.listeners.remove(mirror.put)
-        mirror.close(broken)
+        mirror.close()
 
 
 class _Mirror:
     """The thread that passes events on to the trackers."""
 
     def __init__(
-        self,
-        run: RunFolder,
-        project: Project,
-        job: JobContext,
-        last_step: int,
-        last_evaluation: int,
+        self, run: RunFolder, project: Project, job: JobContext, logged: dict[str, int]
     ) -> None:
-        self._run, self._project, self._job = run, project, job
-        self._last_step, self._last_evaluation = last_step, last_evaluation
+        """Start; `logged` has the last step that an interrupted training logged, and its last evaluation."""
+        self._run, self._project, self._job, self._logged = run, project, job, logged
         # Last ones logged by this process, so that steps repeated after an OOM aren't logged twice.
-        self._step = self._evaluation = 0
+        self._last = {"train": 0, "eval": 0}
         self._plan: events.TrainingStarted | None = None
         self._ended_early = False
-        self._outcome: Outcome = "finished"
+        self.outcome: Outcome = "finished"
         self._events: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._sinks: dict[str, TrackerSink] = {}
         self._thread = threading.Thread(target=self._run_thread, name="trackers", daemon=True)
@@ -172,9 +165,8 @@ class _Mirror:
             case events.EndedEarly():
                 self._ended_early = True
 
-    def close(self, broken: Outcome | None) -> None:
+    def close(self) -> None:
         """Wait until everything is written, but not forever."""
-        self._outcome = broken or "finished"
         self._events.put(None)
         self._thread.join(_TIMEOUT)
 
@@ -182,50 +174,52 @@ class _Mirror:
         while (event := self._events.get()) is not None:
             match event:
                 case events.TrainingStarted():
-                    self._plan, self._step = event, max(self._step, event.step)
+                    self._plan = event
+                    self._last["train"] = max(self._last["train"], event.step)
                     self._open(event.step)
-                case events.StepDone() if event.step > self._step:
-                    self._step = event.step
+                case events.StepDone():
                     values = {name: float(getattr(event, name)) for name in _STEP_METRICS}
                     self._log("train", event.step, values | event.metrics)
-                case events.Evaluated() if event.step > self._evaluation:
-                    self._evaluation = event.step
+                case events.Evaluated():
                     loss = {} if event.has_rewards else {"loss": event.loss}
                     self._log("eval", event.step, loss | event.metrics)
         outcome = self._get_final_outcome()
-        self._call_each(lambda sink: sink.close(outcome))
+        for name, sink in list(self._sinks.items()):
+            self._call(name, partial(sink.close, outcome))
 
     def _log(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        if step <= self._last[kind]:
+            return
+        self._last[kind] = step
         values = {f"{kind}/{name}": value for name, value in metrics.items()}
-        self._call_each(lambda sink: sink.log(step, values))
+        for name, sink in list(self._sinks.items()):
+            if sink.purges or step > self._logged.get(kind, 0):
+                self._call(name, partial(sink.log, step, values))
 
     def _get_final_outcome(self) -> Outcome:
         """Return "paused" for a training that left its loop early without being stopped."""
-        if self._outcome != "finished" or self._plan is None:
-            return self._outcome
+        if self.outcome != "finished" or self._plan is None:
+            return self.outcome
         is_over = self._ended_early or self._job.flags.stop.is_set()
-        return "finished" if is_over or self._step >= self._plan.steps else "paused"
+        return "finished" if is_over or self._last["train"] >= self._plan.steps else "paused"
 
     def _open(self, step: int) -> None:
         create_folder(self._run.trackers)
-        info = TrackerInfo(
-            self._run, self._project, step + 1, self._last_step, self._last_evaluation
-        )
+        info = TrackerInfo(self._run, self._project, step + 1)
         for name in self._project.training.trackers:
-            try:
-                with _contacting_tracker(name):
-                    self._sinks[name] = SINKS[name](info)
-            except Exception as error:
-                self._report_failure(name, error)
+            if sink := self._call(name, partial(SINKS[name], info)):
+                self._sinks[name] = sink
 
-    def _call_each(self, do: Callable[[TrackerSink], None]) -> None:
-        for name, sink in list(self._sinks.items()):
-            try:
-                with _contacting_tracker(name):
-                    do(sink)
-            except Exception as error:
-                del self._sinks[name]
-                self._report_failure(name, error)
+    def _call(self, name: str, do: Callable[[], _T]) -> _T | None:
+        """Call a tracker; one that fails is reported, and not called again."""
+        purpose = _PURPOSES.get(name)
+        try:
+            with contacting(purpose) if purpose else contextlib.nullcontext():
+                return do()
+        except Exception as error:
+            self._sinks.pop(name, None)
+            self._report_failure(name, error)
+        return None
 
     def _report_failure(self, name: str, error: Exception) -> None:
         print_exception(error)
@@ -247,26 +241,22 @@ class _Mirror:
 _PURPOSES = {"wandb": Purpose.WANDB, "mlflow": Purpose.MLFLOW}
 
 
-def _contacting_tracker(name: str) -> contextlib.AbstractContextManager[None]:
-    """Declare why hosts are contacted in a block that calls a tracker."""
-    purpose = _PURPOSES.get(name)
-    return contextlib.nullcontext() if purpose is None else contacting(purpose)
-
-
-def _read_last_logged(run: RunFolder) -> tuple[int, int]:
+def _read_last_logged(run: RunFolder) -> dict[str, int]:
     """Return the last step and the last evaluation in the run's events."""
-    last_step = last_evaluation = 0
-    for event in run.iter_events():
+    logged = {"train": 0, "eval": 0}
+    for event in run.iter_events_of("step_done", "evaluated"):
         match event:
             case events.StepDone():
-                last_step = max(last_step, event.step)
+                logged["train"] = max(logged["train"], event.step)
             case events.Evaluated():
-                last_evaluation = max(last_evaluation, event.step)
-    return last_step, last_evaluation
+                logged["eval"] = max(logged["eval"], event.step)
+    return logged
 
 
 class _TensorBoard:
     """Event files in `trackers/tensorboard`; steps that a resumed training repeats are purged."""
+
+    purges = True
 
     def __init__(self, info: TrackerInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -285,31 +275,15 @@ class _TensorBoard:
         self._writer.close()
 
 
-class AppendOnlySink:
-    """A tracker that can't purge steps; skips what was logged before an interruption."""
-
-    def __init__(self, info: TrackerInfo) -> None:
-        self._info = info
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        is_evaluation = "eval/loss" in values
-        last = self._info.last_evaluation if is_evaluation else self._info.last_step
-        if step > last:
-            self.append(step, values)
-
-    def append(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the metrics of a step that was not logged before."""
-        raise NotImplementedError
-
-
-class _WeightsAndBiases(AppendOnlySink):
+class _WeightsAndBiases:
     """Online when logged in, else offline in `trackers/wandb`, for `wandb sync`.
 
     Respects WANDB_MODE, WANDB_PROJECT and the other environment variables.
     """
 
+    purges = False
+
     def __init__(self, info: TrackerInfo) -> None:
-        super().__init__(info)
         import wandb
 
         # Its own program makes the connections: only its own switch keeps it offline.
@@ -331,7 +305,7 @@ class _WeightsAndBiases(AppendOnlySink):
             settings=settings,
         )
 
-    def append(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         if self._server and offline.is_on():  # turned on since the start
             for child in psutil.Process().children(recursive=True):
                 if child.name().startswith("wandb-core"):
@@ -343,15 +317,12 @@ class _WeightsAndBiases(AppendOnlySink):
         self._run.finish(exit_code=int(outcome in ("failed", "cancelled")))
 
 
-#: Most parameters in one MLflow request.
-_MLFLOW_PARAMS = 100
-
-
-class _Mlflow(AppendOnlySink):
+class _Mlflow:
     """The server in MLFLOW_TRACKING_URI, else files in `trackers/mlflow`."""
 
+    purges = False
+
     def __init__(self, info: TrackerInfo) -> None:
-        super().__init__(info)
         from mlflow import MlflowClient
 
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -368,7 +339,7 @@ class _Mlflow(AppendOnlySink):
         self._client = MlflowClient(tracking_uri=uri)
         self._id = info.run_id("mlflow", lambda: self._start(info))
         self._client.update_run(self._id, status="RUNNING")  # it may have been paused
-        self._names = MetricNames()
+        self._names: dict[str, str] = {}
 
     def _start(self, info: TrackerInfo) -> str:
         from mlflow.entities import Param
@@ -378,18 +349,19 @@ class _Mlflow(AppendOnlySink):
         experiment = existing.experiment_id if existing else self._client.create_experiment(name)
         created = self._client.create_run(experiment, run_name=info.run.path.resolve().name)
         params = [Param(key, str(value)[:500]) for key, value in info.settings.items()]
-        for begin in range(0, len(params), _MLFLOW_PARAMS):  # not one request for each setting
-            some = params[begin : begin + _MLFLOW_PARAMS]
-            self._client.log_batch(created.info.run_id, params=some)
+        self._client.log_batch(created.info.run_id, params=params)
         return str(created.info.run_id)
 
-    def append(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
         self._client.log_batch(
             self._id,
-            [Metric(self._names.clean(name), value, now, step) for name, value in values.items()],
+            [
+                Metric(clean_metric_name(name, self._names), value, now, step)
+                for name, value in values.items()
+            ],
         )
 
     def close(self, outcome: Outcome) -> None:
@@ -400,25 +372,20 @@ class _Mlflow(AppendOnlySink):
             self._client.set_terminated(self._id, status)
 
 
-class MetricNames:
-    """Names of metrics without what MLflow refuses in them, such as a question mark in that of a reward."""
+def clean_metric_name(name: str, cleaned: dict[str, str]) -> str:
+    """Return the name without what MLflow refuses, such as a question mark in that of a reward.
 
-    def __init__(self) -> None:
-        """Start without names."""
-        self._cleaned: dict[str, str] = {}
-
-    def clean(self, name: str) -> str:
-        """Return the name for MLflow; those that would be equal are numbered in their order."""
-        if name not in self._cleaned:
-            parts = re.sub(r"[^\w/.: -]", "_", name).split("/")
-            # as parts of a path, they would lead to another metric
-            plain = "/".join("_" * len(part) if part in (".", "..") else part for part in parts)
-            unique, number = plain, 1
-            while unique in self._cleaned.values():
-                number += 1
-                unique = f"{plain}_{number}"
-            self._cleaned[name] = unique
-        return self._cleaned[name]
+    `cleaned` has the names so far, to which this one is added; those that would be equal are numbered in
+    their order.
+    """
+    if name not in cleaned:
+        parts = re.sub(r"[^\w/.: -]", "_", name).split("/")
+        # as parts of a path, they would lead to another metric
+        plain = "/".join("_" * len(part) if part in (".", "..") else part for part in parts)
+        numbered = (f"{plain}_{number}" for number in itertools.count(2))
+        taken = cleaned.values()
+        cleaned[name] = next(new for new in itertools.chain([plain], numbered) if new not in taken)
+    return cleaned[name]
 
 
 SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {

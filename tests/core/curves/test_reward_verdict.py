@@ -14,10 +14,10 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import table
-from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.grid_search import GridTable
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.model_card import CardFacts, build_card
+from lora_studio.core.runs.state import RunState
 
 
 def curve(start: float, end: float, rate: float, noise: float, steps: int = 60) -> list[Point]:
@@ -62,7 +62,7 @@ def test_evaluations_have_a_reward_and_no_loss() -> None:
     series = build_series(stream)
     assert "eval_loss" not in series.list_columns()
     assert series.evaluations.get("reward") == {1: 0.25, 2: 0.75, 4: 0.5}
-    progress = RunProgress()
+    progress = RunState()
     for event in stream:
         progress.on_event(event)
     assert (progress.best_eval, progress.best_reward) == (None, 0.75)

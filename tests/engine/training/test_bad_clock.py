@@ -12,6 +12,7 @@ import pytest
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import RunState
 from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
 from tests.engine.training.test_bad_disk import train_on_bad_disk
 from tests.helpers.faults import bad_clock
@@ -44,7 +45,7 @@ def test_clock_set_during_training_keeps_durations(
     times = [event.time for event in seen]
     assert times == sorted(times)
     assert 0 < times[-1] - times[0] <= elapsed
-    progress = facts.follow_events(run, facts.RunProgress())
+    progress = facts.follow_events(run, RunState())
     assert 0 < progress.seconds <= elapsed
     etas = [event.eta_s for event in seen if isinstance(event, events.StepDone) and event.eta_s]
     assert all(0 <= eta <= elapsed for eta in etas)

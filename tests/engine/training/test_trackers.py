@@ -80,7 +80,7 @@ def from_tensorboard(run: RunFolder, name: str) -> list[tuple[int, float]]:
 
 
 def make_info(run: RunFolder) -> trackers.TrackerInfo:
-    return trackers.TrackerInfo(run, Project(name="p"), 1, 0, 0)
+    return trackers.TrackerInfo(run, Project(name="p"), 1)
 
 
 def test_id_of_a_run_is_not_read_from_another_file(tmp_path: Path) -> None:
@@ -186,9 +186,10 @@ def test_mlflow_takes_any_name_of_a_reward(tmp_path: Path, monkeypatch: pytest.M
     client = MlflowClient((tmp_path / "mlflow").resolve().as_uri())
     created = client.create_run(client.create_experiment("test"))
     own = ("Right (form), ü", "Right?", "Right!", ".", "..")
-    cleaned = trackers.MetricNames()
-    names = [cleaned.clean(f"train/reward/{name}") for name in own]
-    assert [cleaned.clean(f"train/reward/{name}") for name in own] == names
+    cleaned: dict[str, str] = {}
+    names = [trackers.clean_metric_name(f"train/reward/{name}", cleaned) for name in own]
+    assert list(cleaned.values()) == names
+    assert trackers.clean_metric_name("train/reward/Right!", cleaned) == names[2]
     for name in names:
         client.log_metric(created.info.run_id, name, 0.5)
     assert set(client.get_run(created.info.run_id).data.metrics) == set(names)
@@ -237,6 +238,8 @@ def test_steps_repeated_after_oom_are_logged_once(
     logged: list[int] = []
 
     class RecordingSink:
+        purges = True
+
         def __init__(self, about: trackers.TrackerInfo) -> None:
             pass
 
@@ -270,8 +273,13 @@ def test_restarted_training_is_logged_anew(
 ) -> None:
     logged: list[int] = []
 
-    class RecordingSink(trackers.AppendOnlySink):
-        def append(self, step: int, values: Any) -> None:
+    class RecordingSink:
+        purges = False
+
+        def __init__(self, about: trackers.TrackerInfo) -> None:
+            pass
+
+        def log(self, step: int, values: Any) -> None:
             logged.append(step)
 
         def close(self, outcome: trackers.Outcome) -> None:
@@ -319,6 +327,8 @@ def test_failing_tracker_is_reported_once_and_training_continues(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
+        purges = True
+
         def __init__(self, about: trackers.TrackerInfo) -> None:
             pass
 

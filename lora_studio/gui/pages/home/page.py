@@ -24,9 +24,8 @@ from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.project.project import read_title
 from lora_studio.core.project.samples import SAMPLES
 from lora_studio.core.runs import facts, folder
-from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.state import State
+from lora_studio.core.runs.state import RunState, State
 from lora_studio.core.system.paths import expand_home
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize
@@ -428,7 +427,7 @@ def summarize_project(file: Path) -> ProjectSummary:
     summary = ProjectSummary(file, changed, run, run.read_state(), title=title)
     if not summary.is_unfinished:
         return summary
-    progress = facts.follow_events(run, RunProgress())
+    progress = facts.follow_events(run, RunState())
     reason = facts.explain_end(progress) if summary.state == "interrupted" else NO_TEXT
     return replace(
         summary, step=progress.step, steps=progress.steps, reason=reason, training=progress.training
