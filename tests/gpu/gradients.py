@@ -31,7 +31,7 @@ def load_scorer(
     tuned = PeftBackend().prepare(run.load_project(), make_job(), context.folder)
     randomize_adapter(tuned.model)
     packing = training.get("packing", True)
-    return Scorer(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
+    return Scorer.create(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
 
 
 def randomize_adapter(model: Any) -> None:

@@ -100,6 +100,8 @@ def _replace_rotation(
     """Return an attention's forward that rotates queries and keys with `rotation`, None if it doesn't rotate.
 
     The module's own function stays for heads in another layout, and for those that are rotated in part.
+    transformers' attention has no argument for it: the copy of its forward has a global of its own, so that other
+    models with the same module keep theirs.
     """
     forward = kind.forward
     code = getattr(forward, "__code__", None)

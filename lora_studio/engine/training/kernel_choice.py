@@ -76,7 +76,7 @@ def create_scorer(
     """
     record = read_record(run, ranks)
     set_matmul_precision(record, tuned.base.device, tuned.base.dtype, ranks)
-    scorer = Scorer(
+    scorer = Scorer.create(
         tuned.model,
         tuned.start or tuned.initial_adapter,
         packing=spec.packing,

@@ -59,7 +59,7 @@ _BY_LIGER = {
 
 @pytest.mark.parametrize("family", _BY_LIGER)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     assert scorer.fused.reasons == {}
     assert (scorer.fused.by_library, scorer.scored_by_liger) == (_BY_LIGER[family], True)
     description = " ".join(map(str, kernel_choice.describe_kernels(scorer)))
@@ -72,7 +72,7 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
 def test_float16_differs_only_by_rounding(tiny: TinyModel) -> None:
     # float16, because the interpreter multiplies bfloat16 numbers as integers.
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float16).train()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert scorer.fused.by_library == _BY_LIGER["llama3"]
     assert scorer.scored_by_liger
     with peft.helpers.disable_input_dtype_casting(model):
@@ -95,7 +95,7 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
 
 
 def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
     first, second = result(scorer), result(scorer)
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
@@ -104,7 +104,7 @@ def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
 def test_gradient_checkpointing_matches_with_in_place_kernels(
     tiny: TinyModel,
 ) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     expected = result(scorer)
     scorer.base.gradient_checkpointing_enable({"use_reentrant": False})
     scorer.model.enable_input_require_grads()
@@ -117,7 +117,9 @@ def test_gradient_checkpointing_matches_with_in_place_kernels(
 def test_dora_and_dropout_match_the_plain_layers(
     tiny: TinyModel, settings: dict[str, float]
 ) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train())
+    scorer = Scorer.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
+    )
     assert scorer.fused.by_library == _BY_LIGER["llama3"]
     assert_equal(result(scorer), unfused_result(scorer), 1e-4)
 
@@ -127,7 +129,7 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
 ) -> None:
     right = liger.rms_norm
     monkeypatch.setattr(liger, "rms_norm", lambda *inputs, kind: right(*inputs, kind) * 1.01)
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     norms = [layer for layer in scorer.model.modules() if fused.is_plain_norm(layer)]
     assert scorer.record.kinds is not None
     assert "compute_norm" in scorer.record.kinds
@@ -148,7 +150,7 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 
     for name in ("rms_norm", "gated_activation", "rotary_embedding", "cross_entropy"):
         monkeypatch.setattr(liger, name, fails)
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     assert len(attempts) == 4
     assert scorer.fused.by_library == 0
     # Norms, gates and attention are computed by this program then, with rotations by the model itself.
@@ -161,10 +163,10 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 
 def test_gates_are_left_to_torch_compile(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    assert Scorer(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
+    assert Scorer.create(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
 
 
 def test_switched_off_kernels_are_not_tried(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
     assert not scorer.uses_liger
     assert " ".join(map(str, kernel_choice.describe_kernels(scorer))) == ""

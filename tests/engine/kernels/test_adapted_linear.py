@@ -205,20 +205,22 @@ def test_layers_get_their_forward_back_after_an_error() -> None:
 
 
 def test_projections_of_attention_and_gates_are_joined(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     joined = {"joined_attention", "joined_gated_forward"}
     assert scorer.record.kinds == {"compute_adapted", "compute_norm"} | joined
 
 
 def test_projections_with_dora_are_not_joined(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4, use_dora=True), torch.float32).train())
+    scorer = Scorer.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4, use_dora=True), torch.float32).train()
+    )
     assert scorer.record.kinds == {"compute_norm", "gated_forward"}
 
 
 def test_run_that_began_without_joined_layers_resumes_so(tiny: TinyModel) -> None:
     began = KernelRecord(kinds=frozenset({"compute_adapted", "compute_norm", "gated_forward"}))
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    assert Scorer(model, record=began).record.kinds == began.kinds
+    assert Scorer.create(model, record=began).record.kinds == began.kinds
 
 
 class NormedInput(torch.nn.Module):

@@ -50,14 +50,14 @@ def test_whole_vocabulary_gives_the_full_kl_divergence(
         chunked_logprobs, "count_logits_at_once", lambda *_: 5 * 512
     )  # several chunks
     model, batch = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), collate(rows_of())
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     logits = scorer._compute_model_logits(batch)
     teacher = logits.detach() + torch.randn(logits.shape, generator=torch.manual_seed(0))
     expected = plain_loss(logits, batch.targets, teacher)
     expected[0].backward()
     gradients = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    scorer.packed, scorer.chunked = packed, chunked
+    scorer.packed, scorer._head = packed, scorer._head if chunked else None
     tokens = tokens_of(teacher, logits.shape[1])
     actual = scorer.compute_distillation(batch, tokens, DistillationLoss(WEIGHT, TEMPERATURE)).sum(
         0

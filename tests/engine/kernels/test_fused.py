@@ -77,7 +77,7 @@ def is_plain_attention(layer: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     expected = layers_of(scorer.model, adapted_linear.is_plain_lora)
     expected += layers_of(scorer.model, is_plain_attention)
     if family != "gemma3":  # has other norms and gates
@@ -90,7 +90,7 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
 def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
-        scorer = Scorer(model)
+        scorer = Scorer.create(model)
         assert scorer.fused.layers
         assert_equal(result(scorer), unfused_result(scorer), 0.05)
 
@@ -98,11 +98,11 @@ def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
 def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     exact = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     with peft.helpers.disable_input_dtype_casting(model):
         actual = result(scorer)
     assert scorer.lengths == (12, 12, 7, 1)
-    assert_equal(actual, result(Scorer(exact)), 0.05)
+    assert_equal(actual, result(Scorer.create(exact)), 0.05)
     every = {chunked_logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
@@ -116,7 +116,7 @@ def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None
 )
 def test_only_plain_adapters_are_fused(tiny: TinyModel, settings: dict[str, Any]) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     adapted = [layer for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
     changed = [layer for layer in adapted if "forward" in layer.__dict__]
     assert len(adapted) == 14
@@ -133,7 +133,7 @@ def test_fused_4bit_layers_equal_those_of_peft(tiny: TinyModel, double: bool) ->
         bnb_4bit_compute_dtype=torch.float32,
     )
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four).train()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     layers = [layer for layer in model.modules() if adapted_linear.is_4bit_lora(layer)]
     assert len(layers) == 14
     assert all("forward" in layer.__dict__ for layer in layers)
@@ -159,11 +159,11 @@ def test_fused_4bit_layers_take_and_return_wider_numbers(tiny: TinyModel) -> Non
 
 
 def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
-    scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
+    scorer = Scorer.create(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
     with torch.no_grad(), scorer.switch_to_reference():
         actual = scorer(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
-    untouched = Scorer(
+    untouched = Scorer.create(
         attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
     )  # B is zero
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
 
     Biased.__name__ = "OddRMSNorm"
     odd.__class__ = Biased
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert "forward" not in odd.__dict__
     kinds = (adapted_linear.is_plain_lora, is_plain_attention, fused.is_plain_norm, fused.is_gated_mlp)  # fmt: skip
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1

@@ -53,7 +53,7 @@ def test_damaged_record_leaves_the_choice_open(entry: Any) -> None:
 
 
 def test_record_is_the_same_after_the_manifest(tiny: TinyModel, run: RunFolder) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     run.update_manifest(kernels=scorer.record.to_manifest())
     assert read(run) == replace(scorer.record, tf32=False)
     assert scorer.record.packed
@@ -138,7 +138,7 @@ def test_flash_attention_is_not_used_where_it_was_not(
     monkeypatch.setattr(sequence_packing, "can_use_varlen_kernel", lambda *_: True)
     monkeypatch.setattr(sequence_packing, "varlen_attention", sequence_packing_by_rows)
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    scorer = Scorer(model, record=KernelRecord(flash=False))
+    scorer = Scorer.create(model, record=KernelRecord(flash=False))
     assert scorer.packed
     monkeypatch.setattr(sequence_packing, "varlen_attention", refuse)
     result(scorer)

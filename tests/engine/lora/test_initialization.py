@@ -68,7 +68,7 @@ def loss_of_saved(run: RunFolder) -> float:
     model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
     tokenizer = load_tokenizer(Path(project.model.source))
     rows = EncodedRows(prepare(project.dataset, tokenizer, project.training.seed, make_job()).validation)  # fmt: skip
-    return -float(Scorer(model)(collate(list(rows))).detach().mean())
+    return -float(Scorer.create(model)(collate(list(rows))).detach().mean())
 
 
 @pytest.mark.slow
@@ -340,7 +340,7 @@ def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel)
 def test_neftune_noise_has_formula_size_and_needs_gradients(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job()).train()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     add_embedding_noise(scorer, 5.0)
     layer = scorer.base.get_input_embeddings()
     scorer.lengths = (4, 16)

@@ -39,7 +39,7 @@ LABELS = [
 
 @pytest.mark.parametrize("kind", [Dpo, Kto])
 def test_known_reference_gives_the_same_loss(tiny: TinyModel, kind: Any) -> None:
-    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    scorer = Scorer.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     scorer.load_reference()
     one, two, three = rows_of()
     rows: list[Any] = (

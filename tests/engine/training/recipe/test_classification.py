@@ -104,7 +104,7 @@ def test_peft_and_transformers_give_the_same_scores_and_loss(
     rows = encode_texts(tuned)
     batch = tuned.base.tokenizer(list(TEXTS), padding=True, return_tensors="pt")
     expected = loaded(**batch, labels=torch.tensor([row.label for row in rows]))
-    objective = Classification(Scorer(tuned.model, packing=packing), [1.0, 1.0, 1.0])
+    objective = Classification(Scorer.create(tuned.model, packing=packing), [1.0, 1.0, 1.0])
     torch.testing.assert_close(objective.score(rows), expected.logits, rtol=0, atol=1e-5)
     measured = objective.compute_loss(rows)
     assert float(measured.total.detach()) / 3 == pytest.approx(float(expected.loss), abs=1e-5)
@@ -131,7 +131,7 @@ def test_head_has_a_row_of_parameters_for_each_label(tiny: TinyModel) -> None:
 
 def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
     tuned = make_classifier(tiny("llama3"))
-    rows, scorer = encode_texts(tuned), Scorer(tuned.model)
+    rows, scorer = encode_texts(tuned), Scorer.create(tuned.model)
     with torch.no_grad():
         single = [
             float(Classification(scorer, [1.0] * 3).compute_loss([row]).total) for row in rows
@@ -241,6 +241,6 @@ def test_rows_of_one_label_cannot_be_classified(start: Start, tmp_path: Path) ->
 
 
 def test_classifier_cannot_be_kept_by_its_answers(tiny: TinyModel) -> None:
-    scorer = Scorer(make_classifier(tiny("llama3")).model)
+    scorer = Scorer.create(make_classifier(tiny("llama3")).model)
     with pytest.raises(ProblemError, match="doesn't write answers"):
         create_objective(TrainingSpec(best_by="exact"), "classification", scorer)

@@ -82,7 +82,7 @@ def test_loss_depends_on_neither_batches_nor_shared_prompts(
     adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
 ) -> None:
     answers, model = create_answers(), adapted()
-    scorer = Scorer(model, sharing=True)
+    scorer = Scorer.create(model, sharing=True)
     objective = Grpo(scorer, variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
     results = []
     for scorer.shared, parts in (
@@ -103,7 +103,7 @@ def test_first_update_of_sampled_answers_has_ratio_one(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
-    objective = Grpo(Scorer(adapted()), "grpo", ClipRange(0.2, 0.2))
+    objective = Grpo(Scorer.create(adapted()), "grpo", ClipRange(0.2, 0.2))
     loss = objective.compute_loss(answers)
     expected = -sum(answer.advantage for answer in answers)
     assert float(loss.total.detach()) == pytest.approx(expected, abs=1e-5)
@@ -121,13 +121,14 @@ def test_equal_rewards_and_missing_rewards_have_no_advantage() -> None:
 def test_log_probabilities_are_those_of_the_sampling_temperature(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
-    scorer, answers = Scorer(adapted()), create_answers()[:1]
+    scorer, answers = Scorer.create(adapted()), create_answers()[:1]
     sequence = answers[0].sequence
     ids = torch.from_numpy(sequence.ids.astype(np.int64))
     logits = scorer.model(input_ids=ids[None]).logits[0].detach()
     expected = (logits / 0.7).log_softmax(-1)[3:-1].gather(1, ids[4:, None])[:, 0]
     scorer.temperature = 0.7
-    for scorer.chunked in (True, False):
+    for head in (scorer._head, None):
+        scorer._head = head
         answers[0].old = None
         Grpo(scorer, "grpo", ClipRange(0.2, 0.2)).compute_loss(answers)
         torch.testing.assert_close(answers[0].old, expected, rtol=1e-4, atol=1e-5)
@@ -142,7 +143,7 @@ def test_clip_range_is_the_authors_unless_set() -> None:
 def test_later_updates_compare_with_the_first(adapted: Callable[[], peft.PeftModel]) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
     model = adapted()
-    objective = Grpo(Scorer(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
+    objective = Grpo(Scorer.create(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
     objective.scorer.load_reference()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     objective.compute_loss(answers).total.backward()
@@ -245,7 +246,7 @@ def test_grpo_losses_and_gradients_equal_trl(
         rows = _compare(case, answers, eos)
         assert case.compute_advantages() == pytest.approx(trl["advantages"], abs=1e-5), case
         model = adapted()
-        scorer = Scorer(model, sharing=True)
+        scorer = Scorer.create(model, sharing=True)
         scorer.temperature = case.temperature
         assert scorer.shared
         own = Grpo(scorer, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)

@@ -95,7 +95,7 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
     wrapped: Wrapped, family: str
 ) -> None:
     model, rows = wrapped(family), rows_of()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert (scorer.packed, scorer.chunked) == (True, True)
     assert float(sft(scorer(collate(rows))).detach()) == pytest.approx(
         own_sum(model, rows), rel=1e-5
@@ -112,11 +112,11 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
     )  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     (scorer(collate(rows)) * weights).sum().backward()
     expected = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    scorer.packed, scorer.chunked = packed, chunked
+    scorer.packed, scorer._head = packed, scorer._head if chunked else None
     (scorer(collate(rows)) * weights).sum().backward()
     actual = [value.grad for value in model.parameters() if value.grad is not None]
     assert len(actual) == len(expected) > 0
@@ -125,7 +125,7 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
 
 
 def test_rows_in_one_batch_do_not_influence_each_other(wrapped: Wrapped) -> None:
-    scorer = Scorer(wrapped("mistral"))
+    scorer = Scorer.create(wrapped("mistral"))
     rows = rows_of()
     together = scorer(collate(rows)).detach()
     alone = torch.cat([scorer(collate([row])).detach() for row in rows])
@@ -138,7 +138,7 @@ def test_sliding_window_limits_packed_rows(
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
     base.config.sliding_window = 6
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert scorer.packed
     assert float(sft(scorer(collate(rows_of()))).detach()) == pytest.approx(
         own_sum(model, rows_of()), rel=1e-5
@@ -153,7 +153,7 @@ def test_recurrent_model_is_trained_on_padded_rows() -> None:
     model = peft.get_peft_model(
         MambaForCausalLM(config), peft.LoraConfig(target_modules=["x_proj"], r=4)
     ).eval()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert not scorer.packed
     rows = rows_of()
     assert float(sft(scorer(collate(rows))).detach()) == pytest.approx(
@@ -167,7 +167,7 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
     model = peft.get_peft_model(
         base, peft.LoraConfig(target_modules=["o_proj"], modules_to_save=["lm_head"], r=4)
     )
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
     assert not scorer.chunked
     sft(scorer(collate(rows_of()))).backward()
     assert any(
@@ -178,7 +178,7 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int) -> None:
     model, rows = wrapped("qwen3"), rows_of()
-    scorer = Scorer(model)
+    scorer = Scorer.create(model)
 
     def gradients(batches: list[list[Encoded]]) -> list[torch.Tensor]:
         model.zero_grad()
@@ -195,7 +195,9 @@ def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int)
 def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None:
     rows, actual = rows_of(), by_trl[0][-1]
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scores = Scorer(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
+    scores = Scorer.create(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(
+        collate(rows)
+    )
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
@@ -275,7 +277,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
         margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
         expected += math.log1p(math.exp(-margin))
         ahead += margin > 0
-    actual = Dpo(Scorer(model), 0.3).compute_loss(pairs)
+    actual = Dpo(Scorer.create(model), 0.3).compute_loss(pairs)
     assert float(actual.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(actual.metrics["accuracy"]) == ahead
 
@@ -283,7 +285,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
 def test_dpo_starts_at_log_2_and_separates_the_answers(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, LoraSpec(rank=8), make_job()).train()
-    dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
+    dpo, pairs = Dpo(Scorer.create(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
     for _ in range(6):
@@ -304,7 +306,7 @@ def test_orpo_matches_its_formula(wrapped: Wrapped) -> None:
     )
     log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
-    actual = Orpo(Scorer(model), 0.2).compute_loss([pair])
+    actual = Orpo(Scorer.create(model), 0.2).compute_loss([pair])
     assert float(actual.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
 
 
@@ -329,7 +331,7 @@ def test_reference_is_computed_without_dropout_of_the_base() -> None:
     model = attach.attach_adapter(
         GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job()
     )
-    scorer, batch = Scorer(model), collate(rows_of())
+    scorer, batch = Scorer.create(model), collate(rows_of())
     scorer.load_reference()
 
     def scores(model: peft.PeftModel) -> torch.Tensor:
@@ -356,7 +358,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     shift = max(0.0, float(np.mean([tuned - base for tuned, base in (both(model, row) for row in crossed)])))  # fmt: skip
     signs = [1 if row.label else -1 for row in rows]
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(Scorer.create(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
     outputs = [kto.compute_loss(part) for part in (rows[:2], rows[2:])]
     assert sum(float(output.total.detach()) for output in outputs) == pytest.approx(expected, rel=1e-5)  # fmt: skip
@@ -367,7 +369,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
 def test_answers_of_an_untrained_model_are_on_neither_side(wrapped: Wrapped) -> None:
     model = wrapped("llama3")
     rows = pair_up([EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2)])
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(Scorer.create(model), 0.1)
     with model.disable_adapter():
         kto.prepare_step([rows])
         assert int(kto.compute_loss(rows).metrics["accuracy"]) == 0
@@ -388,7 +390,7 @@ def test_kto_with_one_row_per_step_is_refused() -> None:
 
 def test_preference_training_with_biases_is_refused(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
+    scorer = Scorer.create(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="if biases are trained"):
         create_objective(TrainingSpec(), "preference", scorer)
     for method in ("orpo", "simpo"):
@@ -488,7 +490,7 @@ def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByT
     steps, out = by_trl
     for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=False)):
         model = wrapped("llama3", SEED)
-        own = create(Scorer(model)).compute_loss([encoded(row) for row in actual["rows"]])
+        own = create(Scorer.create(model)).compute_loss([encoded(row) for row in actual["rows"]])
         assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4), settings  # fmt: skip
         assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
         assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
@@ -501,7 +503,7 @@ def test_kto_loss_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> No
     actual, file = by_trl[0][len(VARIANTS)], by_trl[1] / f"{len(VARIANTS)}.safetensors"
     assert actual["log"]["kl"] > 0.05
     model = wrapped("llama3", SEED)
-    kto = Kto(Scorer(model), 0.1)
+    kto = Kto(Scorer.create(model), 0.1)
     own = pair_up(
         [
             EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
@@ -526,7 +528,7 @@ def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: 
     number = len(VARIANTS) + 1
     actual, file = by_trl[0][number], by_trl[1] / f"{number}.safetensors"
     model = wrapped("llama3", SEED)
-    scorer, rows = Scorer(model), [encoded(row) for row in actual["rows"]]
+    scorer, rows = Scorer.create(model), [encoded(row) for row in actual["rows"]]
     own = Orpo(scorer, 0.1).compute_loss(rows)
     means = [scorer(collate([row.chosen])).mean() for row in rows]
     answers = (own.total + torch.stack(means).sum()) / 3
