@@ -186,7 +186,7 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     with fast_imports.speed_up_imports():
         from lora_studio.engine.training import train_run
 
-        backend = choice.create_backend(name)
+        backend = choice.load_backend(name)
     return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 

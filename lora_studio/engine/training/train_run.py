@@ -27,8 +27,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.tasks.samples import Sample
-from lora_studio.engine.backends.backend import AdaptedModel, Backend
-from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.engine.backends.backend import AdaptedModel, Backend, prepare_with_peft
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import encode_rows
@@ -131,7 +130,7 @@ def _train_rank(
     try:
         project = _with_device(project, ranks, job)
         tuned, data = _prepare(
-            run, project, backend or PeftBackend(), job, ranks, scratch, resume=resume
+            run, project, backend or prepare_with_peft, job, ranks, scratch, resume=resume
         )
         project, data = _prepare_task(run, project, tuned, data, job, ranks, stack)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
@@ -195,7 +194,7 @@ def _prepare(
     distilled = prepare_teacher(project, job) if project.training.teacher.strip() else None
     if distilled and ranks.is_first:
         record_teacher(run, distilled, resume=resume)
-    tuned = backend.prepare(project, job, scratch, _find_initial_adapter(run, resume=resume))
+    tuned = backend(project, job, scratch, _find_initial_adapter(run, resume=resume))
     if ranks.is_first and tuned.initial_adapter == run.initial_adapter:
         checksums.record_checksums(run, run.initial_adapter)
     if resume:
