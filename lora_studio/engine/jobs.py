@@ -90,9 +90,9 @@ def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     )
     inspected = inspected.model_copy(update={"export_problem": problem})
     if command.teacher is not None:
-        from lora_studio.engine.training.frozen_models import teacher_inspection
+        from lora_studio.engine.training.frozen_models import teacher
 
-        facts = teacher_inspection.inspect_teacher(inspected, command.teacher, job)
+        facts = teacher.inspect_teacher(inspected, command.teacher, job)
         inspected = inspected.model_copy(update=facts)
     job.emit(inspected)
 

@@ -43,8 +43,7 @@ from lora_studio.engine.kernels.distillation import (
     LogitDistillation,
     TeacherTokens,
 )
-from lora_studio.engine.kernels.fused import KernelLibrary
-from lora_studio.engine.kernels.record import KernelRecord
+from lora_studio.engine.kernels.fused import KernelLibrary, KernelRecord
 from lora_studio.engine.tokens.batches import Batch
 
 #: The kind under which a record names Liger's loss.

@@ -24,14 +24,12 @@ from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableRo
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.oom_capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.devices.random_state import preserve_random_state
-from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.devices.ranks import ProcessGroup, preserve_random_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training.memory.problems import samples_memory_warning
-from lora_studio.engine.training.problems import samples_not_finite_warning
+from lora_studio.engine.training.problems import samples_memory_warning, samples_not_finite_warning
 
 _T = TypeVar("_T")
 

@@ -50,11 +50,17 @@ from lora_studio.engine.tokens.encoder import (
     EncodedPrompt,
 )
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
+from lora_studio.engine.training import (
+    checkpoint_files,
+    kernel_choice,
+    problems,
+    trackers,
+    trainer_state,
+)
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
-from lora_studio.engine.training.memory import forecast, ladder
+from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.recipe import embedding_setup, score_head
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.statements import ReproductionFacts
@@ -326,7 +332,9 @@ def _fit(
             facts = _collect_reproduction_facts(project, tuned, trainer)
             script.write_reproduction(trainer.run, facts, job)
         done = trainer.fit(lower=lower)
-        is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
+        is_full_level = trainer.memory_level == trainer_state.choose_starting_level(
+            project.training
+        )
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
         # The teacher was in this process: its memory would count as the training's.
         is_alone = ranks.world_size == 1 and not project.training.teacher.strip()

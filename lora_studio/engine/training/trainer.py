@@ -39,31 +39,30 @@ from lora_studio.engine.devices.oom_capture import (
     find_oom,
     release_memory,
 )
-from lora_studio.engine.devices.random_state import (
+from lora_studio.engine.devices.ranks import (
+    DuplicateBatch,
+    ProcessGroup,
     RandomState,
     get_random_state,
     preserve_random_state,
     set_random_state,
 )
-from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.kernels import adapted_linear, compiling
+from lora_studio.engine.kernels import adapted_linear
 from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems
+from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trainer_state
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
-from lora_studio.engine.training.memory import ladder
-from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.problems import (
+from lora_studio.engine.training.memory.watch import MemoryWatch
+from lora_studio.engine.training.problems import (
     best_adapter_memory_warning,
     checkpoint_memory_warning,
     memory_exhausted_error,
     restart_required_error,
 )
-from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.recipe import (
     best_adapter,
     neftune,
@@ -85,7 +84,12 @@ from lora_studio.engine.training.step_batches import (
     TrainingRows,
 )
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
-from lora_studio.engine.training.trainer_state import EvaluationResult, SavedAdapter, TrainerState
+from lora_studio.engine.training.trainer_state import (
+    EvaluationResult,
+    MemoryLevel,
+    SavedAdapter,
+    TrainerState,
+)
 
 
 class Trainer:
@@ -107,7 +111,7 @@ class Trainer:
         self.run, self.spec, self.model, self.tuned = run, spec, tuned.model, tuned
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
-        self.state = TrainerState(ladder.choose_starting_level(spec))
+        self.state = TrainerState(trainer_state.choose_starting_level(spec))
         self._set_up_steps(data)
         self.rollouts = create_rollouts(
             spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
@@ -265,7 +269,7 @@ class Trainer:
         with preserve_random_state():
             try:
                 with fail_together(self.ranks):
-                    reserved = ladder.reserve_optimizer_state(self.model, self.optimizer)
+                    reserved = trainer_state.reserve_optimizer_state(self.model, self.optimizer)
                 with self._autocast():
                     self.objective.prepare_step([rows])
                 divisors = Divisors(max(1, self.objective.count_items(rows)))
@@ -281,9 +285,9 @@ class Trainer:
             return
         self.job.show_stage(text("compiling the model"))
         if self.state.compiled is None:
-            pays = compiling.compile_if_faster(self.model, self.probe_memory, self.job)
+            pays = kernel_choice.compile_if_faster(self.model, self.probe_memory, self.job)
             self.state.compiled = self.ranks.broadcast(pays)
-        compiling.set_compiled(self.model, enabled=self.state.compiled)
+        kernel_choice.set_compiled(self.model, enabled=self.state.compiled)
 
     # --- step ---------------------------------------------------------------------------------
 
@@ -539,7 +543,7 @@ class Trainer:
         self.state.memory_level = level
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:
-            ladder.enable_recomputing(self.model)
+            trainer_state.enable_recomputing(self.model)
 
 
 class OomRecovery:
@@ -563,7 +567,9 @@ class OomRecovery:
         recorded = self._run.read_manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))
         current = asdict(self._trainer.memory_level)
-        self._trainer.apply_memory_level(ladder.choose_starting_level(spec, current, recorded))
+        self._trainer.apply_memory_level(
+            trainer_state.choose_starting_level(spec, current, recorded)
+        )
         if lower:
             killed = OutOfMemory(text("The system ended the training because memory ran out."))
             self._step_down(killed)
@@ -602,7 +608,7 @@ class OomRecovery:
         trainer = self._trainer
         self._discard_gradients()
         trainer.watch.reset()
-        can_recompute = ladder.can_recompute(trainer.tuned.model)
+        can_recompute = trainer_state.can_recompute(trainer.tuned.model)
         lower: MemoryLevel | None = trainer.memory_level
         stopped_filling = trainer.stop_filling()
         if not stopped_filling:

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.kernels import adapted_linear, fused
+from lora_studio.engine.kernels.fused import KernelRecord
 from lora_studio.engine.kernels.logprobs import Scorer
-from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap

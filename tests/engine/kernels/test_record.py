@@ -15,9 +15,9 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import liger, numerical_equivalence, sequence_packing
+from lora_studio.engine.kernels.fused import KernelRecord, summarize_fused_layers
 from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.kernels.numerical_equivalence import Comparison
-from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 from lora_studio.engine.model import loading
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel

@@ -12,12 +12,13 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import fail_together
-from lora_studio.engine.devices.random_state import (
+from lora_studio.engine.devices.ranks import (
+    DuplicateBatch,
+    ProcessGroup,
     RandomState,
     get_random_state,
     set_random_state,
 )
-from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels.logprobs import Scorer
 from lora_studio.engine.tokens.search_texts import EncodedSearchPair, Ids
 from lora_studio.engine.training.recipe.loss import Loss

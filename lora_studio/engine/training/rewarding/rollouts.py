@@ -25,7 +25,6 @@ from lora_studio.engine.rewards.registry import ScoredAnswers, WeightedRewards
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
 from lora_studio.engine.training.evaluation import ValidationLoss
-from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.recipe.grpo import (
     Grpo,
     SampledAnswer,
@@ -35,6 +34,7 @@ from lora_studio.engine.training.recipe.grpo import (
 from lora_studio.engine.training.recipe.loss import Divisors
 from lora_studio.engine.training.recipe.objectives import Objective
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
+from lora_studio.engine.training.trainer_state import MemoryLevel
 
 
 @dataclass(frozen=True)
