@@ -18,9 +18,8 @@ from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice, calibration
 from lora_studio.core.memory.adapter_size import with_head
-from lora_studio.core.memory.advice import MemoryChange
+from lora_studio.core.memory.advice import MemoryChange, fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.memory.weights import describe_placement, spread_over_gpus

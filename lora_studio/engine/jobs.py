@@ -90,9 +90,9 @@ def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     )
     inspected = inspected.model_copy(update={"export_problem": problem})
     if command.teacher is not None:
-        from lora_studio.engine.training.frozen_models import teacher_inspection
+        from lora_studio.engine.training.frozen_models import teacher
 
-        facts = teacher_inspection.inspect_teacher(inspected, command.teacher, job)
+        facts = teacher.inspect_teacher(inspected, command.teacher, job)
         inspected = inspected.model_copy(update=facts)
     job.emit(inspected)
 
@@ -186,7 +186,7 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     with fast_imports.speed_up_imports():
         from lora_studio.engine.training import train_run
 
-        backend = choice.create_backend(name)
+        backend = choice.load_backend(name)
     return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 

@@ -31,10 +31,10 @@ def list_devices_unused(context: CheckContext) -> None:
     """Compare the free memory with nvidia-smi's."""
     import torch
 
-    from lora_studio.engine.devices import devices, nvml
+    from lora_studio.engine.devices import devices, load
 
     index = int(context.device.partition(":")[2] or 0)
-    if nvml.get_free_bytes(index) is None:
+    if load.get_free_bytes(index) is None:
         raise UnavailableCheckError("NVML doesn't answer (is nvidia-ml-py installed?)")
     before = _read_free_bytes(context.device)
     found = next(each for each in devices.list_devices().devices if each.name == context.device)

@@ -22,16 +22,16 @@ _CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 def load_logprob_model(
     context: CheckContext, precision: str, *, family: str = "llama3", **training: Any
 ) -> Any:
-    """Return the logprob model of a training whose adapter isn't zero, and the same in every precision."""
-    from lora_studio.engine.backends.peft import PeftBackend
+    """Return the logprob_model of a training whose adapter isn't zero, and the same in every precision."""
+    from lora_studio.engine.backends.backend import prepare_with_peft
     from lora_studio.engine.kernels.logprobs import LogprobModel
     from tests.helpers.runs.jobs import make_job
 
     run = create_run(context, family=family, model={"precision": precision}, **training)
-    tuned = PeftBackend().prepare(run.load_project(), make_job(), context.folder)
+    tuned = prepare_with_peft(run.load_project(), make_job(), context.folder)
     randomize_adapter(tuned.model)
     packing = training.get("packing", True)
-    return LogprobModel(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
+    return LogprobModel.create(tuned.model.train(), packing=packing, dtype=tuned.base.dtype)
 
 
 def randomize_adapter(model: Any) -> None:
@@ -99,12 +99,12 @@ def load_exact_model(context: CheckContext, family: str, quantized: Any = None) 
     """Return the model in 32-bit on the CPU; `quantized` is the one whose 4-bit weights it takes."""
     import torch
 
-    from lora_studio.engine.backends.peft import PeftBackend
+    from lora_studio.engine.backends.backend import prepare_with_peft
     from tests.helpers.runs.jobs import make_job
 
     plain = CheckContext("cpu", context.folder)
     run = create_run(plain, family=family, model={"precision": "fp32"})
-    model = PeftBackend().prepare(run.load_project(), make_job(), context.folder).model
+    model = prepare_with_peft(run.load_project(), make_job(), context.folder).model
     randomize_adapter(model)
     if quantized is not None:
         from bitsandbytes.functional import dequantize_4bit

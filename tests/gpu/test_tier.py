@@ -18,7 +18,7 @@ from lora_studio.core.memory import calibration
 from lora_studio.core.memory.calibration import CalibrationRecord, MachineCalibration
 from lora_studio.core.protocol import events
 from lora_studio.core.system import programs
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.devices import devices, load
 from lora_studio.engine.kernels import liger, sequence_packing
 from tests.gpu import correctness, resources
 from tests.gpu.__main__ import (
@@ -196,13 +196,13 @@ def test_listing_devices_needs_no_context(
     card = SimpleNamespace(name="cuda:0", title="H100", free_bytes=free, total_bytes=10 << 30)
     monkeypatch.setattr(devices, "list_devices", lambda: SimpleNamespace(devices=[card]))
     monkeypatch.setattr(correctness, "_read_free_bytes", lambda _: free)
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: free)
+    monkeypatch.setattr(load, "get_free_bytes", lambda _: free)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda _: has_context, raising=False)
     context = CheckContext("cuda:0", tmp_path)
     correctness.list_devices_unused(context)
     assert bool(context.failures) == has_context
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(load, "get_free_bytes", lambda _: None)
     with pytest.raises(UnavailableCheckError, match="NVML"):
         correctness.list_devices_unused(context)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lora_studio.core.memory.logits import SOFTMAX_ON_GPU, count_logits_at_once
-from lora_studio.core.memory.plan import BYTES, MemoryPlan
+from lora_studio.core.memory.plan import BYTES, SOFTMAX_ON_GPU, MemoryPlan, count_logits_at_once
 from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate

@@ -67,15 +67,15 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     return name
 
 
-def create_backend(name: str) -> Backend:
+def load_backend(name: str) -> Backend:
     """Return the backend "peft" or "unsloth", as `choose_backend` returned it."""
     if name == "unsloth":
-        from lora_studio.engine.backends.unsloth import UnslothBackend
+        from lora_studio.engine.backends.unsloth import prepare_with_unsloth
 
-        return UnslothBackend()
-    from lora_studio.engine.backends.peft import PeftBackend
+        return prepare_with_unsloth
+    from lora_studio.engine.backends.backend import prepare_with_peft
 
-    return PeftBackend()
+    return prepare_with_peft
 
 
 def _check_triton(device: torch.device, missing: programs.BuildTool | None) -> None:

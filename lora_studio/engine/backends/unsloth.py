@@ -32,37 +32,34 @@ _PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp
 _CHECKPOINTING: dict[str, bool | str] = {"off": False, "on": True, "unsloth": "unsloth"}
 
 
-class UnslothBackend:
-    """Supports one GPU, or a CPU; the project's seed determines initial values."""
+def prepare_with_unsloth(
+    project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
+) -> AdaptedModel:
+    """Load the base model of a project and attach an adapter, on one GPU, or a CPU; see `prepare_with_peft`."""
+    from unsloth import FastLanguageModel
 
-    def prepare(
-        self, project: Project, job: JobContext, scratch: Path, initial_adapter: Path | None = None
-    ) -> AdaptedModel:
-        """Return the adapted model; emits ModelLoaded, and Warned where needed."""
-        from unsloth import FastLanguageModel
-
-        loaded = _load(FastLanguageModel, project, job)
-        config = attach.create_adapter_config(loaded.model, project.lora, job)
-        if config.target_parameters:
-            raise fail(
-                "training.unsloth_experts",
-                "Unsloth can't adapt the experts of this model.",
-                "Remove the experts from the target modules, or set the backend to Automatic.",
-                where=Where(step="lora", field="target_names"),
-            )
-        settings: dict[str, Any] = {name: getattr(config, name) for name in _LORA_ARGUMENTS}
-        targets = sorted(config.target_modules)
-        wrapped = FastLanguageModel.get_peft_model(
-            loaded.model,
-            target_modules=targets,
-            modules_to_save=list(config.modules_to_save or ()) or None,
-            use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
-            random_state=project.training.seed,
-            **settings,
+    loaded = _load(FastLanguageModel, project, job)
+    config = attach.create_adapter_config(loaded.model, project.lora, job)
+    if config.target_parameters:
+        raise fail(
+            "training.unsloth_experts",
+            "Unsloth can't adapt the experts of this model.",
+            "Remove the experts from the target modules, or set the backend to Automatic.",
+            where=Where(step="lora", field="target_names"),
         )
-        _check_targets(wrapped, targets)
-        attach.train_in_32_bit(wrapped)
-        return AdaptedModel(loaded, wrapped)
+    settings: dict[str, Any] = {name: getattr(config, name) for name in _LORA_ARGUMENTS}
+    targets = sorted(config.target_modules)
+    wrapped = FastLanguageModel.get_peft_model(
+        loaded.model,
+        target_modules=targets,
+        modules_to_save=list(config.modules_to_save or ()) or None,
+        use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
+        random_state=project.training.seed,
+        **settings,
+    )
+    _check_targets(wrapped, targets)
+    attach.train_in_32_bit(wrapped)
+    return AdaptedModel(loaded, wrapped)
 
 
 def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:

@@ -44,6 +44,7 @@ def widen_products(model: nn.Module) -> None:
     """Let the linear layers of a model that only answers compute in 32 bits where that is faster."""
     for module in model.modules():
         if type(module) is nn.Linear and _is_slow(module.weight):
+            # In place: a module instead of it would lose its hooks, and its ties with other layers.
             module.__class__ = WidenedLinear
 
 

@@ -21,7 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system import nvml as system_nvml
 from lora_studio.core.system import programs
 from lora_studio.core.system.locks import DeviceIdentity, find_holder
-from lora_studio.engine.devices import nvml
+from lora_studio.engine.devices import load
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +120,9 @@ def _describe_cuda(index: int) -> events.Device:
         total_bytes=facts.total_memory,
         free_bytes=min(free, facts.total_memory),
         precision=get_auto_precision(torch.device("cuda", index)),
-        identifier=nvml.get_uuid(index),
+        identifier=load.get_uuid(index),
         can_shard=torch.distributed.is_nccl_available(),
-        programs=nvml.list_programs(index),
+        programs=load.list_programs(index),
     )
 
 
@@ -426,7 +426,7 @@ def get_peak_memory_bytes(device: torch.device) -> int:
 
 def read_free_bytes(index: int) -> int | None:
     """Return the free memory of the GPU with a PyTorch index in bytes; None if its driver doesn't tell."""
-    free = nvml.get_free_bytes(index)
+    free = load.get_free_bytes(index)
     return _read_amd_free_bytes(index) if free is None else free
 
 

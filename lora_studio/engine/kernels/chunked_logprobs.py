@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedModel
 
-from lora_studio.core.memory.logits import SOFTMAX_ON_GPU, count_logits_at_once
+from lora_studio.core.memory.plan import SOFTMAX_ON_GPU, count_logits_at_once
 from lora_studio.engine.devices.devices import get_total_gpu_bytes
 from lora_studio.engine.kernels import numerical_equivalence
 

@@ -43,8 +43,7 @@ from lora_studio.engine.kernels.distillation import (
     LogitDistillation,
     TeacherTokens,
 )
-from lora_studio.engine.kernels.fused import KernelLibrary
-from lora_studio.engine.kernels.record import KernelRecord
+from lora_studio.engine.kernels.fused import KernelLibrary, KernelRecord
 from lora_studio.engine.tokens.batches import Batch
 
 #: The kind under which a record names Liger's loss.
@@ -59,13 +58,34 @@ class LogprobModel:
     """Computes the log-probabilities of trained tokens with one model.
 
     `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks,
-    `shared` whether rows with the same prompt share it; they are decided by running the model. Without
-    them, rows are padded and logits come from the model's own output layer, at the trained positions.
+    `shared` whether rows with the same prompt share it (`create`). Without them, rows are padded and logits
+    come from the model's own output layer, at the trained positions.
     `writes_directly`: answers can be written by `DirectDecoder`.
     """
 
     def __init__(
-        self,
+        self, model: peft.PeftModel, start: Path | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """Take a model, to be computed as it is; `start` and `dtype` are those of `create`."""
+        self.model, self._start = model, start
+        self._dropout_layers: list[torch.nn.Module] = []
+        self.base: PreTrainedModel = model.get_base_model()
+        self.dtype = dtype or self.base.dtype
+        self.device = next(model.parameters()).device
+        self._decoder = find_decoder(self.base)
+        self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
+        self.will_repeat = False  # whether the current rows are computed again, with gradients
+        self.packed = self.shared = self.writes_directly = False
+        self._head: OutputHead | None = None
+        self.library: KernelLibrary | None = None  # whose kernels were tried
+        #: What logits are divided by, the temperature of the distribution that answers are sampled from.
+        self.temperature = 1.0
+        self.fused = fused.FusedLayers()  # computed in fewer passes over memory
+        self._allows_flash = True  # for all rows at once
+
+    @classmethod
+    def create(
+        cls,
         model: peft.PeftModel,
         start: Path | None = None,
         *,
@@ -76,66 +96,45 @@ class LogprobModel:
         with_inductor: bool = False,
         compiled: bool = False,
         record: KernelRecord | None = None,
-    ) -> None:
-        """Run a few passes over a handful of tokens to choose how the model is computed.
+    ) -> LogprobModel:
+        """Return the one that computes a model the fastest way, found by passing a handful of tokens through it.
 
         `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
         rows are padded even where they could be packed; with `sharing`, rows may share their prompt, in
         training and while answers are written. `with_liger` allows Liger's kernels, `with_inductor` those that
-        are compiled for a CPU. With `compiled`, torch.compile fuses the gates. `dtype` is the base's by default. What `record` says wasn't used isn't tried.
+        are compiled for a CPU. With `compiled`, torch.compile fuses the gates. `dtype` is the base's by default.
+        What `record` says wasn't used isn't tried. Replaces the forward of layers for which a faster one agrees.
         """
-        self.model, self._start = model, start
-        self._dropout_layers: list[torch.nn.Module] = []
-        self.base: PreTrainedModel = model.get_base_model()
-        self.dtype = dtype or self.base.dtype
-        self.device = next(model.parameters()).device
-        self._decoder = find_decoder(self.base)
-        self.lengths: tuple[int, ...] = (1,)  # of the current rows, in tokens
-        self.will_repeat = False  # whether the current rows are computed again, with gradients
-        self.packed = self.chunked = self.shared = self.writes_directly = False
-        self._head: OutputHead | None = None
-        self.library: KernelLibrary | None = None  # whose kernels were tried
-        #: What logits are divided by, the temperature of the distribution that answers are sampled from.
-        self.temperature = 1.0
-        self.fused = fused.FusedLayers()  # computed in fewer passes over memory
-        recorded = record or KernelRecord()
-        self._allows_flash = recorded.flash is not False  # for all rows at once
-        if self._decoder is not None:
-            packing = packing and recorded.packed is not False
-            if with_liger and liger.is_installed(self.device):
-                self.library = liger
-            elif with_inductor:
-                self.library = inductor
-            self._choose_kernels(self._decoder, recorded, packing, compiled)
-            if sharing:
-                self._choose_sharing(self._decoder, recorded)
-
-    def _choose_kernels(
-        self,
-        decoder: torch.nn.Module,
-        record: KernelRecord,
-        packing: bool,
-        compiled: bool,
-    ) -> None:
-        """Choose how rows, logits and layers are computed, by running the model."""
-        with self._autocast():
-            self.packed = packing and sequence_packing.enable_packing(self.base, decoder)
+        found, record = cls(model, start, dtype), record or KernelRecord()
+        found._allows_flash = record.flash is not False
+        if (decoder := found._decoder) is None:
+            return found
+        if with_liger and liger.is_installed(found.device):
+            found.library = liger
+        elif with_inductor:
+            found.library = inductor
+        with found._autocast():
+            if packing and record.packed is not False:
+                found.packed = sequence_packing.enable_packing(found.base, decoder)
             if record.chunked is not False:
-                self._head = find_frozen_head(self.base, decoder)
-        self.chunked = self._head is not None
-        self.fused = fused.fuse_layers(
-            self.model,
-            self._run_few_tokens,
-            library=self.library,
-            gates_by_library=not compiled,
-            record=record,
-        )
+                found._head = find_frozen_head(found.base, decoder)
+        found.fused = fused.fuse_layers(
+            model, found._run_few_tokens, library=found.library, gates_by_library=not compiled, record=record
+        )  # fmt: skip
         if (
-            self.library is liger
-            and self._head is not None
+            found.library is liger
+            and found._head is not None
             and record.allows_kind("", _LIGER_SCORES)
         ):
-            self._head = self._with_liger_loss(self._head)
+            found._head = found._with_liger_loss(found._head)
+        if sharing:
+            found._choose_sharing(decoder, record)
+        return found
+
+    @property
+    def chunked(self) -> bool:
+        """Return whether logits are computed in chunks."""
+        return self._head is not None
 
     def _choose_sharing(self, decoder: torch.nn.Module, record: KernelRecord) -> None:
         """Try to share prompts, and to write answers without the model's modules."""
@@ -278,7 +277,7 @@ class LogprobModel:
             batch = batch.pad_to_tokens(chunked_logprobs.round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets = copy_to_device(batch.targets, self.device)
-        if self.chunked and self._head is not None:
+        if self._head is not None:
             head = self._head.with_temperature(self.temperature)
             return chunked_logprobs.compute_chunked_logprobs(
                 self.compute_hidden_states(batch), targets, head
@@ -301,7 +300,7 @@ class LogprobModel:
             batch = batch.pad_to_tokens(chunked_logprobs.round_up_tokens(batch.tokens))
         self.lengths = batch.lengths
         targets, teacher = copy_to_device(batch.targets, self.device), teacher.to(self.device)
-        if not self.chunked or self._head is None:
+        if self._head is None:
             logits = self._compute_model_logits(batch)
             tokens = teacher.to(logits.device)
             return LogitDistillation.apply(logits, targets.to(logits.device), tokens, loss)  # type: ignore[no-any-return]  # torch doesn't type it

@@ -32,12 +32,13 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import fail_together
-from lora_studio.engine.devices.random_state import (
+from lora_studio.engine.devices.ranks import (
+    DuplicateBatch,
+    ProcessGroup,
     RandomState,
     get_random_state,
     set_random_state,
 )
-from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.kernels.chunked_logprobs import find_decoder, round_up_tokens
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.runtime.channel import JobContext

@@ -1,4 +1,4 @@
-"""Sample answers at each evaluation: the base model's, generated once, and the adapted model's."""
+"""Answers at each evaluation: samples of the base model and the adapted one, and scored validation rows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from lora_studio.core import limits
-from lora_studio.core.messages import text
+from lora_studio.core.evaluation.items import EvaluationItem, create_item
+from lora_studio.core.evaluation.metrics import create_metric
+from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
@@ -22,14 +25,12 @@ from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.oom_capture import OutOfMemory, capture_oom, release_memory
-from lora_studio.engine.devices.random_state import preserve_random_state
-from lora_studio.engine.devices.ranks import ProcessGroup
+from lora_studio.engine.devices.ranks import ProcessGroup, preserve_random_state
 from lora_studio.engine.generation import answering
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training.memory.problems import samples_memory_warning
-from lora_studio.engine.training.problems import samples_not_finite_warning
+from lora_studio.engine.training.problems import samples_memory_warning, samples_not_finite_warning
 
 _T = TypeVar("_T")
 
@@ -43,6 +44,14 @@ class SamplePrompt:
 
     shown: str
     text: str
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A validation row with a reference answer, and its rendered prompt."""
+
+    item: EvaluationItem
+    prompt: str
 
 
 class Sampler:
@@ -67,6 +76,7 @@ class Sampler:
         self._heldout_rows, self._task = heldout_rows, task
         self._inference_context, self._ranks = inference_context, ranks
         self._prompts: list[SamplePrompt] | None = None
+        self._questions: list[_Question] | None = None
         self._is_base_emitted = False
         self._base_seconds = 0.0
 
@@ -78,7 +88,9 @@ class Sampler:
         """
         changes_base = self._tuned.initial_adapter is not None
         if self._is_participant() and step == 0 and changes_base and self.prepare_prompts():
-            self._run_or_warn(lambda: self._get_base_answers(is_base=True))
+            self._run_or_warn(
+                text("generating sample answers"), lambda: self._get_base_answers(is_base=True)
+            )
 
     def emit_answers(self, step: int) -> float:
         """Emit an answer of each model to each prompt; if they can't be generated, a warning instead.
@@ -87,7 +99,7 @@ class Sampler:
         """
         self._base_seconds = 0.0
         if self._is_participant() and self.prepare_prompts():
-            self._run_or_warn(lambda: self._emit_answers(step))
+            self._run_or_warn(text("generating sample answers"), lambda: self._emit_answers(step))
         return self._base_seconds
 
     def _is_participant(self) -> bool:
@@ -106,26 +118,76 @@ class Sampler:
                 self._emit(0, index, shown, "base", answer)
             self._is_base_emitted = True
             self._base_seconds = time.monotonic() - started
-        answers = self._generate(self.prepare_prompts())
+        answers = self._generate([prompt.text for prompt in self.prepare_prompts()])
         for index, (prompt, answer) in enumerate(zip(self.prepare_prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", answer)
 
-    def _run_or_warn(self, action: Callable[[], object]) -> None:
-        """Run an action; on a lack of memory or finite values emit a warning and continue.
+    def score_answers(self) -> float | None:
+        """Return the mean score of answers to the first validation rows, 0 to 1, the same on every rank.
 
+        None if the recipe doesn't ask for one, no row has a reference answer, or answers can't be
+        generated, which is emitted as a warning.
+        """
+        if self._spec.best_by == "loss":
+            return None
+        score = None
+        if self._ranks.is_first or self._ranks.is_sharded:
+            score = self._run_or_warn(text("answering validation rows"), self._compute_score)
+        return self._ranks.broadcast(score)
+
+    def _compute_score(self) -> float | None:
+        questions = self._get_questions()
+        answers = self._generate([question.prompt for question in questions])
+        metric = create_metric(self._spec.best_by)
+        pairs = zip(questions, answers, strict=True)
+        scores = [metric.score(question.item, answer) for question, answer in pairs]
+        valid = [score for score in scores if score is not None]
+        return sum(valid) / len(valid) if valid else None
+
+    def _get_questions(self) -> list[_Question]:
+        """Return the rows to answer: those that have a reference and that the chat template accepts."""
+        if self._questions is None:
+            found = (self._to_question(sample) for sample in read_heldout(self._run))
+            questions = (question for question in found if question is not None)
+            self._questions = self._from_first_rank([*islice(questions, self._spec.scored_rows)])
+        return self._questions
+
+    def _to_question(self, sample: Sample) -> _Question | None:
+        turns = sample.messages
+        end = next((i for i in reversed(range(len(turns))) if turns[i].role == "assistant"), 0)
+        if not end or not turns[end].content.strip():
+            return None
+        tokenizer = self._tuned.base.tokenizer
+        try:
+            prompt = encoder.render(tokenizer, turns[:end], sample.tools, prompt=True)
+        except UnusableRow:
+            return None
+        return _Question(create_item(test_set="heldout", reference=turns[end].content), prompt)
+
+    def _run_or_warn(self, stage: Text, action: Callable[[], _T]) -> _T | None:
+        """Return the result of an action that generates answers, without changing weights or random state.
+
+        None if memory runs out or the model computes NaN, which is emitted as a warning: training continues.
         With sharded weights the exception passes through, because other ranks wait inside the model.
         """
+        self._job.show_stage(stage)
 
-        self._job.show_stage(text("generating sample answers"))
-
-        def run_unnoticed() -> None:
+        def run_unnoticed() -> _T:
             with self._enter_evaluation_mode(), preserve_random_state():
-                action()
+                return action()
 
         if self._ranks.is_sharded:
-            run_unnoticed()
-        else:
-            sample_or_warn(run_unnoticed, self._job)
+            return run_unnoticed()
+        try:
+            result = capture_oom(run_unnoticed)
+        except NotFiniteError:
+            self._job.emit(events.Warned(problem=samples_not_finite_warning()))
+            return None
+        if isinstance(result, OutOfMemory):
+            release_memory()
+            self._job.emit(events.Warned(problem=samples_memory_warning()))
+            return None
+        return result
 
     def prepare_prompts(self) -> list[SamplePrompt]:
         """Return the recipe's prompts and those of held-out rows that the chat template accepts."""
@@ -168,22 +230,22 @@ class Sampler:
         if not is_base and self._tuned.initial_adapter is not None:
             return []
         if is_base:
-            answers = self._generate(self.prepare_prompts())
+            answers = self._generate([prompt.text for prompt in self.prepare_prompts()])
         else:
             with self._tuned.model.disable_adapter():
-                answers = self._generate(self.prepare_prompts())
+                answers = self._generate([prompt.text for prompt in self.prepare_prompts()])
         if self._ranks.is_first:
             text = json.dumps(request | {"base": answers}, ensure_ascii=False, indent=1)
             write_atomic(file, text)
             checksums.record_checksums(self._run, self._run.path, [file.name])
         return list(zip(shown, answers, strict=True))
 
-    def _generate(self, prompts: Sequence[SamplePrompt]) -> list[str]:
+    def _generate(self, prompts: list[str]) -> list[str]:
         with self._inference_context():
             return answering.complete(
                 self._tuned.model,
                 self._tuned.base.tokenizer,
-                [prompt.text for prompt in prompts],
+                prompts,
                 self._spec.sample_tokens,
                 self._job,
                 in_step=self._ranks.is_sharded,
@@ -208,23 +270,6 @@ class Sampler:
         self._job.emit(
             events.Sampled(step=step, index=index, prompt=prompt, source=source, text=text)
         )
-
-
-def sample_or_warn(action: Callable[[], _T], job: JobContext) -> _T | None:
-    """Return the result of an action that generates answers.
-
-    None if memory runs out or the model computes NaN, which is emitted as a warning: training continues.
-    """
-    try:
-        result = capture_oom(action)
-    except NotFiniteError:
-        job.emit(events.Warned(problem=samples_not_finite_warning()))
-        return None
-    if isinstance(result, OutOfMemory):
-        release_memory()
-        job.emit(events.Warned(problem=samples_memory_warning()))
-        return None
-    return result
 
 
 def _read_saved(run: RunFolder) -> dict[str, Any]:

@@ -28,8 +28,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.tasks.samples import Sample
 from lora_studio.core.tasks.table import TASKS
-from lora_studio.engine.backends.backend import AdaptedModel, Backend
-from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.engine.backends.backend import AdaptedModel, Backend, prepare_with_peft
 from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
@@ -54,11 +53,17 @@ from lora_studio.engine.tokens.encoder import (
     EncodedSearchPair,
     TrainingRow,
 )
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trackers
+from lora_studio.engine.training import (
+    checkpoint_files,
+    kernel_choice,
+    problems,
+    trackers,
+    trainer_state,
+)
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks, leave_at_end
 from lora_studio.engine.training.frozen_models.teacher import prepare_teacher, record_teacher
-from lora_studio.engine.training.memory import forecast, ladder
+from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.reproduction import script
 from lora_studio.engine.training.reproduction.statements import ReproductionFacts
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
@@ -133,7 +138,7 @@ def _train_rank(
     try:
         project = _with_device(project, ranks, job)
         tuned, data = _prepare(
-            run, project, backend or PeftBackend(), job, ranks, scratch, resume=resume
+            run, project, backend or prepare_with_peft, job, ranks, scratch, resume=resume
         )
         project, data = _prepare_task(run, project, tuned, data, job, ranks, stack)
         # The other ranks load only now, so that they reuse rank 0's downloads, conversions and tokens.
@@ -196,7 +201,7 @@ def _prepare(
     distilled = prepare_teacher(project, job) if project.training.teacher.strip() else None
     if distilled and ranks.is_first:
         record_teacher(run, distilled, resume=resume)
-    tuned = backend.prepare(project, job, scratch, _find_initial_adapter(run, resume=resume))
+    tuned = backend(project, job, scratch, _find_initial_adapter(run, resume=resume))
     if ranks.is_first and tuned.initial_adapter == run.initial_adapter:
         checksums.record_checksums(run, run.initial_adapter)
     if resume:
@@ -326,7 +331,9 @@ def _fit(
             facts = _collect_reproduction_facts(project, tuned, trainer)
             script.write_reproduction(trainer.run, facts, job)
         done = trainer.fit(lower=lower)
-        is_full_level = trainer.memory_level == ladder.choose_starting_level(project.training)
+        is_full_level = trainer.memory_level == trainer_state.choose_starting_level(
+            project.training
+        )
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
         # The teacher was in this process: its memory would count as the training's.
         is_alone = ranks.world_size == 1 and not project.training.teacher.strip()

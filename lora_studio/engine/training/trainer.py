@@ -7,8 +7,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,19 +16,15 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from lora_studio.core.evaluation.items import EvaluationItem, create_item
-from lora_studio.core.evaluation.metrics import create_metric
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.runs.state import LostSteps
 from lora_studio.core.system import foreign_files
 from lora_studio.core.system.files import copy_file, create_folder_atomic
-from lora_studio.core.tasks.samples import Sample, UnusableRow
 from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.evaluation_schedule import schedule_evaluations
 from lora_studio.core.training.spec import TrainingSpec
@@ -44,15 +40,15 @@ from lora_studio.engine.devices.oom_capture import (
     find_oom,
     release_memory,
 )
-from lora_studio.engine.devices.random_state import (
+from lora_studio.engine.devices.ranks import (
+    DuplicateBatch,
+    ProcessGroup,
     RandomState,
     get_random_state,
     preserve_random_state,
     set_random_state,
 )
-from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
-from lora_studio.engine.generation import answering
-from lora_studio.engine.kernels import adapted_linear, compiling
+from lora_studio.engine.kernels import adapted_linear
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
@@ -61,21 +57,18 @@ from lora_studio.engine.tasks import classification, embedding
 from lora_studio.engine.tasks.grpo import CLIP_SHARES
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
-from lora_studio.engine.tokens import encoder
 from lora_studio.engine.tokens.encoder import TrainingRow
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems
+from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trainer_state
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
-from lora_studio.engine.training.memory import ladder
-from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.problems import (
+from lora_studio.engine.training.memory.watch import MemoryWatch
+from lora_studio.engine.training.problems import (
     best_adapter_memory_warning,
     checkpoint_memory_warning,
     memory_exhausted_error,
     restart_required_error,
 )
-from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.recipe import (
     best_adapter,
     neftune,
@@ -84,14 +77,19 @@ from lora_studio.engine.training.recipe import (
 )
 from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.rewarding.rollouts import create_rollouts
-from lora_studio.engine.training.sampling import Sampler, sample_or_warn
+from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_batches import (
     StepBatches,
     TrainingData,
     TrainingRows,
 )
 from lora_studio.engine.training.step_metrics import StepMetrics, add_sums, read_scalars
-from lora_studio.engine.training.trainer_state import EvaluationResult, SavedAdapter, TrainerState
+from lora_studio.engine.training.trainer_state import (
+    EvaluationResult,
+    MemoryLevel,
+    SavedAdapter,
+    TrainerState,
+)
 
 
 class Trainer:
@@ -113,7 +111,7 @@ class Trainer:
         self.run, self.spec, self.model, self.tuned = run, spec, tuned.model, tuned
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
-        self.state = TrainerState(ladder.choose_starting_level(spec))
+        self.state = TrainerState(trainer_state.choose_starting_level(spec))
         self._set_up_steps(data)
         self.rollouts = create_rollouts(
             spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
@@ -169,7 +167,6 @@ class Trainer:
         self.sampler = Sampler(
             self.run, self.spec, heldout, tuned, self.data.task, self.job, context, self.ranks
         )
-        self.answer_scorer = AnswerScorer(self.run, self.spec, tuned, self.job, context, self.ranks)
 
     # --- fit ----------------------------------------------------------------------------------
 
@@ -274,7 +271,7 @@ class Trainer:
         with preserve_random_state():
             try:
                 with fail_together(self.ranks):
-                    reserved = ladder.reserve_optimizer_state(self.model, self.optimizer)
+                    reserved = trainer_state.reserve_optimizer_state(self.model, self.optimizer)
                 with self._autocast():
                     self.objective.prepare_step([rows])
                 divisors = Divisors(max(1, self.objective.count_items(rows)))
@@ -290,9 +287,9 @@ class Trainer:
             return
         self.job.show_stage(text("compiling the model"))
         if self.state.compiled is None:
-            pays = compiling.compile_if_faster(self.model, self.probe_memory, self.job)
+            pays = kernel_choice.compile_if_faster(self.model, self.probe_memory, self.job)
             self.state.compiled = self.ranks.broadcast(pays)
-        compiling.set_compiled(self.model, enabled=self.state.compiled)
+        kernel_choice.set_compiled(self.model, enabled=self.state.compiled)
 
     # --- step ---------------------------------------------------------------------------------
 
@@ -468,7 +465,7 @@ class Trainer:
         else:
             result = self.rollouts.evaluate(self.memory_level)
         step, loss = self.state.step, result.loss
-        score, report = self.answer_scorer.score(), result.make_report(self.tuned.labels)
+        score, report = self.sampler.score_answers(), result.make_report(self.tuned.labels)
         evaluated = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD), report)
         self.state.evaluations.append(evaluated)
         self.job.emit(evaluated.to_event(result.metrics))
@@ -548,7 +545,7 @@ class Trainer:
         self.state.memory_level = level
         self.batches.set_micro_batch(level.micro_batch, self.ranks.world_size)
         if level.recomputing:
-            ladder.enable_recomputing(self.model)
+            trainer_state.enable_recomputing(self.model)
 
 
 class OomRecovery:
@@ -572,7 +569,9 @@ class OomRecovery:
         recorded = self._run.read_manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))
         current = asdict(self._trainer.memory_level)
-        self._trainer.apply_memory_level(ladder.choose_starting_level(spec, current, recorded))
+        self._trainer.apply_memory_level(
+            trainer_state.choose_starting_level(spec, current, recorded)
+        )
         if lower:
             killed = OutOfMemory(text("The system ended the training because memory ran out."))
             self._step_down(killed)
@@ -611,7 +610,7 @@ class OomRecovery:
         trainer = self._trainer
         self._discard_gradients()
         trainer.watch.reset()
-        can_recompute = ladder.can_recompute(trainer.tuned.model)
+        can_recompute = trainer_state.can_recompute(trainer.tuned.model)
         lower: MemoryLevel | None = trainer.memory_level
         stopped_filling = trainer.stop_filling()
         if not stopped_filling:
@@ -695,96 +694,6 @@ def restore_events(run: RunFolder, state: TrainerState, job: JobContext) -> None
     for entry in state.evaluations if missing else ():
         if entry.step >= missing[0].step:
             job.emit(entry.to_event())
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A validation row with a reference answer, and its rendered prompt."""
-
-    item: EvaluationItem
-    prompt: str
-
-
-class AnswerScorer:
-    """Answers the first validation rows greedily and returns their mean score."""
-
-    def __init__(
-        self,
-        run: RunFolder,
-        spec: TrainingSpec,
-        tuned: AdaptedModel,
-        job: JobContext,
-        inference_context: Callable[[], AbstractContextManager[object]],
-        ranks: ProcessGroup,
-    ) -> None:
-        """Take the model; `inference_context` sets autocast and weights."""
-        self._run, self._spec, self._tuned, self._job = run, spec, tuned, job
-        self._inference_context, self._ranks = inference_context, ranks
-        self._questions: list[_Question] | None = None
-
-    def score(self) -> float | None:
-        """Return the mean score of the answers, 0 to 1, the same on every rank.
-
-        None if the recipe doesn't ask for one, no row has a reference answer, or answers can't be
-        generated, which is emitted as a warning. Weights and random state don't change.
-        """
-        if self._spec.best_by == "loss":
-            return None
-        score = None
-        if self._ranks.is_first or self._ranks.is_sharded:
-            self._job.show_stage(text("answering validation rows"))
-            with preserve_random_state():
-                # With sharded weights, other ranks wait inside the model.
-                is_sharded = self._ranks.is_sharded
-                score = self._compute() if is_sharded else sample_or_warn(self._compute, self._job)
-        return self._ranks.broadcast(score)
-
-    def _compute(self) -> float | None:
-        questions = self._get_questions()
-        model, metric = self._tuned.model, create_metric(self._spec.best_by)
-        was_training = model.training
-        model.eval()
-        try:
-            with self._inference_context():
-                answers = answering.complete(
-                    model,
-                    self._tuned.base.tokenizer,
-                    [question.prompt for question in questions],
-                    self._spec.sample_tokens,
-                    self._job,
-                    in_step=self._ranks.is_sharded,
-                )
-        finally:
-            model.train(was_training)
-        pairs = zip(questions, answers, strict=True)
-        scores = [metric.score(question.item, answer) for question, answer in pairs]
-        valid = [score for score in scores if score is not None]
-        return sum(valid) / len(valid) if valid else None
-
-    def _get_questions(self) -> list[_Question]:
-        """Return the rows to answer: those that have a reference and that the chat template accepts."""
-        if self._questions is None:
-            questions = []
-            for sample in read_heldout(self._run):
-                if (question := self._to_question(sample)) is not None:
-                    questions.append(question)
-                if len(questions) == self._spec.scored_rows:
-                    break
-            is_shared = self._ranks.is_sharded
-            self._questions = self._ranks.broadcast(questions) if is_shared else questions
-        return self._questions
-
-    def _to_question(self, sample: Sample) -> _Question | None:
-        turns = sample.messages
-        end = next((i for i in reversed(range(len(turns))) if turns[i].role == "assistant"), 0)
-        if not end or not turns[end].content.strip():
-            return None
-        tokenizer = self._tuned.base.tokenizer
-        try:
-            prompt = encoder.render(tokenizer, turns[:end], sample.tools, prompt=True)
-        except UnusableRow:
-            return None
-        return _Question(create_item(test_set="heldout", reference=turns[end].content), prompt)
 
 
 class AdapterSaver:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from lora_studio.core.memory.advice import fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.filling import fill_micro_batches
 from tests.core.memory.test_estimate import plan, with_lora, with_model
 
 

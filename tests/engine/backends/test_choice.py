@@ -27,7 +27,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends import choice
-from lora_studio.engine.backends.unsloth import UnslothBackend
+from lora_studio.engine.backends.unsloth import prepare_with_unsloth
 from lora_studio.engine.devices.devices import list_devices
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.fake_gpus import FakeGpus, Gpu
@@ -131,7 +131,7 @@ def test_unsloth_loads_no_gptq_model_and_on_a_limited_gpu(
     write_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     run = start("unsloth", model={"source": str(folder), "device": "cuda:0"})
     with pytest.raises(ProblemError, match="GPTQ"):
-        UnslothBackend().prepare(run.load_project(), make_job(), tmp_path)
+        prepare_with_unsloth(run.load_project(), make_job(), tmp_path)
     assert table.limits.keys() == {0}
 
 

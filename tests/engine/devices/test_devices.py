@@ -30,7 +30,7 @@ from lora_studio.engine.devices import (
     load as device_load,
 )
 from lora_studio.engine.devices import lock as device_lock
-from lora_studio.engine.devices import nvml, random_state
+from lora_studio.engine.devices import ranks
 from lora_studio.engine.devices.load import DeviceLoad, Load
 from lora_studio.engine.devices.oom_capture import capture_oom
 from lora_studio.engine.model import loading
@@ -93,10 +93,10 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
         torch.cuda, "mem_get_info", lambda card: pytest.fail("creates a CUDA context")
     )
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "GPU-ff"))
-    nvml.get_card.cache_clear()
+    device_load.get_card.cache_clear()
     device.choose_gpu.cache_clear()
     yield cards
-    nvml.get_card.cache_clear()
+    device_load.get_card.cache_clear()
     device.choose_gpu.cache_clear()
 
 
@@ -144,8 +144,8 @@ def test_programs_with_gpu_memory_are_named(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("two_cards")
 def test_mig_slice_reports_memory_but_no_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "MIG-ff"))
-    assert nvml.get_free_bytes(0) == 2 * GIB
-    assert nvml.read_load(0) == {"gpu_celsius": 41.0}
+    assert device_load.get_free_bytes(0) == 2 * GIB
+    assert device_load.read_load(0) == {"gpu_celsius": 41.0}
 
 
 @pytest.mark.usefixtures("two_cards")
@@ -155,7 +155,7 @@ def test_gpu_unknown_to_nvml_reports_memory_through_cuda(
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (3 * GIB, 9 * GIB))
     assert device.list_devices().devices[1].free_bytes == 3 * GIB
-    assert nvml.read_load(0) == {}
+    assert device_load.read_load(0) == {}
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,12 @@ def test_auto_means_the_gpu_with_most_free_memory(
 ) -> None:
     for card, major in zip(two_cards, majors, strict=True):
         card.major = major
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda index: free[index] * GIB)
+    monkeypatch.setattr(device_load, "get_free_bytes", lambda index: free[index] * GIB)
     assert str(device.choose_device("auto")) == chosen
     assert device.list_devices().devices[0].name == chosen
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda index: 0)  # this process has filled it
+    monkeypatch.setattr(
+        device_load, "get_free_bytes", lambda index: 0
+    )  # this process has filled it
     assert str(device.choose_device("auto")) == chosen
 
 
@@ -284,9 +286,9 @@ def test_random_state_is_restored_for_the_gpu_in_use(
     monkeypatch: pytest.MonkeyPatch, current: int, here: tuple[int, ...], after: list[int]
 ) -> None:
     Cuda(monkeypatch, 1, 5, 7)
-    saved = random_state.get_random_state()
+    saved = ranks.get_random_state()
     now = Cuda(monkeypatch, current, *here)
-    random_state.set_random_state(saved)
+    ranks.set_random_state(saved)
     assert [int(state) for state in now.states] == after
 
 
@@ -297,9 +299,9 @@ def test_cpu_training_does_not_touch_gpu_random_state(
     monkeypatch.setattr(
         torch.cuda, "get_rng_state_all", lambda: pytest.fail("creates a CUDA context")
     )
-    saved = random_state.get_random_state()
+    saved = ranks.get_random_state()
     drawn = torch.rand(3)
-    random_state.set_random_state(saved | {"cuda": [torch.tensor(1)]})  # saved on a GPU
+    ranks.set_random_state(saved | {"cuda": [torch.tensor(1)]})  # saved on a GPU
     assert torch.equal(torch.rand(3), drawn)
 
 
@@ -313,9 +315,9 @@ def test_mps_random_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: held["state"])
     monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: held.update(state=state))
-    saved = random_state.get_random_state()
+    saved = ranks.get_random_state()
     held["state"] = torch.tensor([9])
-    random_state.set_random_state(saved)
+    ranks.set_random_state(saved)
     assert held["state"] == torch.tensor([3])
 
 

@@ -29,7 +29,8 @@ from lora_studio.core.system import nvml as nvml_module
 from lora_studio.core.system.locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.devices import devices, lock, memory_limit, nvml
+from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.devices import load as load_module
 from lora_studio.engine.devices.oom_capture import MemoryPressureError
 from lora_studio.engine.devices.ranks import GradientBucket, ProcessGroup
 from lora_studio.engine.jobs import inspect_devices
@@ -510,7 +511,7 @@ def radeons(gpus: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> F
         Gpu("RX 7900", "a", **amd), Gpu("RX 7900", "b", **amd), Gpu("8060S", "c", total=60, **amd),
         hip="7.2", names=("gfx1100",),
     )  # fmt: skip
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(load_module, "get_free_bytes", lambda _: None)
     return table
 
 

@@ -17,7 +17,8 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import locks
 from lora_studio.core.system.locks import DeviceIdentity
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.devices import devices
+from lora_studio.engine.devices import load as load_module
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.evaluation import evaluation
 from lora_studio.engine.evaluation.evaluation import RunnerFactory
@@ -81,7 +82,7 @@ def test_gpu_is_given_back_by_a_model_on_the_cpu(
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
     facts = SimpleNamespace(total_memory=24 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: free)
+    monkeypatch.setattr(load_module, "get_free_bytes", lambda _: free)
     load = loading.load
 
     def load_on_cpu(spec: ModelSpec, *arguments: Any) -> loading.LoadedModel:

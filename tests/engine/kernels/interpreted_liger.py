@@ -59,7 +59,7 @@ _BY_LIGER = {
 
 @pytest.mark.parametrize("family", _BY_LIGER)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    logprob_model = LogprobModel(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     assert logprob_model.fused.reasons == {}
     assert (logprob_model.fused.by_library, logprob_model.scored_by_liger) == (
         _BY_LIGER[family],
@@ -75,7 +75,7 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
 def test_float16_differs_only_by_rounding(tiny: TinyModel) -> None:
     # float16, because the interpreter multiplies bfloat16 numbers as integers.
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float16).train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert logprob_model.fused.by_library == _BY_LIGER["llama3"]
     assert logprob_model.scored_by_liger
     with peft.helpers.disable_input_dtype_casting(model):
@@ -98,7 +98,9 @@ def test_cross_entropy_in_bfloat16_keeps_full_precision() -> None:
 
 
 def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).train()
+    )
     first, second = result(logprob_model), result(logprob_model)
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
@@ -107,7 +109,9 @@ def test_same_batch_gives_the_same_bits_twice(tiny: TinyModel) -> None:
 def test_gradient_checkpointing_matches_with_in_place_kernels(
     tiny: TinyModel,
 ) -> None:
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    )
     expected = result(logprob_model)
     logprob_model.base.gradient_checkpointing_enable({"use_reentrant": False})
     logprob_model.model.enable_input_require_grads()
@@ -120,7 +124,7 @@ def test_gradient_checkpointing_matches_with_in_place_kernels(
 def test_dora_and_dropout_match_the_plain_layers(
     tiny: TinyModel, settings: dict[str, float]
 ) -> None:
-    logprob_model = LogprobModel(
+    logprob_model = LogprobModel.create(
         wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
     )
     assert logprob_model.fused.by_library == _BY_LIGER["llama3"]
@@ -132,7 +136,9 @@ def test_kernel_with_wrong_values_falls_back_to_the_fused_layer(
 ) -> None:
     right = liger.rms_norm
     monkeypatch.setattr(liger, "rms_norm", lambda *inputs, kind: right(*inputs, kind) * 1.01)
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    )
     norms = [layer for layer in logprob_model.model.modules() if fused.is_plain_norm(layer)]
     assert logprob_model.record.kinds is not None
     assert "compute_norm" in logprob_model.record.kinds
@@ -153,7 +159,9 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 
     for name in ("rms_norm", "gated_activation", "rotary_embedding", "cross_entropy"):
         monkeypatch.setattr(liger, name, fails)
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    )
     assert len(attempts) == 4
     assert logprob_model.fused.by_library == 0
     # Norms, gates and attention are computed by this program then, with rotations by the model itself.
@@ -166,11 +174,11 @@ def test_kernel_that_cannot_compile_is_tried_once_and_reported(
 
 def test_gates_are_left_to_torch_compile(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    assert LogprobModel(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
+    assert LogprobModel.create(model, compiled=True).fused.by_library == _BY_LIGER["llama3"] - 2
 
 
 def test_switched_off_kernels_are_not_tried(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(
+    logprob_model = LogprobModel.create(
         wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False
     )
     assert not logprob_model.uses_liger

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.kernels import adapted_linear, fused
+from lora_studio.engine.kernels.fused import KernelRecord
 from lora_studio.engine.kernels.logprobs import LogprobModel
-from lora_studio.engine.kernels.record import KernelRecord
 from lora_studio.engine.training.trainer import Trainer
 from tests.engine.conftest import TinyModel
 from tests.engine.kernels.test_fused import wrap
@@ -205,13 +205,15 @@ def test_layers_get_their_forward_back_after_an_error() -> None:
 
 
 def test_projections_of_attention_and_gates_are_joined(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    )
     joined = {"joined_attention", "joined_gated_forward"}
     assert logprob_model.record.kinds == {"compute_adapted", "compute_norm"} | joined
 
 
 def test_projections_with_dora_are_not_joined(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(
+    logprob_model = LogprobModel.create(
         wrap(tiny("llama3"), LoraSpec(rank=4, use_dora=True), torch.float32).train()
     )
     assert logprob_model.record.kinds == {"compute_norm", "gated_forward"}
@@ -220,7 +222,7 @@ def test_projections_with_dora_are_not_joined(tiny: TinyModel) -> None:
 def test_run_that_began_without_joined_layers_resumes_so(tiny: TinyModel) -> None:
     began = KernelRecord(kinds=frozenset({"compute_adapted", "compute_norm", "gated_forward"}))
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    assert LogprobModel(model, record=began).record.kinds == began.kinds
+    assert LogprobModel.create(model, record=began).record.kinds == began.kinds
 
 
 class NormedInput(torch.nn.Module):

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.kernels import compiling
 from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -36,12 +36,12 @@ def choose(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_tak
     """Return the choice and its message when a plain pass takes 10 ms and a compiled one this long."""
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", self._call_impl))  # fmt: skip
     channel, now = RecordingChannel(), [0.0]
-    monkeypatch.setattr(compiling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(kernel_choice, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def attempt() -> None:
         now[0] += compiled_takes if is_compiled(model) else 0.01
 
-    return compiling.compile_if_faster(model, attempt, make_job(channel)), str(
+    return kernel_choice.compile_if_faster(model, attempt, make_job(channel)), str(
         channel.last(events.LogLine).text
     )
 
@@ -64,7 +64,9 @@ def test_slower_compiled_pass_is_not_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_model_without_feed_forward_parts_gives_a_warning() -> None:
     channel = RecordingChannel()
-    assert not compiling.compile_if_faster(torch.nn.Linear(2, 2), lambda: None, make_job(channel))
+    assert not kernel_choice.compile_if_faster(
+        torch.nn.Linear(2, 2), lambda: None, make_job(channel)
+    )
     assert channel.last(events.Warned).problem.code == "training.not_compiled"
 
 
@@ -73,7 +75,7 @@ def test_error_outside_the_compiler_is_raised() -> None:
         raise ValueError("a fault of its own")
 
     with pytest.raises(ValueError, match="of its own"):
-        compiling.compile_if_faster(Block(), attempt, make_job())
+        kernel_choice.compile_if_faster(Block(), attempt, make_job())
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def losses(channel: RecordingChannel) -> dict[int, float]:
 def test_compiled_training_has_the_same_curve_and_resumes(
     start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiling, "_MIN_SPEEDUP", 0.0)  # however slow
+    monkeypatch.setattr(kernel_choice, "_MIN_SPEEDUP", 0.0)  # however slow
     plain, unbroken, broken = start(), start(torch_compile="auto"), start(torch_compile="auto")
     train = lambda run, on=None, resume=False: handle(commands.Train(run=str(run.path), resume=resume), on)  # fmt: skip # noqa: E731
     expected = losses(train(plain))
@@ -147,5 +149,5 @@ def test_passes_on_an_apple_gpu_are_timed_to_their_end(monkeypatch: pytest.Monke
     waits: list[int] = []
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "synchronize", lambda: waits.append(1))
-    compiling._measure_fastest_seconds(lambda: None)
-    assert len(waits) == compiling._TIMED_PASSES
+    kernel_choice._measure_fastest_seconds(lambda: None)
+    assert len(waits) == kernel_choice._TIMED_PASSES

@@ -50,14 +50,14 @@ def test_whole_vocabulary_gives_the_full_kl_divergence(
         chunked_logprobs, "count_logits_at_once", lambda *_: 5 * 512
     )  # several chunks
     model, batch = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), collate(rows_of())
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     logits = logprob_model._compute_model_logits(batch)
     teacher = logits.detach() + torch.randn(logits.shape, generator=torch.manual_seed(0))
     expected = plain_loss(logits, batch.targets, teacher)
     expected[0].backward()
     gradients = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    logprob_model.packed, logprob_model.chunked = packed, chunked
+    logprob_model.packed, logprob_model._head = packed, logprob_model._head if chunked else None
     tokens = tokens_of(teacher, logits.shape[1])
     actual = logprob_model.compute_distillation(
         batch, tokens, DistillationLoss(WEIGHT, TEMPERATURE)

@@ -87,7 +87,7 @@ def is_plain_attention(layer: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
-    logprob_model = LogprobModel(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     expected = layers_of(logprob_model.model, adapted_linear.is_plain_lora)
     expected += layers_of(logprob_model.model, is_plain_attention)
     if family != "gemma3":  # has other norms and gates
@@ -100,7 +100,7 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
 def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
-        logprob_model = LogprobModel(model)
+        logprob_model = LogprobModel.create(model)
         assert logprob_model.fused.layers
         assert_equal(result(logprob_model), unfused_result(logprob_model), 0.05)
 
@@ -108,11 +108,11 @@ def test_bfloat16_differs_only_by_rounding(tiny: TinyModel) -> None:
 def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     exact = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     with peft.helpers.disable_input_dtype_casting(model):
         actual = result(logprob_model)
     assert logprob_model.lengths == (12, 12, 7, 1)
-    assert_equal(actual, result(LogprobModel(exact)), 0.05)
+    assert_equal(actual, result(LogprobModel.create(exact)), 0.05)
     every = {chunked_logprobs.round_up_tokens(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
@@ -126,7 +126,7 @@ def test_cpu_bfloat16_batches_have_few_distinct_lengths(tiny: TinyModel) -> None
 )
 def test_only_plain_adapters_are_fused(tiny: TinyModel, settings: dict[str, Any]) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     adapted = [layer for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
     changed = [layer for layer in adapted if "forward" in layer.__dict__]
     assert len(adapted) == 14
@@ -143,7 +143,7 @@ def test_fused_4bit_layers_equal_those_of_peft(tiny: TinyModel, double: bool) ->
         bnb_4bit_compute_dtype=torch.float32,
     )
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four).train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     layers = [layer for layer in model.modules() if adapted_linear.is_4bit_lora(layer)]
     assert len(layers) == 14
     assert all("forward" in layer.__dict__ for layer in layers)
@@ -171,11 +171,11 @@ def test_fused_4bit_layers_take_and_return_wider_numbers(tiny: TinyModel) -> Non
 
 
 def test_scores_without_adapter_are_those_of_the_base(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
+    logprob_model = LogprobModel.create(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
     with torch.no_grad(), logprob_model.switch_to_reference():
         actual = logprob_model(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
-    untouched = LogprobModel(
+    untouched = LogprobModel.create(
         attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
     )  # B is zero
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_layer_with_other_gradients_is_not_fused(tiny: TinyModel) -> None:
 
     Biased.__name__ = "OddRMSNorm"
     odd.__class__ = Biased
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert "forward" not in odd.__dict__
     kinds = (adapted_linear.is_plain_lora, is_plain_attention, fused.is_plain_norm, fused.is_gated_mlp)  # fmt: skip
     assert logprob_model.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1

@@ -59,7 +59,7 @@ def compiles(test: Any) -> Any:
 @pytest.mark.parametrize("family", ["llama3", "qwen3", "gemma3"])
 def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: str) -> None:
     model = wrap(tiny(family), LoraSpec(rank=4), torch.float32).train()
-    logprob_model = LogprobModel(model, with_inductor=True)
+    logprob_model = LogprobModel.create(model, with_inductor=True)
     assert not logprob_model.fused.reasons
     assert (logprob_model.record.kinds or set()) >= _ALL
     assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
@@ -69,7 +69,7 @@ def test_scores_and_gradients_match_the_plain_layers(tiny: TinyModel, family: st
 def test_bfloat16_under_autocast_differs_only_by_rounding(tiny: TinyModel) -> None:
     model = wrap(tiny("qwen3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
-        logprob_model = LogprobModel(model, with_inductor=True)
+        logprob_model = LogprobModel.create(model, with_inductor=True)
         assert (logprob_model.record.kinds or set()) >= _ALL
         assert_equal(result(logprob_model), unfused_result(logprob_model), 0.05)
 
@@ -78,7 +78,7 @@ def test_bfloat16_under_autocast_differs_only_by_rounding(tiny: TinyModel) -> No
 def test_padded_rows_and_checkpointing_match_as_well(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    logprob_model = LogprobModel(model, packing=False, with_inductor=True)
+    logprob_model = LogprobModel.create(model, packing=False, with_inductor=True)
     assert_equal(result(logprob_model), unfused_result(logprob_model), 1e-4)
 
 
@@ -126,19 +126,19 @@ def test_kernel_that_fails_is_reported_and_replaced(
     for name in ("rms_norm", "gated_activation", "rotary_embedding"):
         monkeypatch.setattr(inductor, name, fails)
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
-    logprob_model = LogprobModel(model, with_inductor=True)
+    logprob_model = LogprobModel.create(model, with_inductor=True)
     description = " ".join(map(str, kernel_choice.describe_kernels(logprob_model)))
     assert description.startswith("Compiled kernels compute 0 of these layers.")
     for part in ("norms", "gates", "rotary embeddings"):
         assert f"Compiled kernels can't compute {part}: g++: fatal error: Killed" in description
-    assert logprob_model.record.kinds == LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)).record.kinds  # fmt: skip
+    assert logprob_model.record.kinds == LogprobModel.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)).record.kinds  # fmt: skip
 
 
 def test_attention_that_rotates_one_tensor_keeps_its_own() -> None:
     config = GPTJConfig(vocab_size=64, n_embd=32, n_layer=1, n_head=2, n_positions=32, rotary_dim=8)
     base = AutoModelForCausalLM.from_config(config)
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).train()
-    logprob_model = LogprobModel(model, with_inductor=True)
+    logprob_model = LogprobModel.create(model, with_inductor=True)
     assert not logprob_model.fused.reasons
     assert not (logprob_model.record.kinds or set()) & _ALL
 

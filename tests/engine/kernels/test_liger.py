@@ -65,7 +65,7 @@ def test_gpu_without_liger_trains_without_a_message(
     monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     assert not liger.is_installed(torch.device("cpu"))
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    logprob_model = LogprobModel.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     assert (kernel_choice.describe_kernels(logprob_model), logprob_model.uses_liger) == ([], False)
     assert logprob_model.fused.layers > 0
 
@@ -99,7 +99,7 @@ def run(tmp_path: Path) -> RunFolder:
 def test_kernels_are_reported_and_recorded(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    logprob_model = LogprobModel.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     record = kernel_choice.read_record(run, ProcessGroup())
     kernel_choice.report_kernels(run, logprob_model, job, ProcessGroup(), record)
     noted = run.read_manifest()["kernels"]

@@ -15,9 +15,9 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import liger, numerical_equivalence, sequence_packing
+from lora_studio.engine.kernels.fused import KernelRecord, summarize_fused_layers
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.kernels.numerical_equivalence import Comparison
-from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 from lora_studio.engine.model import loading
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
@@ -53,7 +53,7 @@ def test_damaged_record_leaves_the_choice_open(entry: Any) -> None:
 
 
 def test_record_is_the_same_after_the_manifest(tiny: TinyModel, run: RunFolder) -> None:
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    logprob_model = LogprobModel.create(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
     run.update_manifest(kernels=logprob_model.record.to_manifest())
     assert read(run) == replace(logprob_model.record, tf32=False)
     assert logprob_model.record.packed
@@ -142,7 +142,7 @@ def test_flash_attention_is_not_used_where_it_was_not(
     monkeypatch.setattr(sequence_packing, "can_use_varlen_kernel", lambda *_: True)
     monkeypatch.setattr(sequence_packing, "varlen_attention", sequence_packing_by_rows)
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
-    logprob_model = LogprobModel(model, record=KernelRecord(flash=False))
+    logprob_model = LogprobModel.create(model, record=KernelRecord(flash=False))
     assert logprob_model.packed
     monkeypatch.setattr(sequence_packing, "varlen_attention", refuse)
     result(logprob_model)

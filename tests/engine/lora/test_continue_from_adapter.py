@@ -117,10 +117,10 @@ def test_reference_is_computed_without_dropout(tiny: TinyModel, tmp_path: Path) 
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     spec = LoraSpec(start_from=str(adapter), dropout=0.5)
-    logprob_model = LogprobModel(attach.attach_adapter(base, spec, make_job()), adapter)
+    logprob_model = LogprobModel.create(attach.attach_adapter(base, spec, make_job()), adapter)
     logprob_model.load_reference()
     logprob_model.model.train()
-    batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool))])
+    batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
     with torch.no_grad():
         with logprob_model.switch_to_reference():
             first, second = logprob_model(batch), logprob_model(batch)

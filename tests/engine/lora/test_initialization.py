@@ -23,7 +23,7 @@ from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.backends.choice import create_backend
+from lora_studio.engine.backends.backend import prepare_with_peft
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.kernels.logprobs import LogprobModel
@@ -68,7 +68,7 @@ def loss_of_saved(run: RunFolder) -> float:
     model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
     tokenizer = load_tokenizer(Path(project.model.source))
     rows = EncodedRows(prepare(project.dataset, tokenizer, project.training.seed, make_job()).validation)  # fmt: skip
-    return -float(LogprobModel(model)(collate(list(rows))).detach().mean())
+    return -float(LogprobModel.create(model)(collate(list(rows))).detach().mean())
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_preference_reference_is_the_stored_base(start: Start, tmp_path: Path) -
 def test_eva_starts_with_orthonormal_directions_of_the_data(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     run = start({"init": "eva"})
-    tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
+    tuned = prepare_with_peft(run.load_project(), make_job(), run.path)
     # With sharding, the weights aren't loaded yet.
     tuned.base = replace(tuned.base, device=torch.device("meta"))
     tokenizer = load_tokenizer(tiny("llama3"))
@@ -258,7 +258,7 @@ def test_eva_decomposes_in_32_bit(
 
     monkeypatch.setattr(train_run.IncrementalPCA, "partial_fit", check)
     run = start({"init": "eva"}, "bf16")
-    tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
+    tuned = prepare_with_peft(run.load_project(), make_job(), run.path)
     rows = prepare(run.load_project().dataset, load_tokenizer(tiny("llama3")), 0, make_job())
     train_run.initialize_from_data(tuned, list(EncodedRows(rows.training)), 4, make_job())
     assert tuned.base.dtype == torch.bfloat16
@@ -272,7 +272,7 @@ def test_loftq_brings_quantized_model_closer_to_the_original(start: Start, tiny:
 
     def distance(init: str) -> float:
         run = start({"init": init, "rank": 16, "alpha": 8, "use_rslora": True}, "4bit")
-        tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
+        tuned = prepare_with_peft(run.load_project(), make_job(), run.path)
         with torch.no_grad():
             return float((tuned.model(input_ids=ids).logits.float() - exact).norm())
 
@@ -340,7 +340,7 @@ def test_lora_plus_gives_b_a_higher_learning_rate(start: Start, tiny: TinyModel)
 def test_neftune_noise_has_formula_size_and_needs_gradients(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job()).train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     add_embedding_noise(logprob_model, 5.0)
     layer = logprob_model.base.get_input_embeddings()
     logprob_model.lengths = (4, 16)

@@ -14,7 +14,7 @@ import torch
 
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.devices import devices, load
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.model.loading import run_where_it_fits
 from tests.engine.conftest import TinyModel
@@ -30,7 +30,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return torch.device(wanted.replace("auto", "cuda:0").partition(",")[0])
 
     monkeypatch.setattr(devices, "choose_device", choose)
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: memory["free"])
+    monkeypatch.setattr(load, "get_free_bytes", lambda _: memory["free"])
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
     facts = SimpleNamespace(total_memory=24 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
@@ -81,7 +81,7 @@ def test_dropped_model_leaves_its_memory_to_the_next(
     def count_free(_: int) -> int:
         return 1 << 10 if dropped() is not None else 1 << 40
 
-    monkeypatch.setattr(nvml, "get_free_bytes", count_free)
+    monkeypatch.setattr(load, "get_free_bytes", count_free)
     spec = ModelSpec(source=str(tiny("llama3")), device="cuda:0")
     gc.disable()
     try:

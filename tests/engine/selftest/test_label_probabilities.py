@@ -39,7 +39,9 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
         return selftest.predict_labels(base, adapter, TEXTS, 512, make_job(), trust=trust)  # fmt: skip
 
     with torch.no_grad():
-        expected = Classification(LogprobModel(tuned.model), [1.0] * 3).score(encode_texts(tuned))
+        expected = Classification(LogprobModel.create(tuned.model), [1.0] * 3).score(
+            encode_texts(tuned)
+        )
     np.testing.assert_allclose(predict(trust=False), expected.softmax(1).numpy(), atol=1e-5)
     with pytest.raises(ProblemError, match="haven't allowed"):
         predict(trust=True)

@@ -25,7 +25,8 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import jobs
-from lora_studio.engine.devices import devices, lock, nvml
+from lora_studio.engine.devices import devices, lock
+from lora_studio.engine.devices import load as load_module
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
@@ -302,7 +303,7 @@ def test_gpu_is_held_only_while_a_model_is_on_it(
     run.write_project(project.model_copy(update={"model": automatic}))
     monkeypatch.setattr(devices, "choose_device", _choose_a_gpu)
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(load_module, "get_free_bytes", lambda _: None)
     monkeypatch.setattr(loading, "load", load_in_turn)
     monkeypatch.setattr(lock, "hold_devices", hold)
     monkeypatch.setattr(RunComparer, "compare_files", lambda *_: {"F16": StageComparison()})
@@ -341,7 +342,7 @@ def test_gpu_too_small_for_16_bits_leaves_it_to_the_cpu(
     monkeypatch.setattr(devices, "choose_device", _choose_a_gpu)
     monkeypatch.setattr(devices, "list_supported_gpus", lambda: [0])
     monkeypatch.setattr(lock, "hold_devices", lambda *_: nullcontext())
-    monkeypatch.setattr(nvml, "get_free_bytes", lambda _: None)
+    monkeypatch.setattr(load_module, "get_free_bytes", lambda _: None)
     monkeypatch.setattr(loading, "load", load_on_cpu)
     results, _ = check(run)
     assert results["merged"].passed

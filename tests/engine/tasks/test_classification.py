@@ -105,7 +105,7 @@ def test_peft_and_transformers_give_the_same_scores_and_loss(
     rows = encode_texts(tuned)
     batch = tuned.base.tokenizer(list(TEXTS), padding=True, return_tensors="pt")
     expected = loaded(**batch, labels=torch.tensor([row.label for row in rows]))
-    objective = Classification(LogprobModel(tuned.model, packing=packing), [1.0, 1.0, 1.0])
+    objective = Classification(LogprobModel.create(tuned.model, packing=packing), [1.0, 1.0, 1.0])
     torch.testing.assert_close(objective.score(rows), expected.logits, rtol=0, atol=1e-5)
     measured = objective.compute_loss(rows)
     assert float(measured.total.detach()) / 3 == pytest.approx(float(expected.loss), abs=1e-5)
@@ -132,7 +132,7 @@ def test_head_has_a_row_of_parameters_for_each_label(tiny: TinyModel) -> None:
 
 def test_weights_and_predictions_count_rows(tiny: TinyModel) -> None:
     tuned = make_classifier(tiny("llama3"))
-    rows, logprob_model = encode_texts(tuned), LogprobModel(tuned.model)
+    rows, logprob_model = encode_texts(tuned), LogprobModel.create(tuned.model)
     with torch.no_grad():
         single = [
             float(Classification(logprob_model, [1.0] * 3).compute_loss([row]).total)
@@ -245,6 +245,6 @@ def test_rows_of_one_label_cannot_be_classified(start: Start, tmp_path: Path) ->
 
 
 def test_classifier_cannot_be_kept_by_its_answers(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(make_classifier(tiny("llama3")).model)
+    logprob_model = LogprobModel.create(make_classifier(tiny("llama3")).model)
     with pytest.raises(ProblemError, match="doesn't write answers"):
         create_objective(TrainingSpec(best_by="exact"), "classification", logprob_model)

@@ -100,7 +100,7 @@ def test_loss_and_gradients_equal_the_formula(tiny: TinyModel, pooling: Any) -> 
     expect_loss(model, rows, pooling).backward()
     expected = take_gradients(model)
     for packing, size in ((True, 2), (False, 6)):  # by cached gradients, and all at once
-        objective = InBatchNegatives(LogprobModel(model, packing=packing), 20.0, pooling)
+        objective = InBatchNegatives(LogprobModel.create(model, packing=packing), 20.0, pooling)
         parts = [rows[at : at + size] for at in range(0, 6, size)]
         objective.prepare_step(parts)
         loss = torch.stack([objective.compute_loss(part).total for part in parts]).sum() / 6
@@ -113,7 +113,7 @@ def test_loss_and_gradients_equal_the_formula(tiny: TinyModel, pooling: Any) -> 
 
 def test_second_pass_has_the_noise_and_dropout_of_the_first(tiny: TinyModel) -> None:
     model, rows = make_model(tiny("llama3"), dropout=0.2).train(), make_pairs(6)
-    logprob_model, parts = LogprobModel(model), [rows[:3], rows[3:]]
+    logprob_model, parts = LogprobModel.create(model), [rows[:3], rows[3:]]
     add_embedding_noise(logprob_model, 50.0)
     torch.manual_seed(4)
     vectors = [embed(logprob_model, list_ids(part), "mean") for part in parts]
@@ -139,7 +139,7 @@ def test_sharded_ranks_embed_equally_often(tiny: TinyModel, trains: bool) -> Non
         ranks, count = ProcessGroup(rank, 2, is_sharded=True), list[int]()
         vectors = [torch.zeros(len(list_ids(part)), model.config.hidden_size) for part in parts]
         ranks.all_gather = lambda _, each=vectors: [each[::2], each[1::2]]  # type: ignore[method-assign,misc]  # no other process
-        objective = InBatchNegatives(LogprobModel(model), 20.0, "last", ranks)
+        objective = InBatchNegatives(LogprobModel.create(model), 20.0, "last", ranks)
         model.get_base_model().model.register_forward_pre_hook(lambda *_, n=count: n.append(1))
         with torch.set_grad_enabled(trains):
             objective.prepare_step(parts)
@@ -207,7 +207,7 @@ def test_peft_loads_the_adapter_without_the_output_layer(
     ids = load_tokenizer(tmp_path / "adapter")("Where is the oak?", return_tensors="pt").input_ids
     states = loaded(input_ids=ids).last_hidden_state[0]
     for pooling, pooled in (("last", states[-1]), ("mean", states.mean(0))):
-        own = embed(LogprobModel(model), [ids[0].numpy()], pooling)[0]
+        own = embed(LogprobModel.create(model), [ids[0].numpy()], pooling)[0]
         expected = torch.nn.functional.normalize(pooled, dim=0)
         torch.testing.assert_close(own, expected, rtol=0, atol=1e-5)
     base = tiny("llama3")

@@ -82,7 +82,7 @@ def test_loss_depends_on_neither_batches_nor_shared_prompts(
     adapted: Callable[[], peft.PeftModel], variant: GrpoVariant
 ) -> None:
     answers, model = create_answers(), adapted()
-    logprob_model = LogprobModel(model, sharing=True)
+    logprob_model = LogprobModel.create(model, sharing=True)
     objective = Grpo(logprob_model, variant, CLIP_RANGES[variant], kl_beta=0.1, longest=_LONGEST)
     results = []
     for logprob_model.shared, parts in (
@@ -103,7 +103,7 @@ def test_first_update_of_sampled_answers_has_ratio_one(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
-    objective = Grpo(LogprobModel(adapted()), "grpo", ClipRange(0.2, 0.2))
+    objective = Grpo(LogprobModel.create(adapted()), "grpo", ClipRange(0.2, 0.2))
     loss = objective.compute_loss(answers)
     expected = -sum(answer.advantage for answer in answers)
     assert float(loss.total.detach()) == pytest.approx(expected, abs=1e-5)
@@ -121,13 +121,14 @@ def test_equal_rewards_and_missing_rewards_have_no_advantage() -> None:
 def test_log_probabilities_are_those_of_the_sampling_temperature(
     adapted: Callable[[], peft.PeftModel],
 ) -> None:
-    logprob_model, answers = LogprobModel(adapted()), create_answers()[:1]
+    logprob_model, answers = LogprobModel.create(adapted()), create_answers()[:1]
     sequence = answers[0].sequence
     ids = torch.from_numpy(sequence.ids.astype(np.int64))
     logits = logprob_model.model(input_ids=ids[None]).logits[0].detach()
     expected = (logits / 0.7).log_softmax(-1)[3:-1].gather(1, ids[4:, None])[:, 0]
     logprob_model.temperature = 0.7
-    for logprob_model.chunked in (True, False):
+    for head in (logprob_model._head, None):
+        logprob_model._head = head
         answers[0].old = None
         Grpo(logprob_model, "grpo", ClipRange(0.2, 0.2)).compute_loss(answers)
         torch.testing.assert_close(answers[0].old, expected, rtol=1e-4, atol=1e-5)
@@ -142,7 +143,7 @@ def test_clip_range_is_the_authors_unless_set() -> None:
 def test_later_updates_compare_with_the_first(adapted: Callable[[], peft.PeftModel]) -> None:
     answers = [SampledAnswer(answer.sequence, answer.advantage) for answer in create_answers()]
     model = adapted()
-    objective = Grpo(LogprobModel(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
+    objective = Grpo(LogprobModel.create(model), "grpo", ClipRange(1e-3, 1e-3), kl_beta=0.1)
     objective.logprob_model.load_reference()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     objective.compute_loss(answers).total.backward()
@@ -245,7 +246,7 @@ def test_grpo_losses_and_gradients_equal_trl(
         rows = _compare(case, answers, eos)
         assert case.compute_advantages() == pytest.approx(trl["advantages"], abs=1e-5), case
         model = adapted()
-        logprob_model = LogprobModel(model, sharing=True)
+        logprob_model = LogprobModel.create(model, sharing=True)
         logprob_model.temperature = case.temperature
         assert logprob_model.shared
         own = Grpo(logprob_model, case.variant, case.clip, kl_beta=case.beta, longest=_LONGEST)

@@ -89,7 +89,7 @@ def test_sft_loss_equals_transformers_over_all_trained_tokens(
     wrapped: Wrapped, family: str
 ) -> None:
     model, rows = wrapped(family), rows_of()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert (logprob_model.packed, logprob_model.chunked) == (True, True)
     assert float(sft(logprob_model(collate(rows))).detach()) == pytest.approx(
         own_sum(model, rows), rel=1e-5
@@ -106,11 +106,11 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
     )  # several pieces
     model, rows = wrapped("qwen3"), rows_of()
     weights = torch.linspace(-1, 2, len(collate(rows).targets))
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     (logprob_model(collate(rows)) * weights).sum().backward()
     expected = [value.grad.clone() for value in model.parameters() if value.grad is not None]
     model.zero_grad()
-    logprob_model.packed, logprob_model.chunked = packed, chunked
+    logprob_model.packed, logprob_model._head = packed, logprob_model._head if chunked else None
     (logprob_model(collate(rows)) * weights).sum().backward()
     actual = [value.grad for value in model.parameters() if value.grad is not None]
     assert len(actual) == len(expected) > 0
@@ -119,7 +119,7 @@ def test_packing_and_chunking_give_same_scores_and_gradients(
 
 
 def test_rows_in_one_batch_do_not_influence_each_other(wrapped: Wrapped) -> None:
-    logprob_model = LogprobModel(wrapped("mistral"))
+    logprob_model = LogprobModel.create(wrapped("mistral"))
     rows = rows_of()
     together = logprob_model(collate(rows)).detach()
     alone = torch.cat([logprob_model(collate([row])).detach() for row in rows])
@@ -132,7 +132,7 @@ def test_sliding_window_limits_packed_rows(
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
     base.config.sliding_window = 6
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert logprob_model.packed
     assert float(sft(logprob_model(collate(rows_of()))).detach()) == pytest.approx(
         own_sum(model, rows_of()), rel=1e-5
@@ -147,7 +147,7 @@ def test_recurrent_model_is_trained_on_padded_rows() -> None:
     model = peft.get_peft_model(
         MambaForCausalLM(config), peft.LoraConfig(target_modules=["x_proj"], r=4)
     ).eval()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert not logprob_model.packed
     rows = rows_of()
     assert float(sft(logprob_model(collate(rows))).detach()) == pytest.approx(
@@ -161,7 +161,7 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
     model = peft.get_peft_model(
         base, peft.LoraConfig(target_modules=["o_proj"], modules_to_save=["lm_head"], r=4)
     )
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     assert not logprob_model.chunked
     sft(logprob_model(collate(rows_of()))).backward()
     assert any(
@@ -172,7 +172,7 @@ def test_trained_output_layer_gets_its_gradient(tiny: TinyModel) -> None:
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int) -> None:
     model, rows = wrapped("qwen3"), rows_of()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
 
     def gradients(batches: list[list[Encoded]]) -> list[torch.Tensor]:
         model.zero_grad()
@@ -189,7 +189,9 @@ def test_micro_batches_add_up_to_the_whole_gradient(wrapped: Wrapped, size: int)
 def test_accumulated_sft_loss_equals_trl(tiny: TinyModel, by_trl: ByTrl) -> None:
     rows, actual = rows_of(), by_trl[0][-1]
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scores = LogprobModel(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
+    scores = LogprobModel.create(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(
+        collate(rows)
+    )
     assert actual["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
@@ -269,7 +271,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
         margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
         expected += math.log1p(math.exp(-margin))
         ahead += margin > 0
-    actual = Dpo(LogprobModel(model), 0.3).compute_loss(pairs)
+    actual = Dpo(LogprobModel.create(model), 0.3).compute_loss(pairs)
     assert float(actual.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(actual.metrics["accuracy"]) == ahead
 
@@ -277,7 +279,7 @@ def test_dpo_matches_its_formula_with_base_as_reference(wrapped: Wrapped) -> Non
 def test_dpo_starts_at_log_2_and_separates_the_answers(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = attach.attach_adapter(base, LoraSpec(rank=8), make_job()).train()
-    dpo, pairs = Dpo(LogprobModel(model), 0.5), [pair_of(1), pair_of(2)]
+    dpo, pairs = Dpo(LogprobModel.create(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
     for _ in range(6):
@@ -298,7 +300,7 @@ def test_orpo_matches_its_formula(wrapped: Wrapped) -> None:
     )
     log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
-    actual = Orpo(LogprobModel(model), 0.2).compute_loss([pair])
+    actual = Orpo(LogprobModel.create(model), 0.2).compute_loss([pair])
     assert float(actual.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
 
 
@@ -325,7 +327,7 @@ def test_reference_is_computed_without_dropout_of_the_base() -> None:
     model = attach.attach_adapter(
         GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job()
     )
-    logprob_model, batch = LogprobModel(model), collate(rows_of())
+    logprob_model, batch = LogprobModel.create(model), collate(rows_of())
     logprob_model.load_reference()
 
     def scores(model: peft.PeftModel) -> torch.Tensor:
@@ -354,7 +356,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
     shift = max(0.0, float(np.mean([tuned - base for tuned, base in (both(model, row) for row in crossed)])))  # fmt: skip
     signs = [1 if row.label else -1 for row in rows]
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
-    kto = Kto(LogprobModel(model), 0.1)
+    kto = Kto(LogprobModel.create(model), 0.1)
     kto.prepare_step([rows[:2], rows[2:]])
     outputs = [kto.compute_loss(part) for part in (rows[:2], rows[2:])]
     assert sum(float(output.total.detach()) for output in outputs) == pytest.approx(expected, rel=1e-5)  # fmt: skip
@@ -365,7 +367,7 @@ def test_kto_matches_its_formula_with_crossed_reference(
 def test_answers_of_an_untrained_model_are_on_neither_side(wrapped: Wrapped) -> None:
     model = wrapped("llama3")
     rows = pair_up([EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2)])
-    kto = Kto(LogprobModel(model), 0.1)
+    kto = Kto(LogprobModel.create(model), 0.1)
     with model.disable_adapter():
         kto.prepare_step([rows])
         assert int(kto.compute_loss(rows).metrics["accuracy"]) == 0
@@ -386,7 +388,9 @@ def test_kto_with_one_row_per_step_is_refused() -> None:
 
 def test_preference_training_with_biases_is_refused(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    logprob_model = LogprobModel(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
+    logprob_model = LogprobModel.create(
+        attach.attach_adapter(base, LoraSpec(bias="all"), make_job())
+    )
     with pytest.raises(ProblemError, match="if biases are trained"):
         create_objective(TrainingSpec(), "preference", logprob_model)
     for method in ("orpo", "simpo"):
@@ -488,7 +492,9 @@ def test_preference_losses_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByT
     steps, out = by_trl
     for number, (actual, (settings, create)) in enumerate(zip(steps, VARIANTS, strict=False)):
         model = wrapped("llama3", SEED)
-        own = create(LogprobModel(model)).compute_loss([encoded(row) for row in actual["rows"]])
+        own = create(LogprobModel.create(model)).compute_loss(
+            [encoded(row) for row in actual["rows"]]
+        )
         assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4), settings  # fmt: skip
         assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
         assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["rewards/accuracies"])  # fmt: skip
@@ -501,7 +507,7 @@ def test_kto_loss_and_gradients_equal_trl(wrapped: Wrapped, by_trl: ByTrl) -> No
     actual, file = by_trl[0][len(VARIANTS)], by_trl[1] / f"{len(VARIANTS)}.safetensors"
     assert actual["log"]["kl"] > 0.05
     model = wrapped("llama3", SEED)
-    kto = Kto(LogprobModel(model), 0.1)
+    kto = Kto(LogprobModel.create(model), 0.1)
     own = pair_up(
         [
             EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
@@ -526,7 +532,7 @@ def test_orpo_equals_trl_except_for_prompt_likelihood(wrapped: Wrapped, by_trl: 
     number = len(VARIANTS) + 1
     actual, file = by_trl[0][number], by_trl[1] / f"{number}.safetensors"
     model = wrapped("llama3", SEED)
-    logprob_model, rows = LogprobModel(model), [encoded(row) for row in actual["rows"]]
+    logprob_model, rows = LogprobModel.create(model), [encoded(row) for row in actual["rows"]]
     own = Orpo(logprob_model, 0.1).compute_loss(rows)
     means = [logprob_model(collate([row.chosen])).mean() for row in rows]
     answers = (own.total + torch.stack(means).sum()) / 3

@@ -85,7 +85,7 @@ def test_peft_loads_the_adapter_as_a_classifier(tiny: TinyModel, tmp_path: Path)
     ids = [torch.from_numpy(row.ids.astype(np.int64))[None] for row in (pair.chosen, pair.rejected)]
     chosen, rejected = (float(merged(input_ids=each).logits.detach()) for each in ids)
     for packing in (True, False):
-        own = RewardModeling(LogprobModel(model, packing=packing)).compute_loss([pair])
+        own = RewardModeling(LogprobModel.create(model, packing=packing)).compute_loss([pair])
         assert float(own.metrics["margin"]) == pytest.approx(chosen - rejected, rel=1e-4)
     assert abs(chosen - rejected) > 1e-3
 
@@ -108,7 +108,7 @@ def test_reward_loss_and_gradients_equal_trl(tiny: TinyModel, tmp_path: Path) ->
     save_merged(model, tiny("llama3"), tmp_path)
     (actual,) = trl_steps([{"method": "reward"}], tmp_path / "merged", PAIRS, tmp_path)
     rows = [EncodedPair(*(answer([], row[f"{side}_ids"]) for side in ("chosen", "rejected"))) for row in actual["rows"]]  # fmt: skip
-    own = RewardModeling(LogprobModel(model)).compute_loss(rows)
+    own = RewardModeling(LogprobModel.create(model)).compute_loss(rows)
     assert float(own.total.detach()) / 3 == pytest.approx(actual["log"]["loss"], rel=1e-4)
     assert float(own.metrics["margin"]) / 3 == pytest.approx(actual["log"]["margin"], rel=1e-3)
     assert float(own.metrics["accuracy"]) / 3 == pytest.approx(actual["log"]["accuracy"])
@@ -147,7 +147,7 @@ def test_reward_model_learns_resumes_and_is_refused_elsewhere(start: Start, tmp_
 
 
 def test_reward_model_cannot_be_kept_by_its_answers(tiny: TinyModel) -> None:
-    logprob_model = LogprobModel(make_reward_model(tiny("llama3")))
+    logprob_model = LogprobModel.create(make_reward_model(tiny("llama3")))
     spec = TrainingSpec.model_validate({"preference": "reward", "best_by": "exact"})
     with pytest.raises(ProblemError, match="doesn't write answers"):
         create_objective(spec, "preference", logprob_model)

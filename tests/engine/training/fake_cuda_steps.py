@@ -320,7 +320,7 @@ def test_layers_behind_a_layernorm_are_fused(
         fake_cuda.move_to_fake_cuda(tuned.model)
         monkeypatch.setattr(liger, "is_installed", lambda _: True)
         monkeypatch.setattr(liger, "cross_entropy", compute)
-        logprob_model = LogprobModel(tuned.model, dtype=torch.bfloat16)
+        logprob_model = LogprobModel.create(tuned.model, dtype=torch.bfloat16)
         assert dtypes == [torch.bfloat16]  # those of the logits
         monkeypatch.setattr(LoraLinear, "forward", lambda *_: pytest.fail("not fused"))
         with torch.autocast("cuda", torch.bfloat16):

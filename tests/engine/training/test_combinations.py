@@ -94,7 +94,7 @@ def loss_of_saved(run: RunFolder) -> float:
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())
     rows = list(EncodedRows(prepared.validation))
     with torch.no_grad(), torch.autocast("cpu", loaded.dtype, enabled=loaded.dtype != torch.float32):  # fmt: skip
-        return -float(LogprobModel(tuned)(collate(rows)).mean())
+        return -float(LogprobModel.create(tuned)(collate(rows)).mean())
 
 
 @pytest.mark.slow

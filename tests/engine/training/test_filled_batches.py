@@ -20,10 +20,9 @@ from lora_studio.engine.devices.oom_capture import PartialUpdateError
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.training import trainer
 from lora_studio.engine.training.memory import forecast
-from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.step_batches import StepBatches
-from lora_studio.engine.training.trainer_state import TrainerState
+from lora_studio.engine.training.trainer_state import MemoryLevel, TrainerState
 from tests.engine.training.test_train_run import Start, adapter_of, losses, start
 from tests.helpers.runs.jobs import RecordingChannel, make_job, new_run, train
 

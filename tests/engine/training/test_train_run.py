@@ -24,7 +24,7 @@ from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs import manifest as manifest_module
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.kernels.record import KernelRecord
+from lora_studio.engine.kernels.fused import KernelRecord
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tasks.task import Loss
 from lora_studio.engine.training import kernel_choice

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.engine.devices import devices, nvml
+from lora_studio.engine.devices import devices, load
 
 GIB = 1 << 30
 
@@ -59,9 +59,9 @@ class FakeGpus:
             (torch.cuda, "set_per_process_memory_fraction", self._limit),
             (torch.version, "hip", self.hip),
             (torch.version, "cuda", None if self.hip else "13.0"),
-            (nvml, "get_free_bytes", lambda index: int(self.find(index).free * GIB)),
-            (nvml, "list_programs", lambda _: ()),
-            (nvml, "get_uuid", lambda index: self.find(index).uuid),
+            (load, "get_free_bytes", lambda index: int(self.find(index).free * GIB)),
+            (load, "list_programs", lambda _: ()),
+            (load, "get_uuid", lambda index: self.find(index).uuid),
         ):
             self.monkeypatch.setattr(target, name, value)
         self.monkeypatch.setattr(devices, "_partners", devices._Partners())

@@ -11,8 +11,8 @@ import torch
 
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
+from lora_studio.core.memory.advice import fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import CONSTANTS, MemoryPlan
 from lora_studio.core.memory.rows import build_row_statistics
 from lora_studio.core.memory.weights import combine_gpus

@@ -32,8 +32,8 @@ from lora_studio.engine.tasks.grpo import (
 from lora_studio.engine.tasks.task import Divisors, Objective
 from lora_studio.engine.tokens.encoder import Encoded, EncodedPrompt
 from lora_studio.engine.training.evaluation import ValidationLoss
-from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.step_batches import TrainingData, TrainingRows
+from lora_studio.engine.training.trainer_state import MemoryLevel
 
 
 @dataclass(frozen=True)

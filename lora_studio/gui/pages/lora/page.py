@@ -18,8 +18,8 @@ from lora_studio.core import formatting
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec, Targets
 from lora_studio.core.memory import adapter_size
+from lora_studio.core.memory.advice import fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.problems import ProblemError, Step
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import CardOption, CardsControl, PresetNumberControl

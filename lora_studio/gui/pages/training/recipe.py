@@ -22,8 +22,8 @@ from PySide6.QtWidgets import (
 from lora_studio.core import formatting, messages
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice
+from lora_studio.core.memory.advice import fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.filling import fill_micro_batches
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.weights import describe_placement
 from lora_studio.core.messages import NO_TEXT, text

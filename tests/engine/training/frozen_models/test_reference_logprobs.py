@@ -39,7 +39,9 @@ LABELS = [
 
 @pytest.mark.parametrize("kind", [Dpo, Kto])
 def test_known_reference_gives_the_same_loss(tiny: TinyModel, kind: Any) -> None:
-    logprob_model = LogprobModel(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
+    logprob_model = LogprobModel.create(
+        wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    )
     logprob_model.load_reference()
     one, two, three = rows_of()
     rows: list[Any] = (

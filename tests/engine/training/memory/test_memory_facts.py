@@ -101,7 +101,7 @@ def auto_precision() -> str:
 def measure_saved_bytes(model: peft.PeftModel, narrow: bool) -> int:
     """Return the bytes of distinct tensors that a forward pass saves for the backward pass."""
     model.train()
-    logprob_model = LogprobModel(model)
+    logprob_model = LogprobModel.create(model)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
     held: dict[int, torch.UntypedStorage] = {}
 

@@ -19,11 +19,11 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.tokens.batches import Batch, BatchPlan
-from lora_studio.engine.training import checkpoint_files
-from lora_studio.engine.training.memory import forecast, ladder
-from lora_studio.engine.training.memory.ladder import MemoryLevel
-from lora_studio.engine.training.memory.problems import memory_exhausted_error
+from lora_studio.engine.training import checkpoint_files, trainer_state
+from lora_studio.engine.training.memory import forecast
 from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
+from lora_studio.engine.training.problems import memory_exhausted_error
+from lora_studio.engine.training.trainer_state import MemoryLevel
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import handle, new_run, train, write_rows
 
@@ -401,7 +401,7 @@ def test_oom_in_kto_lookahead_repeats_the_step_or_evaluation(
 
 def test_levels_halve_rows_then_recompute() -> None:
     spec = TrainingSpec(micro_batch=5, gradient_accumulation=3)
-    level: MemoryLevel | None = ladder.choose_starting_level(spec)
+    level: MemoryLevel | None = trainer_state.choose_starting_level(spec)
     levels = []
     while level is not None:
         levels.append((level.micro_batch, level.count_micro_batches(15), level.recomputing))

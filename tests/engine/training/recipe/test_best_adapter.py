@@ -584,9 +584,9 @@ def test_adapter_with_the_best_answers_is_kept(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the second evaluation's answers equal the references; a resumed run decides the same."""
-    from lora_studio.engine.training import trainer
+    from lora_studio.engine.generation import answering
 
-    own, calls = trainer.answering.complete, []
+    own, calls = answering.complete, []
 
     def complete(network: Any, tokenizer: Any, prompts: Any, *rest: Any, **how: Any) -> list[str]:
         calls.append(len(prompts))
@@ -598,7 +598,7 @@ def test_adapter_with_the_best_answers_is_kept(
     plain = start(epochs=4, eval_every=2, sample_rows=0)
     unscored = train(plain)
     references = [sample.messages[-1].content for sample in read_heldout(plain)][:3]
-    monkeypatch.setattr(trainer.answering, "complete", complete)
+    monkeypatch.setattr(answering, "complete", complete)
     channel = train(run)
     scores = [event.metrics[events.ANSWER_SCORE] for event in channel.of(events.Evaluated)]
     assert calls == [3] * 4
