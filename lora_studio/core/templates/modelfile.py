@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.core.templates.go.functions import quote
+from lora_studio.core.templates.go.rendering import quote
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 
 _SYSTEM_PROMPT, _STOP_STRING = Text(template="system prompt"), Text(template="stop string")

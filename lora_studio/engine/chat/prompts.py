@@ -17,7 +17,7 @@ from lora_studio.core.tasks.samples import Message
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine.export.ollama import store
+from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation.turn_boundaries import render_prompt
 from lora_studio.engine.runtime.llama_cpp import Llama
 
@@ -48,7 +48,7 @@ def show_gguf_prompt(
 
 def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
     """Return what the server's TEMPLATE renders for a conversation; its tokens are not available."""
-    stored = store.show_model(speaker.host, speaker.name)
+    stored = server.show_model(speaker.host, speaker.name)
     if stored.chat_template:
         return events.PromptShown(
             text="",

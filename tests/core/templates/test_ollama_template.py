@@ -22,7 +22,6 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.emitter import SYSTEM_REFUSED, quote_literal
 from lora_studio.core.templates.go.rendering import GoTemplateError
-from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import (
     DerivedTemplate,
@@ -33,6 +32,7 @@ from lora_studio.core.templates.ollama_template import (
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof import (
     DAYS,
+    ConversationKind,
     ProofCase,
     TemplateAbilities,
     TemplateProof,

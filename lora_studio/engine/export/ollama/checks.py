@@ -18,10 +18,14 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
-from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.probing.probe_conversations import put_thoughts_in_content
-from lora_studio.core.templates.proof import ProofCase, generate_conversations
+from lora_studio.core.templates.proof import (
+    ConversationKind,
+    ProofCase,
+    find_kinds,
+    generate_conversations,
+)
 from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
 from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.engine.model import gguf_header

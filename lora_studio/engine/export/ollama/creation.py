@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.export import is_ollama_name_taken
 from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol import events
-from lora_studio.core.runs import step_records
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.export import VectorProof
+from lora_studio.core.runs import checksums, heldout, step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
+from lora_studio.core.runs.manifest import get_task
+from lora_studio.core.system.files import write_atomic
 from lora_studio.core.tasks.samples import Message
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.server.prompt_path import (
@@ -34,17 +39,17 @@ from lora_studio.core.templates.server.prompt_path import (
 from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
 from lora_studio.core.templates.server.terms import ServerNeed
 from lora_studio.engine.export.gguf.architecture_support import outdated_ollama_error
-from lora_studio.engine.export.ollama import (
-    checks,
-    derivation,
-    prompt_judge,
-    read_back,
-    server,
-    store,
+from lora_studio.engine.export.ollama import checks, derivation, prompt_judge, server
+from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.export.ollama.client import (
+    PATIENT,
+    UnknownArchitectureError,
+    create_client,
+    translate_ollama_errors,
 )
-from lora_studio.engine.export.ollama.client import UnknownArchitectureError
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.runtime.llama_cpp import BATCH, EmbeddingLlama
 from lora_studio.engine.tokens.trained_prompts import render_answers
 
 #: Longest answer of the test chat, in tokens.
@@ -179,17 +184,17 @@ def _create_and_read(
     """
     version = parse_version(server_version)
     digest = server.create(host, gguf, recipe, job)
-    stored = store.show_model(host, recipe.name)
+    stored = server.show_model(host, recipe.name)
     if not recipe.template and stored.template not in ("", NO_TEMPLATE):
         sent = derived.template if derived.proven else stored.template
         plan = CreationPlan(sent, predict_prompt_path(version, replace(model, template=sent)))
         recipe = replace(recipe, template=sent)
         if derived.proven:
             server.create(host, gguf, recipe, job)
-            stored = store.show_model(host, recipe.name)
-    differences = read_back.find_differences(recipe, digest, stored, version, gguf, job)
+            stored = server.show_model(host, recipe.name)
+    differences = prompt_judge.find_differences(recipe, digest, stored, version, gguf, job)
     if differences:
-        raise read_back.stored_differently_error(recipe.name, differences)
+        raise prompt_judge.stored_differently_error(recipe.name, differences)
     prediction = correct_path(
         plan.prediction,
         version,
@@ -237,7 +242,7 @@ def _check_capabilities(
         return
     missing = list_chat_template_abilities(model.chat_template) - {*stored.capabilities}
     if missing:
-        problem = read_back.missing_capability_warning(stored.name, sorted(missing))
+        problem = prompt_judge.missing_capability_warning(stored.name, sorted(missing))
         job.emit(events.Warned(problem=problem))
 
 
@@ -377,4 +382,270 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
                 answer=reply.text,
             )
         )
+    )
+
+
+_WHERE_SERVER = Where(step="export", field="ollama_host")
+
+
+def write_embedding_modelfile(run: RunFolder, project: Project, gguf: Path) -> None:
+    """Write the Modelfile of an embedding model."""
+    lines = [f"FROM ./{PurePosixPath(run.gguf.name, gguf.name)}"]
+    lines += [f"PARAMETER {name} {value}" for name, value in _list_parameters(project).items()]
+    write_atomic(run.modelfile, "\n".join([*lines, ""]))
+
+
+def _list_parameters(project: Project) -> dict[str, float | int]:
+    """Return the parameters of a model that doesn't sample."""
+    return {"num_ctx": project.export.num_ctx}
+
+
+def leave_out_adapter(project: Project, job: JobContext) -> Project:
+    """Return the project without a GGUF file of the adapter alone, with a warning if it was chosen."""
+    if project.export.adapter_gguf:
+        problem = warning(
+            "export.embedding_adapter",
+            "The adapter of an embedding model isn't written as a GGUF file of its own.",
+            "Use the GGUF file of the whole model.",
+            where=Where(step="export", field="adapter_gguf"),
+        )
+        job.emit(events.Warned(problem=problem))
+    return project.model_copy(
+        update={"export": project.export.model_copy(update={"adapter_gguf": False})}
+    )
+
+
+def create_embedding_model(
+    ollama: events.OllamaFound,
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    judge: ModelJudge,
+    job: JobContext,
+) -> None:
+    """Create a model, read it back, and compare its vectors; raises ProblemError if they differ."""
+    recipe = server.CreateRequest(
+        name=server.get_model_name(project),
+        template="",
+        stops=(),
+        parameters=_list_parameters(project),
+    )
+    host, version = project.export.ollama_host, parse_version(ollama.version)
+    with name_needed_version(ollama.version, gguf):
+        digest = server.create(host, gguf, recipe, job)
+        stored = server.show_model(host, recipe.name)
+        differences = prompt_judge.find_essential_differences(
+            recipe, digest, stored, version, gguf, job
+        )
+        if differences:
+            raise prompt_judge.stored_differently_error(recipe.name, differences)
+        judge(run, project, gguf, None, stored)
+        step_records.record_settings(run, project, "create_ollama")
+        with server.unload_afterwards(host, recipe.name):
+            proof = compare_vectors(host, recipe.name, run, project, gguf, job)
+    job.emit(events.LogLine(text=proof.verdict))
+    if proof.is_different:
+        raise _other_vectors_error(ollama.version, recipe.name, proof.least)
+    job.emit(
+        events.OllamaCreated(
+            host=ollama.host, name=recipe.name, version=ollama.version, vectors=proof
+        )
+    )
+
+
+def _other_vectors_error(version: str, name: str, least: float) -> ProblemError:
+    return fail(
+        "ollama.other_vectors",
+        "Ollama {version} gives other vectors for {model} than its GGUF file: their cosine similarity is as low as "
+        "{least:.4f} (minimum {limit:.2f}).",
+        "The model exists, but its vectors differ from those that were trained. Update Ollama and create it again, "
+        "or run the GGUF file with llama.cpp's llama-server.",
+        where=_WHERE_SERVER,
+        version=version,
+        model=name,
+        least=least,
+        limit=LIMIT,
+    )
+
+
+#: The most texts that are compared.
+_TEXTS = 16
+#: The least cosine similarity of the vectors of one file, computed in other precisions and on other devices.
+LIMIT = 0.99
+#: Texts for a run without held-out rows.
+_PLAIN = ("Where is the nearest train station?", "The train station is next to the city park.")
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """A text and its normalized vector, [size] float32."""
+
+    text: str
+    vector: np.ndarray
+
+
+def compare_vectors(
+    host: str, name: str, run: RunFolder, project: Project, gguf: Path, job: JobContext
+) -> VectorProof:
+    """Return how well a server's vectors agree with the file's; raises ProblemError for an old server."""
+    longest = min(project.dataset.max_length, project.export.num_ctx, BATCH)
+    expected = _compute_expected(run, gguf, longest, job)
+    cosines: list[float] = []
+    for number, each in enumerate(expected):
+        job.report_progress(text("comparing vectors with Ollama"), number, len(expected), "texts")
+        try:
+            vector = _ask_for_vector(host, name, each.text, job)
+        except UnknownArchitectureError:
+            raise
+        except ProblemError as error:
+            return VectorProof(unasked=error.problems[0].what)
+        cosines.append(_compute_cosine(each.vector, vector))
+    if not cosines:
+        return VectorProof(unasked=text("All held-out texts are longer than the context length."))
+    return VectorProof(
+        compared=len(cosines), least=min(cosines), mean=float(np.mean(cosines)), limit=LIMIT
+    )
+
+
+def _compute_expected(run: RunFolder, gguf: Path, longest: int, job: JobContext) -> list[_Expected]:
+    """Return the vectors of held-out texts of at most `longest` tokens; raises ProblemError."""
+    expected: list[_Expected] = []
+    with EmbeddingLlama(gguf, cancelled=job.flags.cancel.is_set) as llama:
+        for each in heldout.read_texts(run) or _PLAIN:
+            ids = llama.tokenize(each, add_special=True)
+            if len(expected) < _TEXTS and len(ids) <= longest:
+                job.check()
+                vector = llama.embed(ids)
+                assert (
+                    vector is not None
+                )  # the converter writes the pooling (`gguf/embedding_header.py`)
+                expected.append(_Expected(each, vector))
+    return expected
+
+
+def _ask_for_vector(host: str, name: str, content: str, job: JobContext) -> np.ndarray:
+    """Return a text's vector on the server, [size] float32, empty without any; raises ProblemError."""
+    server = create_client(host)
+
+    def ask() -> Sequence[float]:
+        with server.create_client(PATIENT) as client:
+            answer = client.embed(name, content, truncate=False)
+        return next(iter(answer.embeddings), ())
+
+    with translate_ollama_errors(server):
+        return np.asarray(ollama_server.run_cancellable(job, ask), np.float32)
+
+
+def _compute_cosine(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Return the cosine similarity of a normalized vector to another, -1 if that isn't comparable."""
+    length = float(np.linalg.norm(actual))
+    if actual.shape != expected.shape or not np.isfinite(length) or length == 0:
+        return -1.0
+    return float(expected @ actual) / length
+
+
+#: Problems that end the creation of a model but not the export of its files.
+_NO_REASON_TO_FAIL = ("ollama.not_running", "ollama.not_ollama", "ollama.not_proven")
+
+
+def create(
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate | None,
+    judge: ModelJudge,
+    job: JobContext,
+) -> None:
+    """Create the model and test it; emits a warning if no server answers or it is too old for it.
+
+    `derived` is its TEMPLATE, None for an embedding model. `judge` is asked about what the server has stored.
+    """
+    try:
+        ollama = server.inspect_server(project.export.ollama_host)
+        if derived is None:
+            create_embedding_model(ollama, run, project, gguf, judge, job)
+        else:
+            create_on(ollama, run, project, gguf, derived, judge, job)
+    except ProblemError as error:
+        if error.problems[0].code not in _NO_REASON_TO_FAIL:
+            raise
+        for problem in error.problems:
+            job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
+
+
+def create_of_run(command: commands.CreateOllama, judge: ModelJudge, job: JobContext) -> None:
+    """Create the model of a run that was exported before; raises ProblemError."""
+    run = RunFolder(Path(command.run))
+    project = _apply_command(run.load_project(), command)
+    spec = project.export
+    quantization = command.quantization or spec.quantizations[0]
+    gguf = run.get_gguf_file(project.name, quantization)
+    if not gguf.is_file():
+        raise _missing_file_error(run, quantization)
+    checksums.require_intact(run, run.gguf, [gguf.name], job.check)
+    checks.require_passing_selftest(run, quantization, anyway=command.anyway)
+    ollama = server.inspect_server(spec.ollama_host)
+    name = server.get_model_name(project)
+    if not command.force and is_ollama_name_taken(name, ollama.models):
+        raise server.name_exists_error(name, ollama.host)
+    if get_task(run.read_manifest()) == "embedding":
+        write_embedding_modelfile(run, project, gguf)
+        judge(run, project, gguf, None)
+        create_embedding_model(ollama, run, project, gguf, judge, job)
+        return
+    derived = derivation.write_modelfile(run, project, gguf, job)
+    if derived is None:
+        raise fail(
+            "ollama.other_tokens",
+            "The GGUF file gives other tokens than the model's tokenizer, so no model was created.",
+            "See the warning above.",
+            where=Where(file=str(gguf)),
+        )
+    if derived.proven:
+        judge(run, project, gguf, derived)
+    create_on(ollama, run, project, gguf, derived, judge, job)
+
+
+def _apply_command(project: Project, command: commands.CreateOllama) -> Project:
+    """Return the project with the command's model name and server; raises ProblemError."""
+    changes = {"ollama_name": command.name, "ollama_host": command.host}
+    if command.name:
+        server.check_name(command.name)
+    # Not validated: a password, which no project may hold, is fine in a command.
+    changed = {key: value for key, value in changes.items() if value}
+    return project.model_copy(update={"export": project.export.model_copy(update=changed)})
+
+
+def not_created_warning(stage: str) -> Problem:
+    """Return the warning that a model was not created because a stage of its self-test failed."""
+    if stage in ("merged", "converted"):
+        return warning(
+            "export.not_created",
+            "The merged model failed the self-test, so no Ollama model was created."
+            if stage == "merged"
+            else "The GGUF file before quantization failed the self-test, so no Ollama model was created.",
+            "Follow the advice of that test, then export again. The files and the Modelfile are complete.",
+            where=Where(step="export"),
+        )
+    return warning(
+        "export.not_created",
+        "The {quantization} file failed the self-test, so no Ollama model was created.",
+        "Choose a quantization with more bits and export again. The files and the Modelfile are "
+        "complete; if only precision was lost, you can still create the model from them.",
+        where=Where(step="export", field="quantizations"),
+        quantization=stage,
+    )
+
+
+def _missing_file_error(run: RunFolder, quantization: str) -> ProblemError:
+    existing = sorted(file.name for file in run.gguf.glob("*.gguf"))
+    return fail(
+        "ollama.no_file",
+        "The run has no {quantization} file.",
+        "Choose one of its files: {names}."
+        if existing
+        else "Export it first (`lora-studio export RUN`).",
+        where=Where(file=str(run.gguf)),
+        quantization=quantization,
+        names=", ".join(existing),
     )

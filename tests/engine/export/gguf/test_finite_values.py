@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.export.gguf import converter, quantizer
-from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
 from lora_studio.engine.export.gguf.converter import FirstPass
-from lora_studio.engine.export.gguf.finite_values import CheckedTensor, require_finite
+from lora_studio.engine.export.gguf.converter_program import CheckedTensor, require_finite
+from lora_studio.engine.export.gguf.tensor_comparison import BF16, F16, F32
 from lora_studio.engine.model.safetensors_files import SINGLE
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.models.tiny_models import tiny_model
