@@ -21,7 +21,7 @@ from lora_studio.core.runs import checksums, model_card, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.engine.hub.client import contact_hub, get_network_errors
+from lora_studio.engine.hub.client import NETWORK_ERRORS, contact_hub
 from lora_studio.engine.model.folder import read_license, require_inside
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -192,7 +192,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise _http_error(repository, status) from error
-    except get_network_errors() as error:
+    except NETWORK_ERRORS as error:
         raise fail(
             "hub.interrupted",
             "The upload to {repository} was interrupted ({reason}).",
