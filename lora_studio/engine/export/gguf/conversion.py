@@ -27,7 +27,7 @@ from lora_studio.core.export import (
 )
 from lora_studio.core.llama_cpp import is_allowed
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
@@ -201,7 +201,7 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
         converter=tool,
         quantizer=quantizer_name,
     )
-    job.emit(events.LogLine(text=message))
+    job.log(message)
     written = _quantize_all(plan, others, converted, job, is_direct=source.passing)
     if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(
@@ -265,7 +265,7 @@ def _convert(
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
         message = text("Exporting directly from the base model and adapter, without a merged copy.")
-        job.emit(events.LogLine(text=message))
+        job.log(message)
     try:
         tool = convert(
             source.folder,
@@ -312,13 +312,11 @@ def _measure_importance(
     file = plan.scratch / "imatrix.gguf"
     imatrix.write(sums_by_name, file, plan.name)
     tokens = max(int(sums.counts.max()) for sums in sums_by_name.values())
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Importance matrix: {weights} weights measured on {tokens} tokens.",
-                weights=len(sums_by_name),
-                tokens=tokens,
-            )
+    job.log(
+        text(
+            "Importance matrix: {weights} weights measured on {tokens} tokens.",
+            weights=len(sums_by_name),
+            tokens=tokens,
         )
     )
     return file
@@ -400,7 +398,7 @@ def _write_adapter(
         "files: use the merged model's file there.",
         command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
     )
-    job.emit(events.LogLine(text=usage))
+    job.log(usage)
     return file.name
 
 
@@ -498,7 +496,12 @@ def choose_sources(
     trust = project.model.trust_remote_code
     if not selftest_report.is_exported_directly(run, project.export):
         if not run.has_merged:
-            raise _not_merged_error(run)
+            raise fail(
+                "export.not_merged",
+                "There is no merged model to export.",
+                "Merge the adapter first, or export directly from base model and adapter.",
+                where=Where(step="export", field="convert_from", file=str(run.merged)),
+            )
         checksums.require_intact(run, run.merged, on_block=job.check)
         return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
             run.merged
@@ -512,10 +515,10 @@ def choose_sources(
         )
     checksums.require_small_files(run, run.tokenizer)  # that of the merged model, if there is one
     if run.has_merged and project.export.convert_from == "auto":
-        job.emit(events.LogLine(text=_ROUNDED))
+        job.log(_ROUNDED)
     recipe = direct_gguf.plan_direct_merge(run, project, job)
     if problem := model_files.dequantization_warning(recipe.base):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
 
     def whole(scratch: Path, reason: Text) -> direct_gguf.TensorSource:
         return direct_gguf.write_temporary_merge(recipe, scratch, reason, job, trust=trust)
@@ -527,15 +530,6 @@ def choose_sources(
             return whole(scratch, error.reason)
 
     return model, whole
-
-
-def _not_merged_error(run: RunFolder) -> ProblemError:
-    return fail(
-        "export.not_merged",
-        "There is no merged model to export.",
-        "Merge the adapter first, or export directly from base model and adapter.",
-        where=Where(step="export", field="convert_from", file=str(run.merged)),
-    )
 
 
 def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEstimated:

@@ -205,7 +205,15 @@ def _conversion_error(ended: child_process.ChildExit, merged: Path, target: Path
     ):
         return _unsupported_architecture_error(match[1] or match[2], merged)
     if "BPE pre-tokenizer was not recognized" in output:
-        return _unknown_tokenizer_error(merged)
+        return fail(
+            "gguf.unknown_tokenizer",
+            "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
+            "GGUF file would tokenize differently.",
+            "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+            "folder on the Export page.",
+            where=Where(file=str(merged)),
+            name=_read_architecture(merged),
+        )
     title = commands.Convert.title
     if disk_problem := find_program_disk_problem(ended.lines, title, merged, target):
         return ProblemError(disk_problem)
@@ -240,18 +248,6 @@ def _unsupported_architecture_error(name: str, merged: Path) -> ProblemError:
         "folder on the Export page.",
         where=Where(file=str(merged)),
         name=name,
-    )
-
-
-def _unknown_tokenizer_error(merged: Path) -> ProblemError:
-    return fail(
-        "gguf.unknown_tokenizer",
-        "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
-        "GGUF file would tokenize differently.",
-        "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
-        "folder on the Export page.",
-        where=Where(file=str(merged)),
-        name=_read_architecture(merged),
     )
 
 
@@ -301,9 +297,20 @@ def find_unknown_pre_tokenizer(folder: Path, llama_cpp: str, *, trust: bool) -> 
         return None
     # The end token that training lets an embedding model add isn't in the list.
     variants = [ids, ids[:-1]] if read_pooling(folder) is not None else [ids]
-    if any(_hash(variant) in known[1] for variant in variants):
+    if any(hashlib.sha256(str(variant).encode()).hexdigest() in known[1] for variant in variants):
         return None
-    return _unknown_problem(tool, is_own=bool(llama_cpp))
+    return warning(
+        "model.unknown_pre_tokenizer",
+        "{tool} doesn't know the pre-tokenizer of this model, so it can't be exported as a GGUF file "
+        "for Ollama, LM Studio, or llama.cpp.",
+        "Choose another model, or update this llama.cpp. You can still train, merge, and use the model "
+        "with transformers or vLLM."
+        if bool(llama_cpp)
+        else "Choose another model, or the folder of a newer llama.cpp on the Export page. You can still "
+        "train, merge, and use the model with transformers or vLLM.",
+        where=Where(step="model", field="source"),
+        tool=tool,
+    )
 
 
 @lru_cache(maxsize=4)
@@ -318,10 +325,6 @@ def _encode(folder: Path, sample: str, stamp: int, *, trust: bool) -> list[int] 
     if kind != "WordPiece" and (kind != "BPE" or getattr(model, "byte_fallback", False)):
         return None
     return list(tokenizer.encode(sample))
-
-
-def _hash(ids: list[int]) -> str:
-    return hashlib.sha256(str(ids).encode()).hexdigest()
 
 
 def _stamp(files: list[Path]) -> int:
@@ -345,18 +348,3 @@ def _read_known(folder: Path, stamp: int) -> tuple[str, frozenset[str]] | None:
                 return None
             return (content, frozenset(hashes)) if isinstance(content, str) else None
     return None
-
-
-def _unknown_problem(tool: Text, *, is_own: bool) -> Problem:
-    return warning(
-        "model.unknown_pre_tokenizer",
-        "{tool} doesn't know the pre-tokenizer of this model, so it can't be exported as a GGUF file "
-        "for Ollama, LM Studio, or llama.cpp.",
-        "Choose another model, or update this llama.cpp. You can still train, merge, and use the model "
-        "with transformers or vLLM."
-        if is_own
-        else "Choose another model, or the folder of a newer llama.cpp on the Export page. You can still "
-        "train, merge, and use the model with transformers or vLLM.",
-        where=Where(step="model", field="source"),
-        tool=tool,
-    )

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import Fix, Problem, Where, fail, warning
-from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
@@ -198,14 +197,14 @@ def _report_equal_tokens(equal: Sequence[bool], job: JobContext, *, with_templat
             "The GGUF file and the tokenizer give the same tokens in {n} conversations.",
         )
     )
-    job.emit(events.LogLine(text=message))
+    job.log(message)
     if different := len(equal) - sum(equal):
         message = counted(
             different,
             "In {n} conversation with unusual characters, the tokens of the GGUF file differ.",
             "In {n} conversations with unusual characters, the tokens of the GGUF file differ.",
         )
-        job.emit(events.LogLine(text=message))
+        job.log(message)
 
 
 def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:

@@ -88,13 +88,26 @@ def create_on(
     model = ServedModel(facts.architecture, str(facts.values.get("tokenizer.chat_template") or ""))
     plan = plan_creation(version, model, derived.template if derived.proven else "")
     if plan is None:
-        raise _unverified_template_error(ollama.version)
+        raise fail(
+            "ollama.not_proven",
+            "Ollama {version} needs a verified TEMPLATE, and there is none for this chat template.",
+            "Update Ollama: 0.30 and later use the chat template in the GGUF file. "
+            "`lora-studio template derive` shows details.",
+            where=_WHERE,
+            version=ollama.version,
+        )
     if plan.template:
         derived = _adapt_to_server(run, project, gguf, derived, ollama, job)
         plan = replace(plan, template=derived.template)
-    recipe = _make_request(project, plan.template, derived.stops)
+    recipe = server.CreateRequest(
+        name=server.get_model_name(project),
+        template=plan.template,
+        stops=derived.stops,
+        system=project.export.system_prompt,
+        parameters=derivation.list_parameters(project.export),
+    )
     if problem := checks.check_gemma4_name(recipe.name, model.architecture, facts.parameters):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     _check_answer_parts(ollama.version, recipe, model, plan, tokenizer, job)
     with name_needed_version(ollama.version, gguf):
@@ -126,28 +139,16 @@ def name_needed_version(version: str, gguf: Path) -> Iterator[None]:
         raise outdated_ollama_error(version, error.architecture, gguf, _WHERE) from error
 
 
-def _make_request(project: Project, template: str, stops: tuple[str, ...]) -> server.CreateRequest:
-    return server.CreateRequest(
-        name=server.get_model_name(project),
-        template=template,
-        stops=stops,
-        system=project.export.system_prompt,
-        parameters=derivation.list_parameters(project.export),
-    )
-
-
 def _prove(
     judged: prompt_judge.JudgedModel, run: RunFolder, shown_host: str, job: JobContext
 ) -> None:
     """Prove the prompts of a created model, report the proof, and ask a first question."""
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Ollama {version} makes prompts with {path}: {reason}.",
-                version=judged.version,
-                path=judged.prediction.path.description,
-                reason=judged.prediction.reason,
-            )
+    job.log(
+        text(
+            "Ollama {version} makes prompts with {path}: {reason}.",
+            version=judged.version,
+            path=judged.prediction.path.description,
+            reason=judged.prediction.reason,
         )
     )
     proof = prompt_judge.judge_prompts(judged, job)
@@ -164,7 +165,7 @@ def _prove(
     if proof.counted:
         _ask_first_question(run, judged.host, judged.name, job)
     elif proof.unasked:
-        job.emit(events.LogLine(text=_describe_untested_model(judged.name, proof.unasked)))
+        job.log(_describe_untested_model(judged.name, proof.unasked))
 
 
 def _create_and_read(
@@ -231,7 +232,7 @@ def _check_answer_parts(
         model=recipe.name,
         parts=listed([part.description for part in unparsed]),
     )
-    job.emit(events.Warned(problem=problem))
+    job.warn(problem)
 
 
 def _check_capabilities(
@@ -243,17 +244,29 @@ def _check_capabilities(
     missing = list_chat_template_abilities(model.chat_template) - {*stored.capabilities}
     if missing:
         problem = prompt_judge.missing_capability_warning(stored.name, sorted(missing))
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
 
 
 def _report(proof: PromptProof, name: str, job: JobContext) -> None:
     """Report the proof; raises ProblemError if plain conversations have another prompt."""
-    job.emit(events.LogLine(text=proof.verdict))
+    job.log(proof.verdict)
     if not proof.differences:
         return
     details = proof.differences[0].details
     if proof.path is PromptPath.RENDERER:
-        job.emit(events.Warned(problem=_forced_prompt_warning(proof, name)))
+        job.warn(
+            warning(
+                "ollama.forced_prompt",
+                "Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: "
+                "{details}.",
+                "Run the GGUF file with llama.cpp's llama-server or LM Studio, which use the trained chat "
+                "template. Ollama can't be told to.",
+                where=_WHERE,
+                version=proof.version,
+                model=name,
+                details=proof.differences[0].details,
+            )
+        )
     elif any(kind.is_text_only for kind in proof.different_kinds):
         raise fail(
             "ollama.other_prompt",
@@ -266,32 +279,16 @@ def _report(proof: PromptProof, name: str, job: JobContext) -> None:
             details=details,
         )
     elif proof.different_kinds != (ProbeKind.NEIGHBORS,):  # which clients hardly ever send
-        job.emit(
-            events.Warned(
-                problem=warning(
-                    "ollama.partly_proven",
-                    "{verdict} For example, {details}.",
-                    "Other conversations are not affected.",
-                    where=_WHERE,
-                    verdict=proof.verdict,
-                    details=details,
-                )
+        job.warn(
+            warning(
+                "ollama.partly_proven",
+                "{verdict} For example, {details}.",
+                "Other conversations are not affected.",
+                where=_WHERE,
+                verdict=proof.verdict,
+                details=details,
             )
         )
-
-
-def _forced_prompt_warning(proof: PromptProof, name: str) -> Problem:
-    return warning(
-        "ollama.forced_prompt",
-        "Ollama {version} uses a prompt of its own for {model}, which differs from the trained one: "
-        "{details}.",
-        "Run the GGUF file with llama.cpp's llama-server or LM Studio, which use the trained chat "
-        "template. Ollama can't be told to.",
-        where=_WHERE,
-        version=proof.version,
-        model=name,
-        details=proof.differences[0].details,
-    )
 
 
 def _adapt_to_server(
@@ -315,47 +312,32 @@ def _adapt_to_server(
         )
     for need in lacking:
         if need is not ServerNeed.DATE:
-            job.emit(events.Warned(problem=_outdated_server_warning(ollama.version, need)))
+            job.warn(
+                warning(
+                    "ollama.no_calls",
+                    "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
+                    "Update Ollama, or use the model without tools. Nothing else is affected.",
+                    where=_WHERE,
+                    version=ollama.version,
+                    need=need.description,
+                )
+            )
     if ServerNeed.DATE not in lacking:
         return derived
     today = date.today()
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.emit(
-        events.LogLine(
-            text=text(
-                "This chat template contains the current date, which Ollama {version} doesn't "
-                "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
-                "Ollama insert the current date.",
-                version=ollama.version,
-                date=today.isoformat(),
-            )
+    job.log(
+        text(
+            "This chat template contains the current date, which Ollama {version} doesn't "
+            "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
+            "Ollama insert the current date.",
+            version=ollama.version,
+            date=today.isoformat(),
         )
     )
     frozen = derivation.derive(tokenizer, gguf, job, frozen_date=today).derived
     assert frozen is not None
     return frozen
-
-
-def _outdated_server_warning(version: str, need: ServerNeed) -> Problem:
-    return warning(
-        "ollama.no_calls",
-        "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
-        "Update Ollama, or use the model without tools. Nothing else is affected.",
-        where=_WHERE,
-        version=version,
-        need=need.description,
-    )
-
-
-def _unverified_template_error(version: str) -> ProblemError:
-    return fail(
-        "ollama.not_proven",
-        "Ollama {version} needs a verified TEMPLATE, and there is none for this chat template.",
-        "Update Ollama: 0.30 and later use the chat template in the GGUF file. "
-        "`lora-studio template derive` shows details.",
-        where=_WHERE,
-        version=version,
-    )
 
 
 def _describe_untested_model(name: str, reason: Text) -> Text:
@@ -371,21 +353,16 @@ def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:
-        job.emit(events.LogLine(text=_describe_untested_model(name, error.problems[0].what)))
+        job.log(_describe_untested_model(name, error.problems[0].what))
         return
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Asked “{question}”, {model} answered: {answer}",
-                question=turns[0].content,
-                model=name,
-                answer=reply.text,
-            )
+    job.log(
+        text(
+            "Asked “{question}”, {model} answered: {answer}",
+            question=turns[0].content,
+            model=name,
+            answer=reply.text,
         )
     )
-
-
-_WHERE_SERVER = Where(step="export", field="ollama_host")
 
 
 def write_embedding_modelfile(run: RunFolder, project: Project, gguf: Path) -> None:
@@ -409,7 +386,7 @@ def leave_out_adapter(project: Project, job: JobContext) -> Project:
             "Use the GGUF file of the whole model.",
             where=Where(step="export", field="adapter_gguf"),
         )
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
     return project.model_copy(
         update={"export": project.export.model_copy(update={"adapter_gguf": False})}
     )
@@ -443,28 +420,24 @@ def create_embedding_model(
         step_records.record_settings(run, project, "create_ollama")
         with server.unload_afterwards(host, recipe.name):
             proof = compare_vectors(host, recipe.name, run, project, gguf, job)
-    job.emit(events.LogLine(text=proof.verdict))
+    job.log(proof.verdict)
     if proof.is_different:
-        raise _other_vectors_error(ollama.version, recipe.name, proof.least)
+        raise fail(
+            "ollama.other_vectors",
+            "Ollama {version} gives other vectors for {model} than its GGUF file: their cosine similarity is as low as "
+            "{least:.4f} (minimum {limit:.2f}).",
+            "The model exists, but its vectors differ from those that were trained. Update Ollama and create it again, "
+            "or run the GGUF file with llama.cpp's llama-server.",
+            where=_WHERE,
+            version=ollama.version,
+            model=recipe.name,
+            least=proof.least,
+            limit=LIMIT,
+        )
     job.emit(
         events.OllamaCreated(
             host=ollama.host, name=recipe.name, version=ollama.version, vectors=proof
         )
-    )
-
-
-def _other_vectors_error(version: str, name: str, least: float) -> ProblemError:
-    return fail(
-        "ollama.other_vectors",
-        "Ollama {version} gives other vectors for {model} than its GGUF file: their cosine similarity is as low as "
-        "{least:.4f} (minimum {limit:.2f}).",
-        "The model exists, but its vectors differ from those that were trained. Update Ollama and create it again, "
-        "or run the GGUF file with llama.cpp's llama-server.",
-        where=_WHERE_SERVER,
-        version=version,
-        model=name,
-        least=least,
-        limit=LIMIT,
     )
 
 
@@ -570,7 +543,7 @@ def create(
         if error.problems[0].code not in _NO_REASON_TO_FAIL:
             raise
         for problem in error.problems:
-            job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
+            job.warn(problem.model_copy(update={"severity": "warning"}))
 
 
 def create_of_run(command: commands.CreateOllama, judge: ModelJudge, job: JobContext) -> None:

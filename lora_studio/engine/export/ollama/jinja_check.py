@@ -13,7 +13,7 @@ against that would also override what requests ask for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -28,7 +28,6 @@ from lora_studio.core import llama_cpp as programs
 from lora_studio.core.messages import Text, counted, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol import events
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.server.prompt_proof import ProbeDifference
 from lora_studio.engine.export.gguf.llama_server import LlamaServer, ServerError, run_server
@@ -133,7 +132,15 @@ class CauseFinder:
                 case JinjaCause.SYSTEM:
                     messages = _merge_system(messages)
                 case JinjaCause.TRIMMED:
-                    messages = [_trim(message) for message in messages]
+                    messages = [
+                        {
+                            key: value.strip()
+                            if key != "role" and isinstance(value, str)
+                            else value
+                            for key, value in message.items()
+                        }
+                        for message in messages
+                    ]
                 case JinjaCause.DATE:
                     now = datetime.now()
                     variables["date_string"] = now.strftime("%d %b %Y")
@@ -160,13 +167,6 @@ def _merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if first["role"] != "system":
         return messages
     return [second | {"content": f"{first['content']}\n{second['content']}"}, *rest]
-
-
-def _trim(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.strip() if key != "role" and isinstance(value, str) else value
-        for key, value in message.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def compare_prompts(
             "Verified by llama-server on {n} conversation: it builds the prompt of training.",
             "Verified by llama-server on {n} conversations: it builds the prompts of training.",
         )
-        job.emit(events.LogLine(text=message))
+        job.log(message)
     return [
         _different_prompts_problem(cause, [one for one in differences if cause in one.causes])
         for cause in JinjaCause

@@ -298,7 +298,11 @@ def find_differences(
     forced = find_forced_renderer(version, facts.architecture)
     embedded = str(facts.values.get("tokenizer.chat_template") or "")
     pairs: tuple[tuple[Text, Any, Any], ...] = (
-        (text("the TEMPLATE"), recipe.template, _clear_default(stored.template, recipe)),
+        (
+            text("the TEMPLATE"),
+            recipe.template,
+            ("" if not recipe.template and stored.template == NO_TEMPLATE else stored.template),
+        ),
         (text("the chat template"), embedded, stored.chat_template or embedded),
         (text("the system prompt"), recipe.system, stored.system),
         (text("the stop strings"), set(recipe.stops), set(stored.stops)),
@@ -325,11 +329,6 @@ def find_essential_differences(
     if stored.digest and stored.digest != digest:
         differences += _compare_rewritten_file(stored, version, gguf, job)
     return differences
-
-
-def _clear_default(template: str, recipe: CreateRequest) -> str:
-    """Return the stored TEMPLATE; "" for what a server shows in place of none."""
-    return "" if not recipe.template and template == NO_TEMPLATE else template
 
 
 def _compare_sent_parameters(recipe: CreateRequest, stored: events.OllamaShown) -> list[Text]:
@@ -382,12 +381,10 @@ def _compare_rewritten_file(
         return [text("the weights")]
     file = Path(stored.file)
     if not stored.file or not create_client(stored.host).is_loopback or not file.is_file():
-        job.emit(
-            events.LogLine(
-                text=text(
-                    "Ollama stored the weights in a file of its own, which isn't on this computer, "
-                    "so they weren't compared."
-                )
+        job.log(
+            text(
+                "Ollama stored the weights in a file of its own, which isn't on this computer, "
+                "so they weren't compared."
             )
         )
         return []

@@ -52,22 +52,21 @@ def inspect_server(host: str) -> events.OllamaFound:
         server.create_client(QUICK) as client,
     ):
         version = _read_version(server, http)
-        details = [_to_model(model) for model in client.list().models]
+        details = [
+            events.OllamaModel(
+                name=model.model or "",
+                bytes=model.size or 0,
+                digest=model.digest or "",
+                modified=model.modified_at.isoformat() if model.modified_at else "",
+                quantization=(model.details and model.details.quantization_level) or "",
+            )
+            for model in client.list().models
+        ]
     return events.OllamaFound(
         host=server.host,
         version=version,
         models=tuple(model.name for model in details),
         details=tuple(details),
-    )
-
-
-def _to_model(model: ollama.ListResponse.Model) -> events.OllamaModel:
-    return events.OllamaModel(
-        name=model.model or "",
-        bytes=model.size or 0,
-        digest=model.digest or "",
-        modified=model.modified_at.isoformat() if model.modified_at else "",
-        quantization=(model.details and model.details.quantization_level) or "",
     )
 
 

@@ -249,7 +249,12 @@ def render(command: commands.RenderChat) -> events.ChatRendered:
         raise _refused_error(str(error)) from error
     tokenizer = _load_tokenizer(path) if path.is_dir() and not command.template else None
     if command.messages:
-        rendering = _render(template, tokenizer, _to_rendering(command), command.think)
+        rendering = _render(
+            template,
+            tokenizer,
+            events.ChatRendering(messages=command.messages, tools=command.tools),
+            command.think,
+        )
         if rendering.refused:
             raise _refused_error(rendering.refused)
         return events.ChatRendered(renderings=(rendering,))
@@ -266,10 +271,6 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
         return loading.load_tokenizer(folder)
     except ProblemError:
         return None
-
-
-def _to_rendering(command: commands.RenderChat) -> events.ChatRendering:
-    return events.ChatRendering(messages=command.messages, tools=command.tools)
 
 
 def _render_probe(
