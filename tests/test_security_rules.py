@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 #: Function, by the end of its full name (`*` at the end: all that begin so) -> the only modules that may call it.
 PLACES: dict[str, set[str]] = {
     "subprocess.Popen": {
-        "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/builtin.py",
+        "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/sources.py",
         "engine/runtime/child_process.py", "engine/runtime/line_process.py",
         "engine/training/distributed/launch.py",
         "setup/install.py", "setup/tools.py",
@@ -28,7 +28,7 @@ PLACES: dict[str, set[str]] = {
     "multiprocessing.*": {"engine/runtime/process_pool.py"},
     "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
     "ctypes.CDLL": {
-        "engine/export/gguf/block_quantization.py", "engine/rewards/function_program.py",
+        "engine/export/gguf/tensor_comparison.py", "engine/rewards/function_program.py",
         "engine/runtime/torch_settings.py",  # the C library of the process itself
         "engine/worker_rank.py",
     },
@@ -110,7 +110,6 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "ollama": {
         "engine/export/ollama/client.py", "engine/export/ollama/server.py",
-        "engine/export/ollama/store.py",
     },
     "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first
     "urllib.request": {"client/network_report.py", "setup/download.py"},  # no contact
@@ -308,7 +307,7 @@ def test_every_program_starts_in_an_empty_folder(calls: list[tuple[str, ast.Call
     elsewhere = {
         module for module, options in starting if "get_empty_folder()" not in options.get("cwd", "")
     }
-    assert elsewhere == {"engine/model/builtin.py"}  # in a new folder of its own
+    assert elsewhere == {"engine/model/sources.py"}  # in a new folder of its own
     assert len(starting) > 10
 
 
@@ -338,7 +337,7 @@ OPENERS = {
     "engine/export/gguf/direct_gguf.py",  # its own recipe
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
     "engine/model/tokenizer.py",  # resources
-    "engine/model/builtin.py",  # the download of the built-in model
+    "engine/model/sources.py",  # the download of the built-in model
     "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
     "engine/runtime/memory_guard.py",  # /proc
     "engine/runtime/disk.py",  # the program itself

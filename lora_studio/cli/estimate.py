@@ -14,7 +14,7 @@ from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice, calibration
 from lora_studio.core.memory.adapter_size import with_head
@@ -87,7 +87,7 @@ def make_plan(draft: Draft, display: Display) -> tuple[MemoryPlan, events.Datase
     dataset = cast(DatasetSpec, draft.get_spec("dataset"))
     lora = cast(LoraSpec, draft.get_spec("lora"))
     training = cast(TrainingSpec, draft.get_spec("training"))
-    shape = starting_adapter.resolve_lora(lora)
+    shape = adapters.resolve_lora(lora)
     teacher = training.make_teacher_spec(model) if training.teacher.strip() else None
     tokens = lora.new_tokens
     questions: tuple[commands.Question, ...] = (

@@ -39,7 +39,7 @@ _FUNCTIONS: dict[type[commands.Job | commands.Question], str] = {
     commands.InspectTestSets: "evaluation.test_sets.inspect",
     commands.MergeAdapters: "merging.merge.merge_adapters",
     commands.CombineAdapters: "merging.combining.combine",
-    commands.EstimateSizes: "export.gguf.sizes.estimate",
+    commands.EstimateSizes: "export.gguf.conversion.estimate",
     commands.ProveOllama: "export.ollama.server_proof.prove_model",
     commands.Serve: "export.serving.server.serve",
 }
@@ -81,7 +81,7 @@ def handles(
 @handles(commands.InspectModel)
 def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     """Report a model from its headers, and the size of an adapter for it."""
-    from lora_studio.engine.export.gguf.pre_tokenizer import find_unknown_pre_tokenizer
+    from lora_studio.engine.export.gguf.converter import find_unknown_pre_tokenizer
     from lora_studio.engine.lora import attach
 
     inspected = attach.inspect_model(command.model, command.lora, job)
@@ -361,8 +361,7 @@ def export(command: commands.Export, job: JobContext) -> None:
     job.show_stage(text("starting PyTorch"))
     torch_settings.choose_for_job(job)
     from lora_studio.engine.export.gguf import conversion
-    from lora_studio.engine.export.ollama import embedding_model
-    from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.export.ollama import creation
     from lora_studio.engine.selftest import selftest
     from lora_studio.engine.selftest.oracle import served_model
 
@@ -379,7 +378,7 @@ def export(command: commands.Export, job: JobContext) -> None:
             where=Where(step="export"),
         )
     if embeds := task is not None and task.yields_vectors:
-        project = embedding_model.leave_out_adapter(project, job)
+        project = creation.leave_out_adapter(project, job)
     with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
         derived = _write_modelfile(run, project, file, job, embeds=embeds)
@@ -393,9 +392,9 @@ def export(command: commands.Export, job: JobContext) -> None:
     if project.export.ollama_create and (embeds or derived is not None):
         before = selftest_report.list_stages_before(first, tested, is_direct=converted.is_direct)
         if stage := next((name for name in (*before, first) if tested.get(name) is False), ""):
-            job.emit(events.Warned(problem=ollama_model.not_created_warning(stage)))
+            job.emit(events.Warned(problem=creation.not_created_warning(stage)))
         else:
-            ollama_model.create(run, project, file, derived, served_model.require_as_trained, job)
+            creation.create(run, project, file, derived, served_model.require_as_trained, job)
 
 
 def _add_to_lm_studio(
@@ -417,10 +416,10 @@ def _write_modelfile(
     run: RunFolder, project: Project, gguf: Path, job: JobContext, *, embeds: bool
 ) -> DerivedTemplate | None:
     """Write the Modelfile and return its TEMPLATE, None for an embedding model and without a proven one."""
-    from lora_studio.engine.export.ollama import derivation, embedding_model
+    from lora_studio.engine.export.ollama import creation, derivation
 
     if embeds:
-        embedding_model.write_modelfile(run, project, gguf)
+        creation.write_embedding_modelfile(run, project, gguf)
         return None
     return derivation.write_modelfile(run, project, gguf, job)
 
@@ -498,36 +497,36 @@ def inspect_ollama(command: commands.InspectOllama, job: JobContext) -> None:
 @handles(commands.CreateOllama)
 def create_ollama(command: commands.CreateOllama, job: JobContext) -> None:
     """Create the Ollama model of a run that was exported before."""
-    from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.export.ollama import creation
     from lora_studio.engine.selftest.oracle import served_model
 
     judge = partial(served_model.require_as_trained, quantization=command.quantization)
-    ollama_model.create_of_run(command, judge, job)
+    creation.create_of_run(command, judge, job)
 
 
 @handles(commands.ShowOllama)
 def show_ollama(command: commands.ShowOllama, job: JobContext) -> None:
     """Report what an Ollama server has stored for a model."""
-    from lora_studio.engine.export.ollama import store
+    from lora_studio.engine.export.ollama import server
 
-    job.emit(store.show_model(command.host, command.name))
+    job.emit(server.show_model(command.host, command.name))
 
 
 @handles(commands.CopyOllama)
 def copy_ollama(command: commands.CopyOllama, job: JobContext) -> None:
     """Copy a model in Ollama to a second name."""
-    from lora_studio.engine.export.ollama import server, store
+    from lora_studio.engine.export.ollama import server
 
-    store.copy_model(command.host, command.source, command.target, force=command.force)
+    server.copy_model(command.host, command.source, command.target, force=command.force)
     job.emit(server.inspect_server(command.host))
 
 
 @handles(commands.RemoveOllama)
 def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
     """Remove a model from Ollama."""
-    from lora_studio.engine.export.ollama import server, store
+    from lora_studio.engine.export.ollama import server
 
-    store.remove_model(command.host, command.name)
+    server.remove_model(command.host, command.name)
     job.emit(server.inspect_server(command.host))
 
 
@@ -556,9 +555,9 @@ def render_template(command: commands.RenderTemplate, job: JobContext) -> None:
 @handles(commands.RenderChat)
 def render_chat(command: commands.RenderChat, job: JobContext) -> None:
     """Render conversations with a chat template."""
-    from lora_studio.engine.export.ollama import chat_rendering
+    from lora_studio.engine.export.ollama import template_proof
 
-    job.emit(chat_rendering.render(command))
+    job.emit(template_proof.render(command))
 
 
 @handles(commands.ProveTemplate)

@@ -33,7 +33,7 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
 from lora_studio.gui.app import freeze_imports
 from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.pages.training.curves_card import _read_series
+from lora_studio.gui.plots.run_curves import read_series
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.preferences import Preferences
@@ -235,7 +235,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     """Measure reading a run for comparison, and showing a running one."""
     run = write_run(folder / "runs" / "20260101-000000-long", steps)
     results: list[object] = []
-    thread = BackgroundReader(lambda thread: _read_series(run, thread))
+    thread = BackgroundReader(lambda thread: read_series(run, thread))
     thread.done.connect(results.append)
     thread.start()
     gap, taken = longest_gap(app, lambda: bool(results), 600)

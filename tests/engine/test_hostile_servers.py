@@ -16,7 +16,6 @@ from lora_studio.core.rewards.spec import RatedAnswer, RewardSpec
 from lora_studio.core.tasks.samples import Message
 from lora_studio.engine.export.ollama import client as ollama_client
 from lora_studio.engine.export.ollama import server as ollama_server
-from lora_studio.engine.export.ollama import store
 from lora_studio.engine.hub import account, client
 from lora_studio.engine.rewards.judge import open_judge
 from lora_studio.engine.servers import openai_client
@@ -75,7 +74,7 @@ def inspect(host: str) -> object:
 
 
 def show(host: str) -> object:
-    return store.show_model(host, "m")
+    return ollama_server.show_model(host, "m")
 
 
 @pytest.mark.parametrize(

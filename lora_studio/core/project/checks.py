@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.export import ExportSpec
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Template, text
 from lora_studio.core.model.spec import (
@@ -169,7 +169,7 @@ def _check_folder(path: Path, where: Where) -> list[Problem]:
 
 def _check_lora(spec: LoraSpec) -> list[Problem]:
     if spec.start_from:
-        return starting_adapter.check(spec)
+        return adapters.check(spec)
     if spec.targets == "names" and not spec.target_names:
         return [
             error(

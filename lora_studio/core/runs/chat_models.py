@@ -16,8 +16,7 @@ from lora_studio.core.chat import (
 )
 from lora_studio.core.evaluation.columns import Column
 from lora_studio.core.export import suggest_ollama_name
-from lora_studio.core.lora.adapters import WeightedAdapter
-from lora_studio.core.lora.starting_adapter import writes_text
+from lora_studio.core.lora.adapters import WeightedAdapter, writes_text
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import names as run_names

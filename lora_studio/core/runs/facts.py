@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from lora_studio.core.lora.starting_adapter import writes_text
+from lora_studio.core.lora.adapters import writes_text
 from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import FORMAT_VERSION, SPECS

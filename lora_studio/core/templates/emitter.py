@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from lora_studio.core.templates.go.functions import quote
+from lora_studio.core.templates.go.rendering import quote
 from lora_studio.core.templates.probing.decision_trees import (
     CountPart,
     DatePart,

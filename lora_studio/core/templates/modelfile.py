@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.core.templates.go.functions import quote
+from lora_studio.core.templates.go.rendering import quote
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 
 _SYSTEM_PROMPT, _STOP_STRING = Text(template="system prompt"), Text(template="stop string")
 _PATH = Text(template="path")
 
-Parameter = str | int | float | bool | Sequence[str]
 _ACTION = re.compile(r'\{\{(?:/\*.*?\*/|"(?:\\.|[^"\\])*"|`[^`]*`|\}(?!\})|[^}"`])*\}\}', re.DOTALL)
 
 #: Half of a character, as broken JSON contains it.
@@ -25,7 +24,7 @@ def build_modelfile(
     from_path: PurePath | str,
     derived: DerivedTemplate,
     system: str | None = None,
-    parameters: Mapping[str, Parameter] | None = None,
+    parameters: Mapping[str, float] | None = None,
 ) -> str:
     """Return a Modelfile; raises ProblemError for text that a Modelfile cannot contain.
 
@@ -45,19 +44,10 @@ def build_modelfile(
         if not _is_kept_by_parser(system):
             lines.append("# `ollama create -f` drops unprintable characters of this text.")
         lines.append(f"SYSTEM {_quote_value(system, _SYSTEM_PROMPT)}")
-    stops = [*derived.stops]
-    for name, value in (parameters or {}).items():
-        if name == "stop":
-            stops += [value] if isinstance(value, str) else map(str, _to_list(value))
-        else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            lines.append(f"PARAMETER {name} {text}")
-    lines += [f"PARAMETER stop {_quote_value(stop, _STOP_STRING)}" for stop in dict.fromkeys(stops)]
+    lines += [f"PARAMETER {name} {value}" for name, value in (parameters or {}).items()]
+    stops = dict.fromkeys(derived.stops)
+    lines += [f"PARAMETER stop {_quote_value(stop, _STOP_STRING)}" for stop in stops]
     return "\n".join(lines) + "\n"
-
-
-def _to_list(value: Parameter) -> Sequence[object]:
-    return value if isinstance(value, Sequence) else [value]
 
 
 def _quote_template(template: str) -> str:

@@ -17,7 +17,7 @@ from lora_studio.core.tasks.samples import Message
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine.export.ollama import store
+from lora_studio.engine.export.ollama import server
 from lora_studio.engine.generation.turn_boundaries import render_prompt
 from lora_studio.engine.runtime.llama_cpp import Llama
 
@@ -50,7 +50,7 @@ def show_ollama_prompt(
     chat_model: OllamaChatModel, messages: Sequence[Message]
 ) -> events.PromptShown:
     """Return what the server's TEMPLATE renders for a conversation; its tokens are not available."""
-    stored = store.show_model(chat_model.host, chat_model.name)
+    stored = server.show_model(chat_model.host, chat_model.name)
     if stored.chat_template:
         return events.PromptShown(
             text="",

@@ -14,14 +14,14 @@ from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.playground import Playground
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums, model_card, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.core.system.foreign_files import read_json
-from lora_studio.engine.hub.client import contact_hub, get_network_errors
+from lora_studio.engine.hub.client import NETWORK_ERRORS, contact_hub
 from lora_studio.engine.model.folder import read_license, require_inside
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -56,7 +56,14 @@ def push(
         created = api.create_repo(repository, private=private, exist_ok=True)
         repository = created.repo_id
         if private and not api.repo_info(repository).private:
-            job.emit(events.Warned(problem=_public_repository_warning(repository)))
+            job.warn(
+                warning(
+                    "hub.public",
+                    "{repository} already exists and is public: everyone can see what you upload.",
+                    "Make it private on its Hub page, or choose another repository.",
+                    repository=repository,
+                )
+            )
     card = model_card.build_card(what, repository, _get_facts(run, project, files))
     _upload(api, repository, what, _get_contents(project, files) | {_CARD: card.encode()}, job)
     job.emit(
@@ -119,7 +126,10 @@ def _upload(
     """Upload large files one after another, then commit all of them at once."""
     from huggingface_hub import CommitOperationAdd
 
-    sizes = {name: _get_size(content) for name, content in contents.items()}
+    sizes = {
+        name: (len(content) if isinstance(content, bytes) else content.stat().st_size)
+        for name, content in contents.items()
+    }
     operations = {name: CommitOperationAdd(name, content) for name, content in contents.items()}
     total, done = sum(sizes.values()), 0
     with _translate_upload_errors(repository):
@@ -131,10 +141,6 @@ def _upload(
         api.create_commit(
             repository, list(operations.values()), commit_message=f"Upload {what} by LoRA Studio"
         )
-
-
-def _get_size(content: Path | bytes) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def _get_facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
@@ -164,15 +170,6 @@ def _has_capped_scores(folder: Path) -> bool:
     return isinstance(config, dict) and bool(config.get("attn_logit_softcapping"))
 
 
-def _public_repository_warning(repository: str) -> Problem:
-    return warning(
-        "hub.public",
-        "{repository} already exists and is public: everyone can see what you upload.",
-        "Make it private on its Hub page, or choose another repository.",
-        repository=repository,
-    )
-
-
 @contextmanager
 def _translate_upload_errors(repository: str) -> Iterator[None]:
     """Raise ProblemError for whatever goes wrong with the Hub inside the block."""
@@ -192,7 +189,7 @@ def _translate_upload_errors(repository: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise _http_error(repository, status) from error
-    except get_network_errors() as error:
+    except NETWORK_ERRORS as error:
         raise fail(
             "hub.interrupted",
             "The upload to {repository} was interrupted ({reason}).",

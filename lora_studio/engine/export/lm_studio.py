@@ -9,9 +9,8 @@ from typing import Any
 
 from lora_studio.core.messages import text
 from lora_studio.core.model.folders import list_lm_studio_folders
-from lora_studio.core.problems import Problem, Where, fail, warning
+from lora_studio.core.problems import Where, fail, warning
 from lora_studio.core.project.project import Project, to_file_name
-from lora_studio.core.protocol import events
 from lora_studio.core.system.files import copy_file, create_folder, link_file, write_atomic
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -38,25 +37,30 @@ def add_to_lm_studio(
     """
     models = _find_models_folder(project.export.lm_studio_folder)
     if models is None:
-        job.emit(events.Warned(problem=_not_found_problem()))
+        job.warn(
+            warning(
+                "export.no_lm_studio",
+                "LM Studio's models folder was not found on this computer.",
+                "Start LM Studio once, or choose the folder on the Export page.",
+                where=Where(step="export", field="lm_studio_folder"),
+            )
+        )
         return
     folder = models / PUBLISHER / to_file_name(project.name)
     create_folder(folder)
     for file in files:
         _put(file, folder / file.name, job)
-    if template and _has_presets(models):
+    if template and (models in list_lm_studio_folders() or (models.parent / PRESETS).is_dir()):
         name = f"{PUBLISHER}-{folder.name}"
         target = models.parent / PRESETS / f"{name}.preset.json"
         target.parent.mkdir(exist_ok=True)
         write_atomic(target, json.dumps(make_preset(project, name, template, stops), indent=2))
-        job.emit(events.LogLine(text=text("Wrote LM Studio's preset {name}.", name=name)))
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Added to LM Studio as {model} in {folder}. Refresh its list of models.",
-                model=f"{PUBLISHER}/{folder.name}",
-                folder=str(folder),
-            )
+        job.log(text("Wrote LM Studio's preset {name}.", name=name))
+    job.log(
+        text(
+            "Added to LM Studio as {model} in {folder}. Refresh its list of models.",
+            model=f"{PUBLISHER}/{folder.name}",
+            folder=str(folder),
         )
     )
 
@@ -86,11 +90,6 @@ def make_preset(project: Project, name: str, template: str, stops: Sequence[str]
     }
 
 
-def _has_presets(models: Path) -> bool:
-    """Return whether a models folder is in LM Studio's own folder, where its presets are, too."""
-    return models in list_lm_studio_folders() or (models.parent / PRESETS).is_dir()
-
-
 def _find_models_folder(chosen: str) -> Path | None:
     if chosen:
         if not Path(chosen).is_dir():
@@ -117,12 +116,3 @@ def _put(file: Path, target: Path, job: JobContext) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _not_found_problem() -> Problem:
-    return warning(
-        "export.no_lm_studio",
-        "LM Studio's models folder was not found on this computer.",
-        "Start LM Studio once, or choose the folder on the Export page.",
-        where=Where(step="export", field="lm_studio_folder"),
-    )

@@ -22,9 +22,9 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
 from lora_studio.engine.hub.client import (
+    NETWORK_ERRORS,
     contact_hub,
     describe_network_error,
-    get_network_errors,
     get_unreachable_errors,
     http_error,
     hub_error,
@@ -237,7 +237,7 @@ def _translate_search_errors() -> Iterator[None]:
             "Try again later. If you set HF_ENDPOINT or a proxy, check the address.",
             reason=describe_network_error(error),
         ) from error
-    except get_network_errors() as error:
+    except NETWORK_ERRORS as error:
         raise hub_error(
             "model",
             "offline",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+from tqdm.auto import tqdm
 
+from lora_studio.core.messages import Template, Text
 from lora_studio.core.network.bounded_answers import (
     API_LIMITS,
     FILE_LIMITS,
@@ -23,21 +25,11 @@ from lora_studio.core.network.bounded_answers import (
 )
 from lora_studio.core.network.connections import contacting, note_contact
 from lora_studio.core.network.purposes import Purpose
-from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system import offline
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
-
-from tqdm.auto import tqdm
-
-from lora_studio.core.messages import Template, Text
-from lora_studio.core.problems import Where
-from lora_studio.core.system import offline
-from lora_studio.engine.runtime.channel import JobContext
-
-if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 #: Where Xet's native code transfers files.
@@ -259,53 +251,34 @@ class _BoundedFile:
 
 
 class SilentBar(tqdm):
-    """A bar that shows nothing."""
+    """A bar that shows nothing; `counts_disk_bytes` unless it counts those from the network.
+
+    The library opens one bar for each.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # The library opens one bar for bytes from the network and one for bytes on disk.
         self.counts_disk_bytes = str(kwargs.get("desc", "")).startswith("Reconstructing")
         kwargs.pop("name", None)
         super().__init__(*args, **kwargs | {"disable": True})
         self.total = kwargs.get("total")
 
 
-def create_job_bar(job: JobContext, stage: Template | Text) -> type[tqdm]:
-    """Return a bar class that reports bytes on disk to the job and lets a cancel through."""
+def create_bar(on_step: Callable[[SilentBar, int], object]) -> type[SilentBar]:
+    """Return a bar class that calls `on_step` with each bar and its further bytes."""
 
-    class JobBar(SilentBar):
+    class Bar(SilentBar):
         def update(self, n: float | None = 1) -> bool | None:
             self.n += n or 0
-            job.check()
-            if self.counts_disk_bytes:
-                job.report_progress(stage, self.n, self.total or None, "bytes")
+            on_step(self, int(n or 0))
             return None
 
-    return JobBar
-
-
-def create_disk_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
-    """Return a bar class that passes on how many more bytes are on disk, 0 for any other step."""
-
-    class DiskBytesBar(SilentBar):
-        def update(self, n: float | None = 1) -> bool | None:
-            on_bytes(int(n or 0) if self.counts_disk_bytes else 0)
-            return None
-
-    return DiskBytesBar
-
-
-def create_every_bytes_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
-    """Return a bar class that passes on every count of bytes."""
-
-    class EveryBytesBar(SilentBar):
-        def update(self, n: float | None = 1) -> bool | None:
-            on_bytes(int(n or 0))
-            return None
-
-    return EveryBytesBar
+    return Bar
 
 
 RepositoryKind = Literal["model", "dataset"]
+
+#: Raised when a connection fails.
+NETWORK_ERRORS = (httpx.HTTPError, ConnectionError, TimeoutError)
 
 
 @contextmanager
@@ -314,15 +287,25 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
 
     Codes begin with `kind`, as in `model.gated`.
     """
-    from huggingface_hub import errors
-
     purpose = Purpose.MODEL_DOWNLOAD if kind == "model" else Purpose.DATASET_DOWNLOAD
     try:
         with contact_hub(purpose):
             yield
-    except errors.GatedRepoError as error:
-        raise (
-            hub_error(
+    except Exception as error:
+        if (translated := _translate_error(error, repository, revision, kind)) is None:
+            raise
+        raise translated from error
+
+
+def _translate_error(
+    error: Exception, repository: str, revision: str, kind: RepositoryKind
+) -> ProblemError | None:
+    """Return the problem of an exception of the library or the network, None for any other."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return hub_error(
                 kind,
                 "gated",
                 "{repository} is gated: you must accept its terms first.",
@@ -330,10 +313,8 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
                 repository=repository,
                 url=get_repository_url(repository, kind),
             )
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise (
-            hub_error(
+        case errors.RevisionNotFoundError():
+            return hub_error(
                 kind,
                 "revision_not_found",
                 "{repository} has no branch, tag, or commit named {revision}.",
@@ -343,52 +324,44 @@ def translate_hub_errors(repository: str, revision: str, kind: RepositoryKind) -
                 revision=revision,
                 url=get_repository_url(repository, kind),
             )
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise (
-            hub_error(
+        case errors.RepositoryNotFoundError():
+            return hub_error(
                 kind,
                 "not_found",
                 "{repository} doesn't exist on the Hub, or you don't have access to it.",
                 "Check the spelling. If the repository is private, sign in with a token.",
                 repository=repository,
             )
-        ) from error
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise _not_available_offline_error(repository, kind) from error
-    except errors.HFValidationError as error:
-        raise (
-            hub_error(
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError():
+            return _not_available_offline_error(repository, kind)
+        case errors.HFValidationError():
+            return hub_error(
                 kind,
                 "not_found",
                 "{repository} is neither a folder nor a Hub ID.",
                 "A Hub ID looks like organization/name.",
                 repository=repository,
             )
-        ) from error
-    except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
-        raise (
-            hub_error(
+        case errors.NotASafetensorsRepoError() | errors.SafetensorsParsingError():
+            return hub_error(
                 kind,
                 "no_weights",
                 "{repository} has no readable .safetensors file.",
                 "Choose the repository of the model itself, with config.json and .safetensors files.",
                 repository=repository,
             )
-        ) from error
-    except errors.HfHubHTTPError as error:
-        raise http_error(error, kind, repository=repository) from error
-    except get_network_errors() as error:
-        raise (
-            hub_error(
-                kind,
-                "interrupted",
-                "The download of {repository} was interrupted: {reason}.",
-                "Check the network and try again. Downloaded data is kept.",
-                repository=repository,
-                reason=describe_network_error(error),
-            )
-        ) from error
+        case errors.HfHubHTTPError():
+            return http_error(error, kind, repository=repository)
+    if not isinstance(error, NETWORK_ERRORS):
+        return None
+    return hub_error(
+        kind,
+        "interrupted",
+        "The download of {repository} was interrupted: {reason}.",
+        "Check the network and try again. Downloaded data is kept.",
+        repository=repository,
+        reason=describe_network_error(error),
+    )
 
 
 def hub_error(
@@ -406,7 +379,9 @@ def hub_error(
 
 
 def _not_available_offline_error(repository: str, kind: RepositoryKind) -> ProblemError:
-    if is_offline():
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
         return hub_error(
             kind,
             "offline",
@@ -451,18 +426,10 @@ def http_error(error: HfHubHTTPError, kind: RepositoryKind, **values: Any) -> Pr
             "Wait a few minutes and try again. The limit is higher when you're signed in.",
             **values,
         )
-    if status == 0:
-        return hub_error(
-            kind,
-            "hub_failed",
-            "The Hub didn't respond.",
-            "Try again later. Downloaded data is kept.",
-            **values,
-        )
     return hub_error(
         kind,
         "hub_failed",
-        "The Hub answered with status {status:d}.",
+        "The Hub answered with status {status:d}." if status else "The Hub didn't respond.",
         "Try again later. Downloaded data is kept.",
         status=status,
         **values,
@@ -476,25 +443,11 @@ def get_repository_url(repository: str, kind: RepositoryKind = "model") -> str:
     return f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
 
 
-def is_offline() -> bool:
-    """Return whether the Hub library is in offline mode."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def get_unreachable_errors() -> tuple[type[BaseException], ...]:
     """Return the exceptions raised when the Hub can't be reached: a failing network or offline mode."""
     from huggingface_hub import errors
 
-    return (errors.OfflineModeIsEnabled, *get_network_errors())
-
-
-def get_network_errors() -> tuple[type[BaseException], ...]:
-    """Return the exceptions raised when a connection fails."""
-    import httpx
-
-    return (httpx.HTTPError, ConnectionError, TimeoutError)
+    return (errors.OfflineModeIsEnabled, *NETWORK_ERRORS)
 
 
 def no_safetensors_error(repository: str, *, has_pickles: bool) -> ProblemError:

@@ -19,8 +19,9 @@ from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.hub.client import (
+    SilentBar,
     check_file_name,
-    create_job_bar,
+    create_bar,
     download_snapshot,
     get_unreachable_errors,
     translate_hub_errors,
@@ -65,6 +66,12 @@ def download_dataset(source: DataSource, job: JobContext) -> list[tuple[Path, st
 def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     import huggingface_hub
 
+    def on_step(bar: SilentBar, _: int) -> None:
+        job.check()
+        if bar.counts_disk_bytes:
+            stage = text("downloading the dataset")
+            job.report_progress(stage, bar.n, bar.total or None, "bytes")
+
     with translate_hub_errors(source.path, source.revision, "dataset"):
         names = _list_files(source)
         card = None
@@ -79,8 +86,8 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
             source.path,
             repo_type="dataset",
             revision=source.revision,
-            allow_patterns=[_escape(name) for name in selected],
-            tqdm_class=create_job_bar(job, text("downloading the dataset")),
+            allow_patterns=[re.sub(r"([\[*?])", r"[\1]", name) for name in selected],
+            tqdm_class=create_bar(on_step),
         )
     return [(folder / name, name) for name in selected]
 
@@ -144,14 +151,17 @@ def _find_matching(patterns: Any, base: str, data: list[str]) -> list[str]:
         str(item) for item in (patterns if isinstance(patterns, list) else [patterns])
     ]
     full_patterns = [str(PurePosixPath(base) / pattern) for pattern in relative_patterns]
-    return [name for name in data if any(_is_match(name, pattern) for pattern in full_patterns)]
-
-
-def _is_match(name: str, pattern: str) -> bool:
-    """Return whether a path matches a pattern; `**` also matches no folder at all."""
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(
-        name, pattern.replace("**/", "")
-    )
+    return [
+        name
+        for name in data
+        if any(
+            (
+                fnmatch.fnmatchcase(name, pattern)
+                or fnmatch.fnmatchcase(name, pattern.replace("**/", ""))
+            )
+            for pattern in full_patterns
+        )
+    ]
 
 
 def _group_by_split(data: list[str]) -> dict[str, list[str]]:
@@ -168,7 +178,14 @@ def _group_by_split(data: list[str]) -> dict[str, list[str]]:
 def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> list[str]:
     """Return the files of the chosen subset and split; raises ProblemError listing what there is."""
     if not any(files for splits in layout.files.values() for files in splits.values()):
-        raise _no_data_files_error(source, has_script=any(name.endswith(".py") for name in names))
+        raise _dataset_error(
+            "dataset.no_rows",
+            "{dataset} has no data files. It needs a loading script, and scripts aren't run."
+            if any(name.endswith(".py") for name in names)
+            else "{dataset} has no data files.",
+            "Choose a dataset with Parquet, JSON, CSV, or text files.",
+            dataset=source.path,
+        )
     subset = source.subset or layout.default
     splits = layout.files.get(subset)
     if splits is None and "" in layout.files and source.subset:
@@ -200,25 +217,9 @@ def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> 
     return splits[source.split]
 
 
-def _no_data_files_error(source: DataSource, *, has_script: bool) -> ProblemError:
-    return _dataset_error(
-        "dataset.no_rows",
-        "{dataset} has no data files. It needs a loading script, and scripts aren't run."
-        if has_script
-        else "{dataset} has no data files.",
-        "Choose a dataset with Parquet, JSON, CSV, or text files.",
-        dataset=source.path,
-    )
-
-
 def _get_folders(layout: _FileLayout) -> list[str]:
     names = [name for files in layout.files[""].values() for name in files]
     return sorted({part for name in names for part in PurePosixPath(name).parts[:-1]})
-
-
-def _escape(name: str) -> str:
-    """Return a pattern that matches one file name only."""
-    return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 def _dataset_error(code: str, what: Template, remedy: Template, **values: Any) -> ProblemError:

@@ -24,9 +24,7 @@ from lora_studio.engine.hub.client import (
     check_checksum,
     check_commit,
     check_file_name,
-    create_disk_bytes_bar,
-    create_every_bytes_bar,
-    create_job_bar,
+    create_bar,
     download_snapshot,
     get_unreachable_errors,
     no_safetensors_error,
@@ -81,7 +79,7 @@ def download_model(
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
         if listing is None:  # Hub unreachable: use the files on this computer
-            return _download_snapshot(repository, revision, patterns, create_job_bar(job, stage))
+            return _download_snapshot(repository, revision, patterns, None)
         if not listing.weights:
             raise no_safetensors_error(repository, has_pickles=listing.has_pickles)
         if listing.missing_bytes:
@@ -97,7 +95,7 @@ def download_model(
             job.report_progress(stage, min(done, listing.bytes), listing.bytes, "bytes")
 
         on_bytes(0)
-        bar = create_disk_bytes_bar(on_bytes)
+        bar = create_bar(lambda bar, more: on_bytes(more if bar.counts_disk_bytes else 0))
         _download_snapshot(repository, revision, _get_patterns(with_code, weights=False), bar)
         folder = _get_repository_folder(repository)
         download_weights(repository, listing.commit, listing.weights, folder, on_bytes)
@@ -319,7 +317,7 @@ def _append_rest(
             headers=headers,
             expected_size=metadata.size,
             displayed_filename=name,
-            tqdm_class=create_every_bytes_bar(on_bytes),
+            tqdm_class=create_bar(lambda _, more: on_bytes(more)),
         )
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio.core import limits
-from lora_studio.core.lora.adapters import require_mergeable
-from lora_studio.core.lora.starting_adapter import ModuleFilter, check_settings
+from lora_studio.core.lora.adapters import ModuleFilter, check_settings, require_mergeable
 from lora_studio.core.messages import Template, Text, listed, text
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.runs import checksums

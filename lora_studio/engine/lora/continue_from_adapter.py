@@ -7,7 +7,7 @@ from pathlib import Path
 import peft
 from transformers import PreTrainedModel
 
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
@@ -43,10 +43,10 @@ def _copy(run: RunFolder, source: Path, *, resume: bool) -> None:
     """Copy the adapter; a damaged copy is replaced only by the adapter that training started from."""
     if not source.is_dir():
         checksums.require_intact(run, run.start_adapter)
-    starting_adapter.read_config(source)
+    adapters.read_config(source)
     checksums.require_intact_source(source)
     with create_folder_atomic(run.start_adapter) as folder:
-        for name in (starting_adapter.CONFIG, "adapter_model.safetensors"):
+        for name in (adapters.CONFIG, "adapter_model.safetensors"):
             copy_file(require_inside(source / name), folder / name)
         if resume and checksums.find_damage(run, run.start_adapter, copy=folder) is not None:
             checksums.require_intact(run, run.start_adapter)
@@ -56,7 +56,7 @@ def _copy(run: RunFolder, source: Path, *, resume: bool) -> None:
 
 def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:
     """Return the settings of an adapter, prepared for training; raises ProblemError."""
-    starting_adapter.read_config(folder)
+    adapters.read_config(folder)
     with translate_library_errors(_foreign_adapter_error):
         config = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 from lora_studio.core.lora.adapters import CLASSIFIES, require_mergeable
 from lora_studio.core.messages import Text, listed
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, warning
+from lora_studio.core.problems import ProblemError, warning
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.core.training.recipe_checks import no_classifier_error
 from lora_studio.engine.lora.adapter_files import Adapter
@@ -69,7 +69,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
             )
         )
     if fit.warning:
-        job.emit(events.LogLine(text=fit.warning))
+        job.log(fit.warning)
     base = sources.resolve(spec, job)
     classifier = read_classifier(adapter, base, spec, job)
     output = _read_output(source, run, job) if get_use(adapter.config) == "embedding" else None
@@ -276,9 +276,19 @@ def read_classifier(
         labels, source = _read_labels(base, outputs), text("config.json of the base model")
     if labels is None:
         labels = tuple(f"LABEL_{number}" for number in range(outputs))
-        job.emit(events.Warned(problem=_unnamed_labels_warning(adapter.folder, labels)))
+        job.warn(
+            warning(
+                "adapters.unnamed_labels",
+                "Neither the adapter nor its base model says what its labels are called. They are named {first} to {last}.",
+                "To name them, put the config.json of the classifier, with id2label, beside the adapter, and import it "
+                "again.",
+                where=Where(file=str(adapter.folder)),
+                first=labels[0],
+                last=labels[-1],
+            )
+        )
     else:
-        job.emit(events.LogLine(text=_describe_labels(labels, source)))
+        job.log(_describe_labels(labels, source))
     return ImportedClassifier(labels, _read_base_config(base, spec))
 
 
@@ -330,15 +340,3 @@ def _describe_labels(labels: tuple[str, ...], source: Text) -> Text:
     if len(labels) > _LISTED:
         shown.append(text("{n:d} more", n=len(labels) - _LISTED))
     return text("Labels from {source}: {labels}.", source=source, labels=listed(shown))
-
-
-def _unnamed_labels_warning(folder: Path, labels: tuple[str, ...]) -> Problem:
-    return warning(
-        "adapters.unnamed_labels",
-        "Neither the adapter nor its base model says what its labels are called. They are named {first} to {last}.",
-        "To name them, put the config.json of the classifier, with id2label, beside the adapter, and import it "
-        "again.",
-        where=Where(file=str(folder)),
-        first=labels[0],
-        last=labels[-1],
-    )

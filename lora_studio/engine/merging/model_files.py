@@ -17,7 +17,6 @@ from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.protocol import events
 from lora_studio.core.system.files import copy_file, write_atomic
 from lora_studio.core.system.foreign_files import read_json
 from lora_studio.engine.lora import adapter_files
@@ -313,9 +312,7 @@ def find_original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
         shapes.get(key) != value.shape for key, value in packed.items()
     ):
         return base
-    job.emit(
-        events.LogLine(text=text("Merging into the cached 16-bit original: {name}.", name=name))
-    )
+    job.log(text("Merging into the cached 16-bit original: {name}.", name=name))
     return folder
 
 

@@ -303,7 +303,11 @@ _DEPTH = 8
 def require_harmless(config: Mapping[str, Any]) -> None:
     """Raise InvalidContentError for a number or a size that no model has, and for code from the Hub."""
     for name, value in _iter_values(config, _DEPTH):
-        if _IMPLEMENTATION.search(name) and isinstance(value, str) and not _is_plain(value):
+        if (
+            _IMPLEMENTATION.search(name)
+            and isinstance(value, str)
+            and not (re.fullmatch(r"[\w|.-]*", value) is not None)
+        ):
             raise InvalidContentError(
                 "{name} asks for the code of {value}", name=name, value=value[:100]
             )
@@ -331,11 +335,6 @@ def _shorten(number: float) -> str:
         return f"{number:g}"
     except OverflowError:
         return f"{str(number)[:10]}…"
-
-
-def _is_plain(value: str) -> bool:
-    """Return whether a choice is a name of transformers' own, such as `sdpa` or `paged|eager`."""
-    return re.fullmatch(r"[\w|.-]*", value) is not None
 
 
 def _iter_values(

@@ -398,15 +398,6 @@ class GgufTokenizerHeader:
         return list(dict.fromkeys(int(value) for value in ids if value is not None))
 
 
-def _get_special_tokens(header: GgufTokenizerHeader, tokens: list[str]) -> dict[str, str]:
-    """Return the tokens that have a role, by their names in transformers."""
-    return {
-        f"{name}_token": tokens[header.get(f"tokenizer.ggml.{key}_token_id")]
-        for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
-        if header.get(f"tokenizer.ggml.{key}_token_id") is not None
-    }
-
-
 def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedTokenizerFast:
     """Write the tokenizer, its chat template and, for SentencePiece, `tokenizer.model`.
 
@@ -433,7 +424,11 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
                 names="gpt2, llama",
             )
     _add_tokens(backend, tokens, types)
-    named = _get_special_tokens(header, tokens)
+    named = {
+        f"{name}_token": tokens[header.get(f"tokenizer.ggml.{key}_token_id")]
+        for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
+        if header.get(f"tokenizer.ggml.{key}_token_id") is not None
+    }
     if "bos_token" in named and header.get(
         "tokenizer.ggml.add_bos_token", kind == "llama" or header.get_text("tokenizer.ggml.pre") in ("llama-bpe", "llama3")
     ):  # fmt: skip

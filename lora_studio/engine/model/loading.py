@@ -129,7 +129,7 @@ def _prepare_devices(
 ) -> None:
     """Make devices ready for the weights, and log why a training uses them."""
     if training and (choice := describe_choice(spec, device, spread=spread)):
-        job.emit(events.LogLine(text=choice))
+        job.log(choice)
     prepare_devices(spec, device, spread=spread)
 
 
@@ -599,7 +599,7 @@ def run_where_it_fits(
                     raise
             release_gpu()
             shortage = text("The GPU ran out of memory. The CPU is used, which takes longer.")
-    job.emit(events.LogLine(text=shortage))
+    job.log(shortage)
     on_cpu = widen_on_cpu(spec.model_copy(update={"device": "cpu"}), job)
     if on_cpu.precision == "auto":  # 32 bits may need more memory than there is
         on_cpu = on_cpu.model_copy(update={"precision": "bf16"})

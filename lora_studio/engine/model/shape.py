@@ -53,7 +53,9 @@ def get_model_shape(model: PreTrainedModel) -> ModelShape:
             _get_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)
         ),
         experts_per_token=int(_get_first(config, ("num_experts_per_tok",), 0)) if experts else 0,
-        expert_size=_get_expert_size(config) if experts else 0,
+        expert_size=int(_get_first(config, ("moe_intermediate_size", "intermediate_size"), 0))
+        if experts
+        else 0,
         expert_parameters=sum(parameter.numel() for parameter in experts),
         linear=tuple(layers),
     )
@@ -68,10 +70,6 @@ def _is_plainly_gated(module: torch.nn.Module) -> bool:
 def _get_first(config: Any, names: tuple[str, ...], default: Any) -> Any:
     values = (getattr(config, name, None) for name in names)
     return next((value for value in values if value is not None), default)
-
-
-def _get_expert_size(config: Any) -> int:
-    return int(_get_first(config, ("moe_intermediate_size", "intermediate_size"), 0))
 
 
 def _group_linear_layers(model: PreTrainedModel) -> list[LinearLayers]:

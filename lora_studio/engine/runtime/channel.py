@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from lora_studio.core import limits
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.network.secrets import without_secrets_in
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
@@ -299,6 +300,14 @@ class JobContext:
         self.channel.emit(own)
         for listener in tuple(self.listeners):
             listener(event)
+
+    def warn(self, problem: Problem) -> None:
+        """Emit a warning."""
+        self.emit(events.Warned(problem=problem))
+
+    def log(self, line: Text) -> None:
+        """Emit a line of the log."""
+        self.emit(events.LogLine(text=line))
 
     def check(self) -> None:
         """Raise CancelledError or PausedError on request; call it per micro-batch, tensor or token.

@@ -8,7 +8,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters as adapters_module
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
@@ -193,7 +193,7 @@ class MergingPage(StepPage):
     def _get_dropped_adapter(self, event: QDropEvent) -> Path | None:
         folder = get_dropped_path(event, "folder")
         can_import = self.import_adapter.isVisible() and self.import_adapter.isEnabled()
-        is_adapter = folder is not None and (folder / starting_adapter.CONFIG).is_file()
+        is_adapter = folder is not None and (folder / adapters_module.CONFIG).is_file()
         return folder if can_import and is_adapter else None
 
     def pick(self) -> None:

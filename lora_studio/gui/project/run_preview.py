@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, calibration, model_fit
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
@@ -147,7 +147,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
         return None
     if precision:
         model = model.model_copy(update={"precision": precision})
-    lora = starting_adapter.resolve_lora(lora)
+    lora = adapters.resolve_lora(lora)
     device = pick_device(facts.devices, model.device)
     if device is None:
         return None

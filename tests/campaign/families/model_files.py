@@ -124,7 +124,7 @@ def generate_adapter(rng: random.Random) -> bytes:
 
 def run_adapter(content: bytes, sandbox: Path) -> str:
     """Read the adapter as a start of a training, for the library, and for merging."""
-    from lora_studio.core.lora import starting_adapter
+    from lora_studio.core.lora import adapters
     from lora_studio.core.lora.spec import LoraSpec
     from lora_studio.engine.merging import library
     from tests.helpers.runs.jobs import make_job
@@ -133,8 +133,8 @@ def run_adapter(content: bytes, sandbox: Path) -> str:
     (folder / "adapter_config.json").write_bytes(content)
     (folder / "adapter_model.safetensors").write_bytes(_ADAPTER_WEIGHTS)
     spec = LoraSpec(start_from=str(folder))
-    starting_adapter.resolve_lora(spec)
-    for problem in starting_adapter.check(spec):
+    adapters.resolve_lora(spec)
+    for problem in adapters.check(spec):
         str(problem)
     facts = library.describe(folder, make_job())
     to_line(facts)
@@ -265,7 +265,7 @@ def run_pattern(content: bytes, sandbox: Path) -> str:
     """Check the expression; one that is accepted must match names quickly."""
     import re
 
-    from lora_studio.core.lora.starting_adapter import check_pattern
+    from lora_studio.core.lora.adapters import check_pattern
 
     pattern = content.decode("utf-8", "replace")
     try:

@@ -138,7 +138,6 @@ def run_ollama(content: bytes, sandbox: Path) -> str:
     """List the models, show one, remove one, and chat."""
     from lora_studio.core.tasks.samples import Message
     from lora_studio.engine.export.ollama import server as ollama_server
-    from lora_studio.engine.export.ollama import store
 
     name, _, answer = content.partition(b"\n")
     server = _get_server()
@@ -147,9 +146,9 @@ def run_ollama(content: bytes, sandbox: Path) -> str:
         if name == b"inspect":
             to_line(ollama_server.inspect_server(server.address))
         elif name == b"show":
-            to_line(store.show_model(server.address, "m"))
+            to_line(ollama_server.show_model(server.address, "m"))
         elif name == b"remove":
-            store.remove_model(server.address, "m")
+            ollama_server.remove_model(server.address, "m")
         else:
             turns = [Message(role="user", content="a")]
             for reply in ollama_server.stream(server.address, "m", turns, {}):

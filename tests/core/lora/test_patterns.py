@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core import limits
-from lora_studio.core.lora.starting_adapter import check_pattern, check_settings
+from lora_studio.core.lora.adapters import check_pattern, check_settings
 from lora_studio.core.problems import InvalidContentError
 
 #: A long module name on which bad patterns take exponential time.

@@ -8,9 +8,8 @@ import pytest
 
 from lora_studio.core.messages import Text
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
-from lora_studio.core.templates.proof import ProofCase
+from lora_studio.core.templates.proof import ConversationKind, ProofCase, find_kinds
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest, TemplateFeature
 

@@ -31,7 +31,9 @@ def test_text_that_would_end_its_value_is_refused(end: str, dropped: str) -> Non
 
 def test_stop_string_that_would_end_its_value_is_refused() -> None:
     with pytest.raises(ProblemError, match="stop string"):
-        build_modelfile("m.gguf", DERIVED, None, {"stop": 'a "b" """\u200b\nFROM /x'})
+        build_modelfile(
+            "m.gguf", DERIVED.model_copy(update={"stops": ('a "b" """\u200b\nFROM /x',)})
+        )
 
 
 def test_path_with_a_line_break_is_refused() -> None:

@@ -22,7 +22,6 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.emitter import SYSTEM_REFUSED, quote_literal
 from lora_studio.core.templates.go.rendering import GoTemplateError
-from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.modelfile import build_modelfile
 from lora_studio.core.templates.ollama_template import (
     DerivedTemplate,
@@ -33,6 +32,7 @@ from lora_studio.core.templates.ollama_template import (
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.proof import (
     DAYS,
+    ConversationKind,
     ProofCase,
     TemplateAbilities,
     TemplateProof,
@@ -976,7 +976,7 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
         Path("/models/tuned.gguf"),
         derivation,
         "Be brief.",
-        {"temperature": 0.7, "num_ctx": 4096, "stop": "x"},
+        {"temperature": 0.7, "num_ctx": 4096},
     )
     assert text == (
         "FROM /models/tuned.gguf\n"
@@ -986,7 +986,6 @@ def test_modelfile_has_template_stops_system_and_parameters() -> None:
         "PARAMETER num_ctx 4096\n"
         'PARAMETER stop """</s>"""\n'
         'PARAMETER stop """a b"""\n'
-        'PARAMETER stop """x"""\n'
     )
 
 

@@ -16,7 +16,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import EmbeddingOutput
-from lora_studio.engine.export.gguf import embedding_header
+from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.export.gguf.converter import convert
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.loading import load_tokenizer
@@ -178,6 +178,6 @@ def test_edges_are_those_of_the_tokenizer(tmp_path: Path) -> None:
     adding = {"type": "TemplateProcessing", "single": [text, token]}
     processor = {"type": "Sequence", "processors": [{"type": "ByteLevel"}, adding]}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"post_processor": processor}))
-    assert embedding_header.read_edges(tmp_path) == {"bos": False, "eos": True}
+    assert converter_program.read_edges(tmp_path) == {"bos": False, "eos": True}
     (tmp_path / "tokenizer.json").write_text(json.dumps({"post_processor": None}))
-    assert embedding_header.read_edges(tmp_path) == {}
+    assert converter_program.read_edges(tmp_path) == {}

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -150,7 +150,7 @@ def test_unsuitable_starting_adapter_is_refused_with_a_reason(
 ) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     (tmp_path / "adapter_model.safetensors").touch()
-    (problem,) = starting_adapter.check(LoraSpec(start_from=str(tmp_path)))
+    (problem,) = adapters.check(LoraSpec(start_from=str(tmp_path)))
     assert expected in str(problem.what)
     assert (problem.severity, problem.where.field) == ("error", "start_from")
 
@@ -158,12 +158,12 @@ def test_unsuitable_starting_adapter_is_refused_with_a_reason(
 def test_settings_overridden_by_the_adapter_give_a_warning(tiny: TinyModel, tmp_path: Path) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", target_modules=["q_proj"])
     spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
-    (problem,) = starting_adapter.check(spec)
+    (problem,) = adapters.check(spec)
     assert problem.severity == "warning"
     assert "rank 4, alpha 8, and q_proj" in str(problem.what)
     assert "Rank 32 and Initialization PiSSA" in str(problem.remedy)
     assert "Alpha" not in str(problem.remedy)
-    assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))
+    assert not adapters.check(LoraSpec(start_from=str(adapter)))
 
 
 def test_parameter_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:

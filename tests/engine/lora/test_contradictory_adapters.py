@@ -13,7 +13,7 @@ from peft import LoraConfig
 from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core.lora.starting_adapter import ModuleFilter
+from lora_studio.core.lora.adapters import ModuleFilter
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.lora import adapter_files
 from tests.engine.conftest import TinyModel

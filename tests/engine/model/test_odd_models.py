@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters as adapters_module
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.catalog import ModelLocation
 from lora_studio.core.model.spec import ModelSpec
@@ -86,8 +86,8 @@ def test_odd_adapter_config_hides_no_adapter(adapters: Path, every: int) -> None
         assert [fact.problem for fact in facts if fact.folder.endswith("intact")] == [None], name
         assert len(facts) == 2, name
         spec = LoraSpec(start_from=str(adapters / "odd"))
-        starting_adapter.resolve_lora(spec)
-        starting_adapter.check(spec)
+        adapters_module.resolve_lora(spec)
+        adapters_module.check(spec)
 
 
 INSPECTIONS: dict[str, Callable[[ModelSpec], Any]] = {

@@ -25,7 +25,6 @@ from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.export.ollama import creation, derivation
-from lora_studio.engine.export.ollama import model as ollama_model
 from lora_studio.engine.generation.turn_boundaries import create_turn_end_criteria
 from lora_studio.engine.merging import merge
 from lora_studio.engine.selftest.oracle import served_model
@@ -196,7 +195,7 @@ def create(exported: Exported, fake: FakeOllama, gguf: Path) -> list[events.Olla
     export = exported.project.export.model_copy(update=changes)
     project = exported.project.model_copy(update={"export": export})
     derived = write(exported)
-    ollama_model.create(exported.run, project, gguf, derived, served_model.require_as_trained, job)
+    creation.create(exported.run, project, gguf, derived, served_model.require_as_trained, job)
     return recorder.of(events.OllamaCreated)
 
 
@@ -211,13 +210,13 @@ def test_fault_of_the_created_model_is_named(
     fake: FakeOllama,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    correct = creation._make_request
+    correct = server.CreateRequest
 
-    def request(*arguments: Any) -> Any:
-        made = correct(*arguments)
+    def request(**settings: Any) -> Any:
+        made = correct(**settings)
         return dataclasses.replace(made, **change(made))
 
-    monkeypatch.setattr(creation, "_make_request", request)
+    monkeypatch.setattr(server, "CreateRequest", request)
     with pytest.raises(ProblemError) as caught:
         create(exported, fake, exported.gguf)
     (problem,) = caught.value.problems

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size
@@ -231,7 +231,7 @@ def expect_merged_classifier(run: RunFolder) -> None:
     expect_same_labels_of_a_file(run, predicted)
     expect_failure_of_a_wrong_merge(run)
     with pytest.raises(ProblemError, match="can't write them"):
-        starting_adapter.read_config(run.adapter)
+        adapters.read_config(run.adapter)
     own = WeightedAdapter(folder=str(run.adapter))
     combined = commands.CombineAdapters(adapters=(own, own), out=str(run.path / "combined"))
     assert handle(combined).last(events.Failed).problem.code == "lora.only_scores"

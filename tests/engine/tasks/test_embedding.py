@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -251,7 +251,7 @@ def expect_merged_model(run: RunFolder) -> None:
     tokenizer = load_tokenizer(run.merged)
     assert tokenizer("Who?").input_ids[-1] == tokenizer.eos_token_id
     with pytest.raises(ProblemError, match="turns texts into vectors"):
-        starting_adapter.read_config(run.adapter)
+        adapters.read_config(run.adapter)
 
 
 @pytest.mark.thorough

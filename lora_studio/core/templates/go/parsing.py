@@ -417,17 +417,15 @@ def _lex_action(source: str, at: int) -> Generator[GoToken, None, tuple[int, boo
         depth += (kind == "open") - (kind == "close")
         if depth < 0:
             raise GoTemplateError("unexpected right paren", source, match.start())
-        if kind in _TERMINATED and not _terminated(source, at):
+        if kind in _TERMINATED and not (
+            at >= len(source) or source[at] in SPACES + ".,|:()" or source.startswith("}}", at)
+        ):
             raise GoTemplateError(f"bad character {source[at]!r}", source, at)
         yield GoToken(kind, text, match.start())
     if depth:
         raise GoTemplateError("unclosed left paren", source, at)
     yield GoToken("end_action", "}}", at)
     return closing
-
-
-def _terminated(source: str, at: int) -> bool:
-    return at >= len(source) or source[at] in SPACES + ".,|:()" or source.startswith("}}", at)
 
 
 class GoTemplateError(ValueError):

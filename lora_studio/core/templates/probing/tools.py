@@ -40,8 +40,7 @@ from lora_studio.core.templates.probing.probe_conversations import (
     ProbeStyle,
     ToolOffer,
 )
-from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.value_finder import LAYOUTS, JsonFolder, dump_json
+from lora_studio.core.templates.probing.prober import LAYOUTS, JsonFolder, Prober, dump_json
 
 _TYPES = ("string", "integer", "number", "boolean", "array", "object")
 _OF_TOOL = (ProbedTrait.PARAMETERS, ProbedTrait.SOME_REQUIRED, ProbedTrait.DESCRIBED)

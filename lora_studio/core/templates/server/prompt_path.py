@@ -62,14 +62,10 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class PathPrediction:
-    """The path that a server is expected to use, and why.
-
-    `depends_on_environment`: OLLAMA_GO_TEMPLATE on the server can change it; clients can't see that.
-    """
+    """The path that a server is expected to use, and why, unless OLLAMA_GO_TEMPLATE is set there."""
 
     path: PromptPath
     reason: Text
-    depends_on_environment: bool = False
 
 
 def parse_version(version: str) -> Version:
@@ -84,13 +80,8 @@ def find_forced_renderer(version: Version, architecture: str) -> str:
     return renderer if version >= since else ""
 
 
-def predict_prompt_path(
-    version: Version, model: ServedModel, go_template: bool | None = None
-) -> PathPrediction:
-    """Return the path that a server of this version uses for a model.
-
-    `go_template` is the server's OLLAMA_GO_TEMPLATE, None if unset.
-    """
+def predict_prompt_path(version: Version, model: ServedModel) -> PathPrediction:
+    """Return the path that a server of this version uses for a model."""
     forced = find_forced_renderer(version, model.architecture)
     if renderer := model.renderer or forced:
         reason = text(
@@ -109,7 +100,7 @@ def predict_prompt_path(
     if model.parser or _is_harmony(model):
         reason = text("a parser or Harmony is used, which excludes the chat template")
         return PathPrediction(PromptPath.TEMPLATE, reason)
-    return _predict_mixed(model, go_template)
+    return _predict_mixed(model)
 
 
 def correct_path(
@@ -130,24 +121,21 @@ def correct_path(
     return PathPrediction(path, text("the server shows that it selected it"))
 
 
-def _predict_mixed(model: ServedModel, go_template: bool | None) -> PathPrediction:
+def _predict_mixed(model: ServedModel) -> PathPrediction:
     """Return the path of a server that can use either template."""
     if not model.template:
         if not model.chat_template:
             return PathPrediction(PromptPath.NONE, text("the model has no template"))
         reason = text("the model has no TEMPLATE")
         return PathPrediction(PromptPath.CHAT_TEMPLATE, reason)
-    if go_template is not None:
-        path = PromptPath.TEMPLATE if go_template else PromptPath.CHAT_TEMPLATE
-        return PathPrediction(path, text("OLLAMA_GO_TEMPLATE is set on the server"))
     if not model.chat_template:
         reason = text("the GGUF file has no chat template")
-        return PathPrediction(PromptPath.TEMPLATE, reason, depends_on_environment=True)
+        return PathPrediction(PromptPath.TEMPLATE, reason)
     if _prefers_chat_template(model):
         reason = text("the chat template supports more than the TEMPLATE (tools or thinking)")
-        return PathPrediction(PromptPath.CHAT_TEMPLATE, reason, depends_on_environment=True)
+        return PathPrediction(PromptPath.CHAT_TEMPLATE, reason)
     reason = text("the TEMPLATE supports what the chat template does")
-    return PathPrediction(PromptPath.TEMPLATE, reason, depends_on_environment=True)
+    return PathPrediction(PromptPath.TEMPLATE, reason)
 
 
 def _is_harmony(model: ServedModel) -> bool:
@@ -186,7 +174,7 @@ def plan_creation(version: Version, model: ServedModel, template: str) -> Creati
 
 def list_chat_template_abilities(chat_template: str) -> frozenset[str]:
     """Return what Ollama reads from a Jinja template: `tools` and `thinking`."""
-    abilities = {"tools"} if _has_tools(chat_template) else set()
+    abilities = {"tools"} if "tools" in chat_template or "tool_call" in chat_template else set()
     if ("<think>" in chat_template and "</think>" in chat_template) or (
         re.search(r"""content\.split\((['"])</think>\1\)""", chat_template)
         and "reasoning_content" not in chat_template
@@ -209,10 +197,6 @@ def list_template_abilities(template: str) -> frozenset[str]:
     if all(_infer_thinking_tags(tree.root)):
         abilities.add("thinking")
     return frozenset(abilities)
-
-
-def _has_tools(chat_template: str) -> bool:
-    return "tools" in chat_template or "tool_call" in chat_template
 
 
 def _prefers_chat_template(model: ServedModel) -> bool:
@@ -362,15 +346,11 @@ def list_unparsed_parts(
             parsed = {*list_template_abilities(model.template)}
             if version < _THINKING_SINCE:
                 parsed.discard(AnswerPart.THINKING)
-            if not _has_json_call(parts.get(AnswerPart.TOOLS, "")):
+            # Arguments written as a JSON object are the only form that is recognized.
+            if not re.search(r'\{\s*"[^"]*"\s*:', parts.get(AnswerPart.TOOLS, "")):
                 parsed.discard(AnswerPart.TOOLS)
         case PromptPath.TEMPLATE:
             return ()
         case _:
             parsed = set()
     return tuple(part for part in parts if part not in parsed)
-
-
-def _has_json_call(answer: str) -> bool:
-    """Return whether arguments are written as a JSON object, the only form that is recognized."""
-    return bool(re.search(r'\{\s*"[^"]*"\s*:', answer))

@@ -11,7 +11,6 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import date
 from typing import Any, ClassVar
 
-from lora_studio.core.templates.go.functions import JsonList, JsonMap, Struct, Value
 from lora_studio.core.templates.go.parsing import (
     ActionNode,
     BranchNode,
@@ -22,7 +21,7 @@ from lora_studio.core.templates.go.parsing import (
     RangeNode,
     TemplateTree,
 )
-from lora_studio.core.templates.go.rendering import GoTemplate
+from lora_studio.core.templates.go.rendering import GoTemplate, JsonList, JsonMap, Struct, Value
 from lora_studio.core.templates.server.terms import Message as Message
 from lora_studio.core.templates.server.terms import RenderRequest
 

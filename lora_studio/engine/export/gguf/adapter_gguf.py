@@ -26,7 +26,7 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.model import gguf_header, safetensors_files
 from lora_studio.engine.model.gguf_header import LIST
-from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
+from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
@@ -85,14 +85,13 @@ def _write_plain(adapter: Adapter, folder: Path) -> None:
     for layer in adapter.layers:
         factor = layer.scale * layer.rank / alpha
         b = PlannedFile(layer.b.name, "F32", layer.b.shape)
-        tensors += [(_plan(layer.a), layer.a.read), (b, partial(_scale, layer, factor))]
+        tensors += [
+            (PlannedFile(layer.a.name, layer.a.dtype, layer.a.shape), layer.a.read),
+            (b, partial(_scale, layer, factor)),
+        ]
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
     plain = {"use_rslora": False, "alpha_pattern": {}, "rank_pattern": {}, "lora_alpha": alpha}
     write_file(folder / adapter_files.CONFIG, json.dumps(adapter.config | plain))
-
-
-def _plan(stored: StoredTensor) -> PlannedFile:
-    return PlannedFile(stored.name, stored.dtype, stored.shape)
 
 
 def _scale(layer: Layer, factor: float) -> torch.Tensor:

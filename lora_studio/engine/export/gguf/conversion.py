@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,9 @@ from lora_studio.core.export import (
     Quantization,
     should_use_imatrix,
 )
+from lora_studio.core.llama_cpp import is_allowed
 from lora_studio.core.messages import Text, text
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project, to_file_name
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums, selftest_report, step_records
@@ -44,10 +46,11 @@ from lora_studio.engine.export.gguf.converter import (
     choose_model_name,
     convert,
 )
+from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
-from lora_studio.engine.merging import model_files
+from lora_studio.engine.merging import merge, model_files
 from lora_studio.engine.merging.plan import NeedsPeftError
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -197,7 +200,7 @@ def _make(plan: ConversionPlan, quantizations: list[Quantization], job: JobConte
         converter=tool,
         quantizer=quantizer_name,
     )
-    job.emit(events.LogLine(text=message))
+    job.log(message)
     written = _quantize_all(plan, others, converted, job, is_direct=source.passing)
     if first in quantizations:  # last, because it moves the converted file
         written[first] = _publish(
@@ -261,7 +264,7 @@ def _convert(
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
         message = text("Exporting directly from the base model and adapter, without a merged copy.")
-        job.emit(events.LogLine(text=message))
+        job.log(message)
     try:
         tool = convert(
             source.folder,
@@ -308,13 +311,11 @@ def _measure_importance(
     file = plan.scratch / "imatrix.gguf"
     imatrix.write(sums_by_name, file, plan.name)
     tokens = max(int(sums.counts.max()) for sums in sums_by_name.values())
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Importance matrix: {weights} weights measured on {tokens} tokens.",
-                weights=len(sums_by_name),
-                tokens=tokens,
-            )
+    job.log(
+        text(
+            "Importance matrix: {weights} weights measured on {tokens} tokens.",
+            weights=len(sums_by_name),
+            tokens=tokens,
         )
     )
     return file
@@ -396,7 +397,7 @@ def _write_adapter(
         "files: use the merged model's file there.",
         command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
     )
-    job.emit(events.LogLine(text=usage))
+    job.log(usage)
     return file.name
 
 
@@ -494,7 +495,12 @@ def choose_sources(
     trust = project.model.trust_remote_code
     if not selftest_report.is_exported_directly(run, project.export):
         if not run.has_merged:
-            raise _not_merged_error(run)
+            raise fail(
+                "export.not_merged",
+                "There is no merged model to export.",
+                "Merge the adapter first, or export directly from base model and adapter.",
+                where=Where(step="export", field="convert_from", file=str(run.merged)),
+            )
         checksums.require_intact(run, run.merged, on_block=job.check)
         return lambda _: direct_gguf.open_source(run.merged), lambda _, __: direct_gguf.open_source(
             run.merged
@@ -508,10 +514,10 @@ def choose_sources(
         )
     checksums.require_small_files(run, run.tokenizer)  # that of the merged model, if there is one
     if run.has_merged and project.export.convert_from == "auto":
-        job.emit(events.LogLine(text=_ROUNDED))
+        job.log(_ROUNDED)
     recipe = direct_gguf.plan_direct_merge(run, project, job)
     if problem := model_files.dequantization_warning(recipe.base):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
 
     def whole(scratch: Path, reason: Text) -> direct_gguf.TensorSource:
         return direct_gguf.write_temporary_merge(recipe, scratch, reason, job, trust=trust)
@@ -525,10 +531,70 @@ def choose_sources(
     return model, whole
 
 
-def _not_merged_error(run: RunFolder) -> ProblemError:
-    return fail(
-        "export.not_merged",
-        "There is no merged model to export.",
-        "Merge the adapter first, or export directly from base model and adapter.",
-        where=Where(step="export", field="convert_from", file=str(run.merged)),
+def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEstimated:
+    """Return the sizes that the quantizer reports for a run or a model; raises ProblemError."""
+    run = RunFolder(Path(command.run)) if command.run else None
+    if run is None or not (run.has_merged or run.has_adapter):
+        folder = sources.resolve(command.model, job)
+        estimated = estimate_sizes(direct_gguf.open_source(folder), command.export, job)
+    else:
+        with _open_run(run, command.export, job) as source:
+            estimated = estimate_sizes(source, command.export, job)
+    run_path = run.path if run is not None else None
+    return estimated.model_copy(
+        update={"free": shutil.disk_usage(run_path).free if run_path else None}
     )
+
+
+@contextmanager
+def _open_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
+    """Yield what a run would export: its merged model, or its adapter on its base."""
+    if not (selftest_report.is_exported_directly(run, spec) and run.has_adapter):
+        # If not merged yet, use the base: the shapes are nearly always the same.
+        base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
+        yield direct_gguf.open_source(base)
+        return
+    project = run.load_project()
+    with tempfile.TemporaryDirectory(prefix="lora-studio-headers-") as folder:
+        try:
+            recipe = direct_gguf.plan_direct_merge(run, project, job)
+            trust = project.model.trust_remote_code
+            source = direct_gguf.write_headers(recipe, Path(folder), trust=trust)
+        except NeedsPeftError:  # the shapes are the base's in what PEFT alone can merge
+            base = merge.resolve_base(project.model, project.merging, job)
+            source = direct_gguf.open_source(base)
+        yield source
+
+
+def estimate_sizes(
+    source: TensorSource, spec: ExportSpec, job: JobContext
+) -> events.SizesEstimated:
+    """Return the sizes from a dry run of the quantizer on a file without weights.
+
+    They are exact for the packaged llama.cpp. Types that the quantizer doesn't have or that are
+    impossible for the model are left out. Raises ProblemError.
+    """
+    kind = choose_first_pass(source.tensors, ())
+    # Nothing of the project runs only because the page is shown.
+    llama_cpp = spec.llama_cpp if is_allowed(spec.llama_cpp) else ""
+    with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
+        file = Path(folder, "outline.gguf")
+        tool = convert(
+            source.folder, file, "outline", llama_cpp, job,
+            kind=kind, outline=True, recipe=source.recipe,
+        )  # fmt: skip
+        sizes: dict[str, int] = {}
+        for helped in (False, True):
+            group = [name for name in QUANTIZATIONS if should_use_imatrix(spec, name) is helped]
+            estimated = quantizer.estimate_sizes(file, group, job, imatrix=helped)
+            sizes |= {str(name): size for name, size in estimated.items()}
+    binary, quantizer_name = quantizer.find_quantizer(llama_cpp)
+    known = quantizer.list_known_types(binary, job) if binary else frozenset()
+    if known:
+        sizes = {name: size for name, size in sizes.items() if name in known}
+    tools = (
+        tool
+        if tool == quantizer_name
+        else text("{converter}; {quantizer}", converter=tool, quantizer=quantizer_name)
+    )
+    return events.SizesEstimated(bytes=sizes, pass_kind=kind, tools=tools)

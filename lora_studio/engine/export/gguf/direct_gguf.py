@@ -23,7 +23,6 @@ from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
-from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import create_folder, write_atomic, write_file
@@ -130,7 +129,7 @@ def write_temporary_merge(
 ) -> TensorSource:
     """Write a merged model within `scratch`, for the reason given; raises ProblemError."""
     message = text("A temporary merged copy is written for the export: {reason}.", reason=reason)
-    job.emit(events.LogLine(text=message))
+    job.log(message)
     folder = scratch / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     create_folder(folder, exist_ok=False)

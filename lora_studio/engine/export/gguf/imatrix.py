@@ -67,7 +67,7 @@ class ActivationCollector:
 
     def __call__(self, address: int, ask: bool) -> bool:
         """Observe one node of the computation; see `Llama`."""
-        node = _get_tensor(address)
+        node = _get_ffi().cast("struct tensor *", address)
         weight = _weight(node)
         if weight is None:
             return not ask  # asked: values not needed; otherwise: continue
@@ -224,10 +224,6 @@ def _get_ffi() -> Any:
     ffi = FFI()
     ffi.cdef(_STRUCT)
     return ffi
-
-
-def _get_tensor(address: int) -> Any:
-    return _get_ffi().cast("struct tensor *", address)
 
 
 def _weight(node: Any) -> str | None:

@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +51,9 @@ _BLOCKS = {"Q1_0": (128, 18), "Q2_0": (64, 18)}
 
 #: What `MXFP4_MOE` makes of the experts' tensors.
 _EXPERT_TYPE = "mxfp4"
+
+#: Begins the lines of the child that answer the question.
+_RESULT = "RESULT"
 
 _PROGRAM = f"{QUANTIZER}.exe" if sys.platform == "win32" else QUANTIZER
 
@@ -108,22 +111,8 @@ def estimate_sizes(
     impossible for this model are left out, and those for mixtures of experts if it has no experts.
     Raises ProblemError when the file can't be read.
     """
-    sizes: dict[Quantization, int] = {}
-
-    def on_line(line: str) -> None:
-        match line.split():
-            case ["SIZE", name, size]:
-                sizes[_get_quantization(name)] = int(size)
-            case _:
-                print(line, file=sys.stderr)
-
-    command = child_process.get_python_command(
-        __name__, "sizes", str(source), str(int(imatrix)), *quantizations
-    )
-    ended = child_process.run(command, job, on_line)
-    if ended.status != 0:
-        raise _quantization_error(ended, quantizations[0], source, source)
-    return sizes
+    results = _run_dry("sizes", source, quantizations, job, imatrix=imatrix)
+    return {_get_quantization(name): int(size) for name, size in results}
 
 
 def plan_types(
@@ -135,22 +124,31 @@ def plan_types(
     Only shapes and types of `source` matter. Raises ProblemError when the file can't be read.
     """
     planned: dict[str, dict[str, str]] = {}
+    for name, tensor, kind in _run_dry("types", source, quantizations, job, imatrix=imatrix):
+        planned.setdefault(name, {})[tensor] = kind
+    return planned
+
+
+def _run_dry(
+    what: str, source: Path, quantizations: Sequence[str], job: JobContext, *, imatrix: bool
+) -> list[list[str]]:
+    """Return the words of each line that the child prints about `what`, "sizes" or "types"."""
+    results: list[list[str]] = []
 
     def on_line(line: str) -> None:
         match line.split():
-            case ["TYPE", quantization, tensor, kind]:
-                planned.setdefault(quantization, {})[tensor] = kind
+            case [mark, *words] if mark == _RESULT:
+                results.append(words)
             case _:
                 print(line, file=sys.stderr)
 
     command = child_process.get_python_command(
-        __name__, "types", str(source), str(int(imatrix)), *quantizations
+        __name__, what, str(source), str(int(imatrix)), *quantizations
     )
     ended = child_process.run(command, job, on_line)
     if ended.status != 0:
-        known = _get_quantization(quantizations[0])
-        raise _quantization_error(ended, known, source, source)
-    return planned
+        raise _quantization_error(ended, _get_quantization(quantizations[0]), source, source)
+    return results
 
 
 def _get_quantization(name: str) -> Quantization:
@@ -312,19 +310,25 @@ def _quantize(source: str, target: str, quantization: str, count: str, *imatrix:
     return int(quantizer.run(source, target, quantization, **settings) != 0)
 
 
-def _estimate_size(source: str, imatrix: str, *quantizations: str) -> int:
+def _print_plans(what: str, source: str, imatrix: str, *quantizations: str) -> int:
     quantizer = Quantizer()
     settings = _get_dry_settings(quantizer, imatrix)
     for name in quantizations:
         with quantizer.capture_log() as messages:
             status = quantizer.run(source, "", name, dry=True, **settings)
         text = "".join(messages)
-        if status == 0 and QUANTIZATIONS[_get_quantization(name)].needs_experts:
-            status = int(not _has_type(text, _EXPERT_TYPE))
-        if status == 0:
-            print("SIZE", name, parse_planned_bytes(text, Path(source).stat().st_size))
-        else:
-            print(name, *text.splitlines()[-2:], file=sys.stderr)
+        is_possible = status == 0
+        if what == "types" and is_possible:
+            for tensor, _, now, then in _PLANNED.findall(text):
+                print(_RESULT, name, tensor, (then or now).upper())
+        elif what == "sizes":
+            if is_possible and QUANTIZATIONS[_get_quantization(name)].needs_experts:
+                is_possible = _has_type(text, _EXPERT_TYPE)
+            if is_possible:
+                size = parse_planned_bytes(text, Path(source).stat().st_size)
+                print(_RESULT, name, size)
+            else:
+                print(name, *text.splitlines()[-2:], file=sys.stderr)
     return 0
 
 
@@ -341,17 +345,6 @@ def _get_dry_settings(quantizer: Quantizer, imatrix: str) -> dict[str, Any]:
 def _has_type(text: str, kind: str) -> bool:
     """Return whether a dry run's log gives this type to any tensor."""
     return any((then or now).lower() == kind for _, _, now, then in _PLANNED.findall(text))
-
-
-def _print_types(source: str, imatrix: str, *quantizations: str) -> int:
-    quantizer = Quantizer()
-    settings = _get_dry_settings(quantizer, imatrix)
-    for name in quantizations:
-        with quantizer.capture_log() as messages:
-            status = quantizer.run(source, "", name, dry=True, **settings)
-        for tensor, _, now, then in _PLANNED.findall("".join(messages)) if status == 0 else ():
-            print("TYPE", name, tensor, (then or now).upper())
-    return 0
 
 
 def parse_planned_bytes(text: str, source_bytes: int) -> int:
@@ -379,9 +372,5 @@ def _count_tensor_bytes(shape: str, kind: str) -> int:
 
 
 if __name__ == "__main__":
-    programs: dict[str, Callable[..., int]] = {
-        "sizes": _estimate_size,
-        "types": _print_types,
-        "quantize": _quantize,
-    }
-    sys.exit(programs[sys.argv[1]](*sys.argv[2:]))
+    what, *arguments = sys.argv[1:]
+    sys.exit(_quantize(*arguments) if what == "quantize" else _print_plans(what, *arguments))

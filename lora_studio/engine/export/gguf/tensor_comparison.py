@@ -7,19 +7,20 @@ llama.cpp computes without randomness, so that equal means equal in every byte.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 
-from lora_studio.engine.export.gguf import block_quantization
-from lora_studio.engine.export.gguf.block_quantization import BF16, F16, F32
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor
 from lora_studio.engine.runtime import disk
@@ -190,7 +191,7 @@ class _Comparer:
     ) -> _Errors:
         errors = _Errors(_Sums(), _Sums())
         for chunk in self._iter_chunks(reference, stored):
-            source = block_quantization.widen(reference.raw[chunk], reference.type)
+            source = widen(reference.raw[chunk], reference.type)
             quantized = _convert(source, stored.type)
             with np.errstate(all="ignore"):  # a damaged tensor may hold anything
                 errors.size += float((source**2).sum(dtype=np.float64))
@@ -269,17 +270,17 @@ def _compare_chunk(
 def _convert_reference(reference: ReferenceTensor, kind: int, chunk: slice) -> np.ndarray | None:
     if kind == reference.type:
         return reference.raw[chunk]
-    return _convert(block_quantization.widen(reference.raw[chunk], reference.type), kind)
+    return _convert(widen(reference.raw[chunk], reference.type), kind)
 
 
 def _convert(values: np.ndarray, kind: int) -> np.ndarray | None:
     if kind == F32:
         return np.ascontiguousarray(values, np.float32).view(np.uint8)
-    return block_quantization.quantize_rows(values, kind)
+    return quantize_rows(values, kind)
 
 
 def _widen(stored: GgufTensor, raw: np.ndarray) -> np.ndarray:
-    return block_quantization.widen(raw, stored.type)
+    return widen(raw, stored.type)
 
 
 def _is_zero(stored: GgufTensor, raw: np.ndarray) -> bool:
@@ -287,3 +288,66 @@ def _is_zero(stored: GgufTensor, raw: np.ndarray) -> bool:
     if stored.type in (F32, F16, BF16):
         return not raw.any()
     return not _widen(stored, raw[: min(len(raw), 64)]).any() and not _widen(stored, raw).any()
+
+
+#: ggml types that hold plain numbers.
+F32, F16, BF16 = 0, 1, 30
+
+#: Types that nothing is quantized to: Q8_1, Q8_K, I8, I16, I32, I64, and F64.
+_NOT_FOR_WEIGHTS = frozenset({9, 15, 24, 25, 26, 27, 28})
+
+
+def widen(raw: np.ndarray, kind: int) -> np.ndarray:
+    """Return rows of any type as float32 [rows, columns], from their bytes, uint8 [rows, bytes]."""
+    raw = np.ascontiguousarray(raw)
+    if kind == F32:
+        return raw.view(np.float32)
+    if kind == F16:
+        return raw.view(np.float16).astype(np.float32)
+    if kind == BF16:
+        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    from gguf.constants import GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    return np.asarray(dequantize(raw, GGMLQuantizationType(kind)), np.float32)
+
+
+def quantize_rows(values: np.ndarray, kind: int) -> np.ndarray | None:
+    """Return float32 [rows, columns] in another type, as bytes, uint8 [rows, bytes].
+
+    None if the type needs an importance matrix, or isn't for weights: the library ends the process then.
+    """
+    if kind in _NOT_FOR_WEIGHTS:
+        return None
+    library = _load_library()
+    rows, columns = values.shape
+    if library.ggml_quantize_requires_imatrix(kind):
+        return None
+    source = np.ascontiguousarray(values, np.float32)
+    width = library.ggml_row_size(kind, columns)
+    target = np.empty((rows, width), np.uint8)
+    library.ggml_quantize_chunk(
+        kind, source.ctypes.data, target.ctypes.data, 0, rows, columns, None
+    )
+    return target
+
+
+@functools.cache
+def _load_library() -> ctypes.CDLL:
+    """Return the library with ggml's quantization, which llama.cpp's quantizer calls."""
+    spec = find_spec("llama_cpp_py_sync")
+    folders = spec.submodule_search_locations if spec else None
+    files = sorted(Path(folders[0]).glob("*ggml-base*")) if folders else []
+    if not files:
+        raise OSError("llama.cpp's library is missing from the engine")
+    library = ctypes.CDLL(str(files[0]))
+    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    library.ggml_quantize_requires_imatrix.argtypes = [ctypes.c_int]
+    library.ggml_row_size.restype = ctypes.c_size_t
+    library.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p,
+        ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+    ]  # fmt: skip
+    return library

@@ -12,16 +12,19 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import Fix, Problem, Where, fail, warning
-from lora_studio.core.protocol import events
 from lora_studio.core.runs import selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
 from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
-from lora_studio.core.templates.known_differences import ConversationKind, find_kinds
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.probing.probe_conversations import put_thoughts_in_content
-from lora_studio.core.templates.proof import ProofCase, generate_conversations
+from lora_studio.core.templates.proof import (
+    ConversationKind,
+    ProofCase,
+    find_kinds,
+    generate_conversations,
+)
 from lora_studio.core.templates.server.prompt_path import suggest_gemma4_name
 from lora_studio.core.templates.server.rendering import build_template_data
 from lora_studio.engine.model import gguf_header
@@ -194,14 +197,14 @@ def _report_equal_tokens(equal: Sequence[bool], job: JobContext, *, with_templat
             "The GGUF file and the tokenizer give the same tokens in {n} conversations.",
         )
     )
-    job.emit(events.LogLine(text=message))
+    job.log(message)
     if different := len(equal) - sum(equal):
         message = counted(
             different,
             "In {n} conversation with unusual characters, the tokens of the GGUF file differ.",
             "In {n} conversations with unusual characters, the tokens of the GGUF file differ.",
         )
-        job.emit(events.LogLine(text=message))
+        job.log(message)
 
 
 def _get_test_conversations(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:

@@ -46,14 +46,14 @@ def write_modelfile(
     derived = event.derived
     _report(derived, job)
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
         return None
     for problem in jinja_check.check_chat_template(project, tokenizer, gguf, job):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
     if not derived.proven:
         return derived
     if problem := checks.find_differing_rows(run, tokenizer, gguf, derived):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
     content = build_modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,
@@ -66,17 +66,13 @@ def write_modelfile(
 
 def _report(derived: DerivedTemplate, job: JobContext) -> None:
     for note in derived.notes:
-        job.emit(events.LogLine(text=text("Ollama TEMPLATE: {note}.", note=note)))
+        job.log(text("Ollama TEMPLATE: {note}.", note=note))
     for limit in derived.limits:
-        job.emit(
-            events.LogLine(
-                text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
-            )
-        )
+        job.log(text("The TEMPLATE differs from the chat template for {limit}.", limit=limit))
     for need in derived.needs:
-        job.emit(events.LogLine(text=text("The TEMPLATE needs {need}.", need=need.description)))
+        job.log(text("The TEMPLATE needs {need}.", need=need.description))
     if not derived.proven:
-        job.emit(events.Warned(problem=_not_proven_problem(derived)))
+        job.warn(_not_proven_problem(derived))
 
 
 def derive(

@@ -34,7 +34,7 @@ from lora_studio.core.templates.server.prompt_path import (
 )
 from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine.export.ollama import prompt_judge, server, store, template_sandbox
+from lora_studio.engine.export.ollama import prompt_judge, server, template_sandbox
 from lora_studio.engine.export.ollama.client import create_client
 from lora_studio.engine.export.ollama.derivation import list_parameters
 from lora_studio.engine.export.ollama.prompt_judge import (
@@ -42,8 +42,8 @@ from lora_studio.engine.export.ollama.prompt_judge import (
     JudgedModel,
     PromptReader,
     TokenizerReader,
+    describe_parameter,
 )
-from lora_studio.engine.export.ollama.read_back import describe_parameter
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.model import gguf_header, loading
 from lora_studio.engine.runtime.channel import JobContext
@@ -61,7 +61,7 @@ def prove_model(command: commands.ProveOllama, job: JobContext) -> events.Ollama
     host, name, folder = command.host, command.name, Path(command.folder)
     tokenizer, facts = _load_tokenizer(folder), read_trained_facts(folder)
     version_name = server.inspect_server(host).version
-    stored = store.show_model(host, name)
+    stored = server.show_model(host, name)
     version, file = parse_version(version_name), _find_local_file(stored)
     header = gguf_header.read(file).values if file else stored.header
     judged = JudgedModel(

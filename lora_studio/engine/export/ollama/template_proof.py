@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import llama_cpp as programs
@@ -17,19 +18,22 @@ from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
+from lora_studio.core.tasks.samples import UnusableRow
 from lora_studio.core.templates import chat_template
-from lora_studio.core.templates.chat_template import TemplateSource, read_source
+from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSource, read_source
 from lora_studio.core.templates.server.prompt_path import list_template_abilities
 from lora_studio.core.templates.server.prompt_proof import (
     ProbeDifference,
+    PromptProbe,
     TemplateDifference,
+    list_probes,
 )
 from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
 from lora_studio.engine.export.gguf.adapter_gguf import write_vocabulary
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.ollama import template_sandbox
-from lora_studio.engine.export.ollama.jinja_causes import JinjaCause
 from lora_studio.engine.export.ollama.jinja_check import (
+    JinjaCause,
     JinjaDifference,
     describe_cause,
     find_jinja_differences,
@@ -233,3 +237,77 @@ def read_intact_source(
     """
     checksums.require_intact_source(path, with_weights=False)
     return read_source(path, bos=bos, eos=eos, adds_bos=adds_bos)
+
+
+def render(command: commands.RenderChat) -> events.ChatRendered:
+    """Return the prompts of a command's conversations; raises ProblemError."""
+    path = Path(command.path)
+    source = TemplateSource(command.template) if command.template else read_intact_source(path)
+    try:
+        template = ChatTemplate(source.text, source.special_tokens)
+    except jinja2.TemplateError as error:
+        raise _refused_error(str(error)) from error
+    tokenizer = _load_tokenizer(path) if path.is_dir() and not command.template else None
+    if command.messages:
+        rendering = _render(
+            template,
+            tokenizer,
+            events.ChatRendering(messages=command.messages, tools=command.tools),
+            command.think,
+        )
+        if rendering.refused:
+            raise _refused_error(rendering.refused)
+        return events.ChatRendered(renderings=(rendering,))
+    form = ChatFormat(template)
+    probes = list_probes()
+    return events.ChatRendered(
+        renderings=tuple(_render_probe(form, tokenizer, probe) for probe in probes)
+    )
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """Return the folder's tokenizer; None if it has none or only its code could read it."""
+    try:
+        return loading.load_tokenizer(folder)
+    except ProblemError:
+        return None
+
+
+def _render_probe(
+    form: ChatFormat, tokenizer: PreTrainedTokenizerBase | None, probe: PromptProbe
+) -> events.ChatRendering:
+    try:
+        messages = tuple(form.to_plain(probe.messages))
+    except UnusableRow as error:
+        messages = tuple(turn.model_dump(mode="json") for turn in probe.messages)
+        return events.ChatRendering(
+            messages=messages, tools=probe.tools, probe=probe.kind, refused=str(error)
+        )
+    rendering = events.ChatRendering(messages=messages, tools=probe.tools, probe=probe.kind)
+    return _render(form.template, tokenizer, rendering, probe.think)
+
+
+def _render(
+    template: ChatTemplate,
+    tokenizer: PreTrainedTokenizerBase | None,
+    rendering: events.ChatRendering,
+    think: bool | None,
+) -> events.ChatRendering:
+    switches = {} if think is None else {"enable_thinking": think, "thinking": think}
+    try:
+        prompt = template.render(
+            rendering.messages, True, tools=list(rendering.tools) or None, **switches
+        )
+    except Exception as error:  # foreign code may raise anything
+        return rendering.model_copy(update={"refused": str(error) or type(error).__name__})
+    ids = tokenizer and tuple(tokenizer(prompt, add_special_tokens=False).input_ids)
+    return rendering.model_copy(update={"text": prompt, "ids": ids})
+
+
+def _refused_error(reason: str) -> ProblemError:
+    return fail(
+        "template.chat_refused",
+        "The chat template can't be rendered: {reason}.",
+        "Correct the template, or send a conversation that it accepts.",
+        reason=reason,
+    )

@@ -20,7 +20,7 @@ from lora_studio.core import llama_cpp as programs
 from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import listed, text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedAdapter
@@ -198,7 +198,13 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     runs = [RunFolder(Path(served.run)) for served in command.runs]
     for run in runs:
         if _yields_vectors(run):
-            raise _embedding_adapter_error(run)
+            raise fail(
+                "serve.embedding_adapter",
+                "{run:run} trained an embedding model, whose adapter can't be served on the base model.",
+                "Export the run, and serve its GGUF file.",
+                where=Where(step="export", file=str(run.path)),
+                run=run_names.read_stored_name(run),
+            )
     projects = [run.load_project() for run in runs]
     bases = [find_base(*pair, job) for pair in zip(runs, projects, strict=True)]
     identity = get_identity(bases[0])["hash"]
@@ -217,7 +223,16 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
             loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
         )
         if tokenizers[-1].chat_template != tokenizers[0].chat_template:
-            job.emit(events.Warned(problem=_other_template_warning(run, runs[0])))
+            job.warn(
+                warning(
+                    "serve.other_template",
+                    "{run:run} was trained with another chat template than {first:run}, whose template is served.",
+                    "Serve it separately for the prompts that it was trained on.",
+                    where=Where(step="export", file=str(run.path)),
+                    run=run_names.read_stored_name(run),
+                    first=run_names.read_stored_name(runs[0]),
+                )
+            )
     files = [write_adapter(run, bases[0], command.llama_cpp, job) for run in runs]
     file = write_base(runs[0], projects[0], bases[0], command.llama_cpp, job)
     adapters = tuple(
@@ -228,27 +243,6 @@ def _prepare_adapters(command: commands.Serve, job: JobContext) -> PreparedModel
     return PreparedModel(file, projects[0].name, tokenizers[0], context, adapters, tuple(files))
 
 
-def _embedding_adapter_error(run: RunFolder) -> ProblemError:
-    return fail(
-        "serve.embedding_adapter",
-        "{run:run} trained an embedding model, whose adapter can't be served on the base model.",
-        "Export the run, and serve its GGUF file.",
-        where=Where(step="export", file=str(run.path)),
-        run=run_names.read_stored_name(run),
-    )
-
-
-def _other_template_warning(run: RunFolder, first: RunFolder) -> Problem:
-    return warning(
-        "serve.other_template",
-        "{run:run} was trained with another chat template than {first:run}, whose template is served.",
-        "Serve it separately for the prompts that it was trained on.",
-        where=Where(step="export", file=str(run.path)),
-        run=run_names.read_stored_name(run),
-        first=run_names.read_stored_name(first),
-    )
-
-
 def _report_prompts(server: LlamaServer, model: PreparedModel, job: JobContext) -> None:
     """Compare the prompts that the server builds with those of training, and report the result."""
     try:
@@ -256,7 +250,7 @@ def _report_prompts(server: LlamaServer, model: PreparedModel, job: JobContext) 
     except UnusableRow:
         return  # a model without a usable chat template was trained on documents
     for problem in jinja_check.compare_prompts(server, model.tokenizer, trained, job):
-        job.emit(events.Warned(problem=problem))
+        job.warn(problem)
 
 
 class _ServerLog:
@@ -378,14 +372,12 @@ def _write_once(facts: Sequence[object], write: Callable[[Path], object], job: J
         part = scratch / file.name
         write(part)
         part.replace(file)
-    job.emit(
-        events.LogLine(
-            text=text(
-                "Wrote {file} ({size:size}). It is reused until it hasn't been served for {days} days.",
-                file=str(file),
-                size=file.stat().st_size,
-                days=_MOST_DAYS,
-            )
+    job.log(
+        text(
+            "Wrote {file} ({size:size}). It is reused until it hasn't been served for {days} days.",
+            file=str(file),
+            size=file.stat().st_size,
+            days=_MOST_DAYS,
         )
     )
     return file

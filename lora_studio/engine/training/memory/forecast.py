@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.advice import fill_micro_batches
 from lora_studio.core.memory.estimate import estimate
@@ -96,7 +96,7 @@ def _plan_memory(project: Project, tuned: AdaptedModel, data: TrainingData) -> M
     return MemoryPlan(
         inspected=_inspect_model(project, tuned),
         model=project.model,
-        lora=starting_adapter.resolve_lora(project.lora),
+        lora=adapters.resolve_lora(project.lora),
         training=project.training,
         rows=build_row_statistics(lengths.describe_epoch(data.ready, data.training.selection)),
         limit=project.dataset.max_length,

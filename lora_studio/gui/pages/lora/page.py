@@ -15,7 +15,7 @@ from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen, QResizeEven
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec, Targets
 from lora_studio.core.memory import adapter_size
 from lora_studio.core.memory.advice import fill_micro_batches
@@ -182,12 +182,12 @@ class LoraPage(StepPage):
         starting: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
             with suppress(ProblemError):
-                starting_adapter.read_config(Path(spec.start_from))
-                starting = starting_adapter.resolve_lora(spec)
+                adapters.read_config(Path(spec.start_from))
+                starting = adapters.resolve_lora(spec)
         changed, self._started = starting != self._started, starting
         if not changed and starting is None:
             return
-        for field in starting_adapter.TAKEN:
+        for field in adapters.TAKEN:
             field_editor = self.editors[field]
             field_editor.setEnabled(starting is None)
             field_editor.setToolTip(
@@ -204,7 +204,7 @@ class LoraPage(StepPage):
         """Return the value that training uses: the starting adapter's if it determines the
         field.
         """
-        if self._started is not None and field in starting_adapter.TAKEN:
+        if self._started is not None and field in adapters.TAKEN:
             return getattr(self._started, field)
         return self.state.get(_STEP, field)
 
@@ -273,7 +273,7 @@ class LoraPage(StepPage):
         self.sentence.setText(sentence)
         details = [_describe_detail(counted), self._describe_memory()] if counted and model else []
         if self._started is not None and isinstance(spec, LoraSpec):
-            shape = starting_adapter.describe(starting_adapter.read_config(Path(spec.start_from)))
+            shape = adapters.describe(adapters.read_config(Path(spec.start_from)))
             note = tr(
                 "Continues from an adapter: {shape}. Settings that the adapter determines "
                 "are disabled below."

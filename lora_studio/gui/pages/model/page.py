@@ -189,7 +189,9 @@ class ModelPage(StepPage):
         """Use the dropped folder or file as the model."""
         if (path := get_dropped_path(event)) is not None:
             event.acceptProposedAction()
-            self.source.set_path(_find_model_path(path))
+            self.source.set_path(
+                path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent
+            )
 
     def on_shown(self) -> None:
         """Check the files again, because they may have changed on disk."""
@@ -453,11 +455,6 @@ def _list_storage_facts(model: events.ModelInspected) -> list[Fact]:
         (tr("GGUF file"), f"{model.gguf_type}, {file_size}" if model.gguf_type else file_size),
         (tr("Unpacked for training"), unpacked),
     ]
-
-
-def _find_model_path(path: Path) -> Path:
-    """Return the model folder of a dropped file, or the path itself for a folder or GGUF file."""
-    return path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent
 
 
 _FULL = "16bit"

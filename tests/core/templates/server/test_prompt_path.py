@@ -36,8 +36,8 @@ THINK = PLAIN + "<think></think>"
 ROUND_THINK = ROUND + "<think></think>"
 
 
-def path(version: str, model: ServedModel, go_template: bool | None = None) -> PathPrediction:
-    return predict_prompt_path(parse_version(version), model, go_template)
+def path(version: str, model: ServedModel) -> PathPrediction:
+    return predict_prompt_path(parse_version(version), model)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,6 @@ def test_mixed_server_chooses_between_templates(jinja: str, go: str, expected: P
     assert path("0.33.0-rc2", model).path is expected
     old = path("0.29.1", model).path
     assert old is (PromptPath.TEMPLATE if go else PromptPath.NONE)
-
-
-@pytest.mark.parametrize("chosen", [True, False])
-def test_environment_variable_overrides_the_choice(chosen: bool) -> None:
-    expected = PromptPath.TEMPLATE if chosen else PromptPath.CHAT_TEMPLATE
-    for model in (ServedModel("llama", TOOLS, PLAIN_GO), ServedModel("llama", PLAIN, PLAIN_GO)):
-        assert path("0.30", model, chosen).path is expected
-        assert path("0.30", model).depends_on_environment
 
 
 @pytest.mark.parametrize(
@@ -113,7 +105,6 @@ def test_template_is_sent_only_where_jinja_cannot_be_used() -> None:
     assert (old.template, old.prediction.path) == (PLAIN_GO, PromptPath.TEMPLATE)
     assert new is not None
     assert (new.template, new.prediction.path) == ("", PromptPath.CHAT_TEMPLATE)
-    assert not new.prediction.depends_on_environment
     assert plan_creation(parse_version("0.29"), model, "") is None
     unproven = plan_creation(parse_version("0.30"), model, "")
     assert unproven is not None

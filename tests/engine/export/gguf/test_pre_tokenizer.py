@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from lora_studio.core.llama_cpp import CONVERTER
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.export.gguf import adapter_gguf, converter, pre_tokenizer
+from lora_studio.engine.export.gguf import adapter_gguf, converter
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime import llama_cpp
 from tests.helpers.models.llama_cpp_folder import packaged_llama_cpp
@@ -28,7 +28,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def find(folder: Path, llama_cpp: str = "") -> Problem | None:
-    return pre_tokenizer.find_unknown_pre_tokenizer(folder, llama_cpp, trust=False)
+    return converter.find_unknown_pre_tokenizer(folder, llama_cpp, trust=False)
 
 
 def folder_that_knows(target: Path, model: Path, *, layout: str) -> str:
@@ -87,7 +87,7 @@ def test_converter_agrees(family: str, tmp_path: Path) -> None:
 
 
 def test_packaged_list_is_read(llama: Path) -> None:
-    known = pre_tokenizer._read_known(LIST.parents[1], 0)
+    known = converter._read_known(LIST.parents[1], 0)
     assert known is not None
     text, hashes = known
     assert text.startswith("\n \n\n")

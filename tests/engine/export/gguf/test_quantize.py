@@ -22,12 +22,7 @@ from lora_studio.core.export import (
 )
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
-from lora_studio.engine.export.gguf import (
-    conversion,
-    direct_gguf,
-    imatrix,
-    sizes,
-)
+from lora_studio.engine.export.gguf import conversion, direct_gguf, imatrix
 from lora_studio.engine.export.gguf import (
     quantizer as gguf_quantizer,
 )
@@ -311,7 +306,7 @@ def test_experts_are_quantized_to_the_estimated_size(tmp_path: Path) -> None:
 def test_estimate_before_conversion_matches_the_file(sixteen_bit: Path, tmp_path: Path) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    result = sizes.estimate_sizes(
+    result = conversion.estimate_sizes(
         direct_gguf.open_source(folder / "model"), spec, recorded_job()[0]
     ).bytes
     # Q1_0 has blocks of 128 without a smaller fallback; this model's rows have 64 values.

@@ -15,8 +15,8 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder, selftest_report
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.known_differences import ConversationKind
 from lora_studio.core.templates.ollama_template import derive_from
+from lora_studio.core.templates.proof import ConversationKind
 from lora_studio.engine.export.ollama import checks
 from tests.helpers.models import tiny_gguf
 

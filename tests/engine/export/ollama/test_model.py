@@ -17,10 +17,7 @@ from lora_studio.engine import jobs
 from lora_studio.engine.export.ollama import (
     server as ollama_server,
 )
-from lora_studio.engine.export.ollama import (
-    store,
-    template_sandbox,
-)
+from lora_studio.engine.export.ollama import template_sandbox
 from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
 from tests.helpers.servers import real_ollama
@@ -174,11 +171,13 @@ def test_real_server_stores_copies_and_removes_the_model(run: RunFolder) -> None
         (model,) = ollama_server.inspect_server(server.host).details
         assert model.name == "pim:v1"
         assert model.bytes > run.get_gguf_file("Harbour", "Q8_0").stat().st_size
-        store.copy_model(server.host, "pim:v1", "pim:second")
-        one, two = (store.show_model(server.host, name) for name in ("pim:v1", "pim:second"))
+        ollama_server.copy_model(server.host, "pim:v1", "pim:second")
+        one, two = (
+            ollama_server.show_model(server.host, name) for name in ("pim:v1", "pim:second")
+        )
         assert one.digest.startswith("sha256:")
         assert two == one.model_copy(update={"name": "pim:second", "time": two.time})
-        store.remove_model(server.host, "pim:v1")
+        ollama_server.remove_model(server.host, "pim:v1")
         assert ollama_server.inspect_server(server.host).models == ("pim:second",)
         with refused("ollama.no_model"):
-            store.show_model(server.host, "pim:v1")
+            ollama_server.show_model(server.host, "pim:v1")

@@ -19,7 +19,7 @@ from lora_studio.core.templates.server import prompt_path
 from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath, PromptProof
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.engine.export.gguf import converter
-from lora_studio.engine.export.ollama import creation, derivation, read_back
+from lora_studio.engine.export.ollama import creation, derivation, prompt_judge
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.selftest.oracle import served_model
 from lora_studio.engine.tokens import trained_prompts
@@ -197,11 +197,11 @@ def test_file_that_the_server_rewrites_is_compared_by_content(
     (stored,) = tmp_path.iterdir()
     gguf = llama.gguf
     assert stored.read_bytes() != gguf.read_bytes()
-    assert read_back.compare_files(gguf, stored) == []
+    assert prompt_judge.compare_files(gguf, stored) == []
     content = bytearray(stored.read_bytes())
     content[-200] ^= 1
     stored.write_bytes(content)
-    (difference,) = read_back.compare_files(gguf, stored)
+    (difference,) = prompt_judge.compare_files(gguf, stored)
     assert "the tensor " in str(difference)
 
 

@@ -15,7 +15,7 @@ import pytest
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.tasks.samples import Message
-from lora_studio.engine.export.ollama import read_back, store
+from lora_studio.engine.export.ollama import prompt_judge
 from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.models import tiny_gguf
@@ -253,7 +253,7 @@ def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Pa
     (listed,) = ollama_server.inspect_server(server.host).details
     assert (listed.name, listed.bytes, listed.quantization) == ("harbour:v1", 5_120_004, "Q8_0")
     assert listed.modified == "2026-03-04T05:06:07+00:00"
-    shown = store.show_model(server.host, "harbour:v1")
+    shown = ollama_server.show_model(server.host, "harbour:v1")
     assert (shown.template, shown.system, shown.stops) == (
         RECIPE.template,
         RECIPE.system,
@@ -261,9 +261,9 @@ def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Pa
     )
     assert shown.parameters == {"temperature": "0.7", "num_ctx": "4096"}
     assert shown.digest == f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
-    store.copy_model(server.host, "harbour:v1", "pim")
+    ollama_server.copy_model(server.host, "harbour:v1", "pim")
     assert ollama_server.inspect_server(server.host).models == ("harbour:v1", "pim:latest")
-    store.remove_model(server.host, "harbour:v1")
+    ollama_server.remove_model(server.host, "harbour:v1")
     assert ollama_server.inspect_server(server.host).models == ("pim:latest",)
 
 
@@ -284,7 +284,7 @@ PARAMETER stop <x>
 def test_modelfile_names_renderer_and_stored_template() -> None:
     # Servers leave the fields of renderer and parser empty, and show the template that they select.
     shown = {"modelfile": MODELFILE.format(digest="0" * 64), "template": "{% chat %}"}
-    stored = store.read_shown("host", "harbour:v1", shown)
+    stored = ollama_server.read_shown("host", "harbour:v1", shown)
     assert stored.template == '{{ "a" }}\nRENDERER none'
     assert stored.chat_template == "{% chat %}"
     assert (stored.renderer, stored.parser) == ("gemma4", "gemma4")
@@ -292,24 +292,26 @@ def test_modelfile_names_renderer_and_stored_template() -> None:
 
 
 def test_modelfile_without_a_closing_quote_is_read_to_there() -> None:
-    stored = store.read_shown("host", "m", {"modelfile": 'PARSER x\nTEMPLATE "a\nRENDERER y'})
+    stored = ollama_server.read_shown(
+        "host", "m", {"modelfile": 'PARSER x\nTEMPLATE "a\nRENDERER y'}
+    )
     assert (stored.parser, stored.renderer, stored.template) == ("x", "", "")
 
 
 def test_copy_replaces_a_model_only_with_force(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    store.copy_model(server.host, "harbour:v1", "pim")
+    ollama_server.copy_model(server.host, "harbour:v1", "pim")
     with problem() as problems:
-        store.copy_model(server.host, "harbour:v1", "pim:latest")
+        ollama_server.copy_model(server.host, "harbour:v1", "pim:latest")
     assert problems[0].code == "ollama.exists"
     # Ollama ignores case and fills in its default registry and namespace.
     for same in ("PIM", "library/pim:Latest", "registry.ollama.ai/library/pim"):
         with problem() as problems:
-            store.copy_model(server.host, "harbour:v1", same)
+            ollama_server.copy_model(server.host, "harbour:v1", same)
         assert problems[0].code == "ollama.exists"
-    store.copy_model(server.host, "harbour:v1", "pim", force=True)
+    ollama_server.copy_model(server.host, "harbour:v1", "pim", force=True)
     with problem() as problems:
-        store.copy_model(server.host, "harbour:v1", "two words")
+        ollama_server.copy_model(server.host, "harbour:v1", "two words")
     assert problems[0].code == "project.invalid_value"
 
 
@@ -321,11 +323,11 @@ def test_missing_model_is_reported_with_existing_models(
     with problem() as problems:
         match verb:
             case "show":
-                store.show_model(server.host, "nothing")
+                ollama_server.show_model(server.host, "nothing")
             case "copy":
-                store.copy_model(server.host, "nothing", "pim")
+                ollama_server.copy_model(server.host, "nothing", "pim")
             case "remove":
-                store.remove_model(server.host, "nothing")
+                ollama_server.remove_model(server.host, "nothing")
     assert problems[0].code == "ollama.no_model"
     assert "harbour:v1" in str(problems[0].remedy)
 
@@ -351,8 +353,8 @@ def test_find_differences_names_what_the_server_changed(
     tiny_gguf.write(gguf)
     job, _ = recorded_job()
     digest = ollama_server.create(server.host, gguf, RECIPE, job)
-    stored = store.show_model(server.host, RECIPE.name)
-    differences = read_back.find_differences(RECIPE, digest, stored, (0, 9, 3), gguf, job)
+    stored = ollama_server.show_model(server.host, RECIPE.name)
+    differences = prompt_judge.find_differences(RECIPE, digest, stored, (0, 9, 3), gguf, job)
     assert [*map(str, differences)] == named
 
 

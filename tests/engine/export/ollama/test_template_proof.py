@@ -12,7 +12,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.templates.chat_template import TemplateSource
 from lora_studio.core.templates.server.prompt_proof import ProbeKind
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine.export.ollama import chat_rendering, template_proof, template_sandbox
+from lora_studio.engine.export.ollama import template_proof, template_sandbox
 from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import recorded_job
 
@@ -32,7 +32,7 @@ HELLO = {"role": "user", "content": "Hello"}
 
 def test_conversation_is_rendered_with_token_ids(folder: Path) -> None:
     command = commands.RenderChat(path=str(folder), messages=(HELLO,))
-    (rendering,) = chat_rendering.render(command).renderings
+    (rendering,) = template_proof.render(command).renderings
     assert rendering.text.startswith("<|begin_of_text|><|start_header_id|>system")
     assert rendering.text.endswith(
         "Hello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -44,7 +44,7 @@ def test_conversation_is_rendered_with_token_ids(folder: Path) -> None:
 def test_probe_conversations_are_rendered_by_default(tmp_path: Path) -> None:
     file = tmp_path / "chat.jinja"
     file.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "utf-8")
-    renderings = chat_rendering.render(commands.RenderChat(path=str(file))).renderings
+    renderings = template_proof.render(commands.RenderChat(path=str(file))).renderings
     assert {one.probe for one in renderings} >= {ProbeKind.PLAIN, ProbeKind.TURNS}
     assert renderings[0].text == "user: Hello\n"
     assert renderings[0].ids is None
@@ -61,7 +61,7 @@ def test_template_that_cannot_be_rendered_is_a_problem(source: str, tmp_path: Pa
     file = tmp_path / "chat.jinja"
     file.write_text(source, "utf-8")
     with pytest.raises(ProblemError) as caught:
-        chat_rendering.render(commands.RenderChat(path=str(file), messages=(HELLO,)))
+        template_proof.render(commands.RenderChat(path=str(file), messages=(HELLO,)))
     assert caught.value.problems[0].code == "template.chat_refused"
 
 
