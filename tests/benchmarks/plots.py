@@ -33,9 +33,8 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
 from lora_studio.gui.app import freeze_imports
 from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.plots.run_curves import read_series
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.run_curves import RunCurves, read_series
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.window.wiring import make_window

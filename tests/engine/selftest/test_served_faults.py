@@ -24,7 +24,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
 from lora_studio.engine.export.gguf import conversion
-from lora_studio.engine.export.ollama import creation, derivation
+from lora_studio.engine.export.ollama import creation, derivation, server
 from lora_studio.engine.generation.turn_boundaries import create_turn_end_criteria
 from lora_studio.engine.merging import merge
 from lora_studio.engine.selftest.oracle import served_model

@@ -36,9 +36,9 @@ from lora_studio.engine.export.gguf import (
     quantizer,
 )
 from lora_studio.engine.export.gguf.adapter_gguf import explain_unsupported, write_adapter_gguf
-from lora_studio.engine.export.gguf.tensor_comparison import BF16, F16, F32
 from lora_studio.engine.export.gguf.converter import FirstPass
 from lora_studio.engine.export.gguf.converter_program import CheckedTensor, require_finite
+from lora_studio.engine.export.gguf.tensor_comparison import BF16, F16, F32
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import safetensors_files
