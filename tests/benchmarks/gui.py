@@ -39,9 +39,8 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import app, theme
 from lora_studio.gui.frame import lazy_pages
-from lora_studio.gui.pages.training.curves_card import _read_series
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.run_curves import RunCurves, read_series
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.window.main_window import Window
@@ -256,7 +255,7 @@ def plots(steps: int) -> list[str]:
     with _window({}) as window:
         run = _write_run(window.state.runs_folder / "20260101-000000-long", steps)
         results: list[object] = []
-        thread = BackgroundReader(lambda thread: _read_series(run, thread))
+        thread = BackgroundReader(lambda thread: read_series(run, thread))
         thread.done.connect(results.append)
         thread.start()
         turns = _lateness(application, lambda: bool(results), 600)

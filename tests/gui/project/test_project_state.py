@@ -65,13 +65,6 @@ def test_alpha_keeps_its_ratio_while_a_rank_is_typed(state: ProjectState) -> Non
     assert state.get("lora", "alpha") == 8
 
 
-def test_preset_is_one_undo_step(state: ProjectState) -> None:
-    state.change("Large", [("lora", "rank", 64), ("lora", "alpha", 128)])
-    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (64, 128)
-    state.undo.undo()
-    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (16, 32)
-
-
 def test_setting_the_same_value_changes_nothing(state: ProjectState) -> None:
     state.set("lora", "rank", 16)
     state.set("lora", "target_names", [])

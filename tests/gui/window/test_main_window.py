@@ -819,13 +819,6 @@ def test_theme_choice_applies_and_is_saved(qtbot: QtBot, window: Window) -> None
     assert Preferences.load().theme == "dark"
 
 
-def test_unreadable_preferences_fall_back_to_defaults(tmp_path: Path) -> None:
-    file = tmp_path / "config" / "window.json"
-    file.parent.mkdir(parents=True)
-    file.write_text('{"theme": "plaid"')
-    assert Preferences.load() == Preferences()
-
-
 def test_removed_preferences_of_an_old_file_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "config" / "window.json"
     file.parent.mkdir(parents=True)
