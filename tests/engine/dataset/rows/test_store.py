@@ -14,8 +14,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -315,64 +313,6 @@ def test_first_rows_do_not_wait_for_the_whole_file(tmp_path: Path) -> None:
 # --- damaged files --------------------------------------------------------------------------------
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    out = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), out)
-    return out.getvalue().to_pybytes()
-
-
-def _arrow(rows: list[dict[str, Any]]) -> bytes:
-    out, table = pa.BufferOutputStream(), pa.Table.from_pylist(rows)
-    with pa.ipc.new_file(out, table.schema) as writer:
-        writer.write_table(table, max_chunksize=7)
-    return out.getvalue().to_pybytes()
-
-
-def _zip(text: str) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("rows.jsonl", text)
-        archive.writestr("more.jsonl", text)
-    return out.getvalue()
-
-
-_WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
-    "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
-    "json": lambda rows: json.dumps(rows, indent=1, ensure_ascii=False).encode(),
-    "json ": lambda rows: json.dumps({"rows": rows}).encode(),
-    "csv": lambda rows: (
-        "question,answer\n"
-        + "".join(f'"{row["question"]}","say ""{row["answer"]}"""\n' for row in rows)
-    ).encode(),
-    "txt": lambda rows: "\n\n".join(row["answer"] for row in rows).encode(),
-    "parquet": _parquet,
-    "arrow": _arrow,
-    "jsonl.gz": lambda rows: gzip.compress("\n".join(map(json.dumps, rows)).encode()),
-    "zip": lambda rows: _zip("\n".join(map(json.dumps, rows))),
-    "utf-16": lambda rows: "\n".join(map(json.dumps, rows)).encode("utf-16"),
-}
-_MUTATION = st.tuples(
-    st.sampled_from(["truncate", "flip", "insert", "delete", "double"]),
-    st.floats(0, 1),
-    st.sampled_from([b"\0", b"\xff", b'"', b"{", b"}", b"]", b"\n", b"\\", b",", b"\r", b"\xed\xa0\x80"]),
-    st.integers(1, 40),
-)  # fmt: skip
-
-
-def mutated(data: bytes, mutations: list[tuple[str, float, bytes, int]]) -> bytes:
-    for kind, share, sign, size in mutations:
-        cut = int(share * len(data))
-        before, after = data[:cut], data[cut:]
-        data = {
-            "truncate": before,
-            "flip": before + bytes(byte ^ 0x55 for byte in after[:size]) + after[size:],
-            "insert": before + sign * size + after,
-            "delete": before + after[size:],
-            "double": before + after[:size] + after,
-        }[kind]
-    return data
-
-
 def scan_or_refuse(file: Path) -> RowStore | None:
     """Return the store, or None if the file is refused with a clear problem."""
     try:
@@ -381,36 +321,6 @@ def scan_or_refuse(file: Path) -> RowStore | None:
         refusals = error.problems
     assert all(str(problem.what) and str(problem.remedy) for problem in refusals)
     return None
-
-
-@pytest.mark.parametrize("kind", _WRITERS)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(mutations=st.lists(_MUTATION, min_size=1, max_size=4))
-def test_mutated_file_gives_rows_and_reasons_or_one_problem(
-    tmp_path: Path, kind: str, mutations: list[tuple[str, float, bytes, int]]
-) -> None:
-    data = mutated(_WRITERS[kind]([qa(number) for number in range(30)]), mutations)
-    file = tmp_path / f"rows.{kind.strip().replace('utf-16', 'jsonl')}"
-    file.write_bytes(data)
-    source = DataSource(path=str(file))
-    store = scan_or_refuse(file)
-    if store is None:
-        return
-    first = read_first_rows(source, 5, make_job())
-    assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
-    source_found = describe_source(source, store, recognize_format(store, source))
-    judged = inspection.judge_source(
-        store, source_found, DatasetSpec(sources=(source,)), make_job()
-    )
-    assert len(store) == judged.used + sum(entry.count for entry in judged.get_skipped())
-    assert all(entry.reason for entry in judged.get_skipped())
-    for position in range(len(store)):
-        row = store.read_raw(position)
-        assert (row.values is None) == bool(row.fault)
-        assert isinstance(row.values, dict | None)
-        store.read_text(position)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -512,21 +422,6 @@ def check(rows: list[dict[str, Any]], row_format: str = "auto") -> None:
 @example([{"messages": {"a": {"message": None, "children": [[]], "parent": {}}}}])
 def test_any_rows_end_in_verdicts_or_problems(rows: list[dict[str, Any]]) -> None:
     check(rows)
-
-
-@pytest.mark.slow
-@pytest.mark.thorough
-@pytest.mark.parametrize("row_format", ["messages", "sharegpt", "alpaca", "question_answer", "prompt_completion", "text", "preference", "kto"])  # fmt: skip
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(rows=st.lists(ROWS, min_size=1, max_size=3))
-def test_any_rows_in_a_chosen_format_end_in_verdicts_or_problems(
-    row_format: str, rows: list[dict[str, Any]]
-) -> None:
-    check(rows, row_format)
 
 
 @pytest.mark.parametrize(
