@@ -258,7 +258,7 @@ def test_notification_uses_notify_send_without_a_tray(
     qtbot.addWidget(window)
     DesktopNotifications(window).notify("Nobody", "is here")
     DesktopNotifications(window, seen=True).notify("Training finished", "--<b>bold")
-    qtbot.waitUntil(output.is_file, timeout=WAIT)
+    qtbot.waitUntil(output.is_file)
     assert output.read_text().splitlines()[-3:] == ["--", "Training finished", "--‹b>bold"]
 
 

@@ -57,11 +57,11 @@ class Follower:
         return [event for event in self.events if isinstance(event, kind)]
 
     def wait_for(self, kind: type[events.Event]) -> events.Event:
-        self.qtbot.waitUntil(lambda: bool(self.events_of(kind)), timeout=WAIT)
+        self.qtbot.waitUntil(lambda: bool(self.events_of(kind)))
         return self.events_of(kind)[0]
 
     def wait_for_end(self) -> None:
-        self.qtbot.waitUntil(lambda: self.over, timeout=WAIT)
+        self.qtbot.waitUntil(lambda: self.over)
         assert self.thread.wait(WAIT)
 
 
@@ -212,7 +212,7 @@ def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
     assert thread.undelivered <= 1002
     thread.detach()
     assert thread.wait(WAIT), "a thread without listeners ends"
-    with qtbot.waitSignal(thread.ended, timeout=WAIT):
+    with qtbot.waitSignal(thread.ended):
         pass
 
 
@@ -347,7 +347,7 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     link = OnDemandWorker(start=lambda: WorkerThread(make))
     first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
     link.send(first)
-    qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)
+    qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"])
     link.release()  # returns although the worker is still running
     assert log[-1] == f"1 is asked {first.id}"
     assert not link.held
@@ -358,7 +358,7 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     assert link.held
     assert len(workers) == 1
     workers[0].may_go.set()
-    qtbot.waitUntil(lambda: len(log) == 5, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(log) == 5)
     assert log[2:] == ["1 has gone", "2 begins", f"2 is asked {last.id}"]
     workers[1].may_go.set()
     link.leave()
@@ -436,9 +436,9 @@ def test_cluster_folder_is_written_and_shown(
     QDesktopServices.setUrlHandler("file", opened, "record")
     try:
         out = tmp_path / "for the cluster"
-        with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+        with qtbot.waitSignal(window.cluster.ended):
             window.cluster.write(out)
-        with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+        with qtbot.waitSignal(window.cluster.ended):
             window.cluster.write(out)
     finally:
         QDesktopServices.unsetUrlHandler("file")
@@ -486,15 +486,15 @@ def test_closing_while_copying_asks_and_removes_the_folder(
     window.open_project(project_folder)
     _slow_disk(monkeypatch)
     window.cluster.write(tmp_path / "out")
-    qtbot.waitUntil(lambda: window.header.task.isVisible(), timeout=WAIT)
-    with qtbot.waitSignal(window.cluster.advanced, timeout=WAIT):
+    qtbot.waitUntil(lambda: window.header.task.isVisible())
+    with qtbot.waitSignal(window.cluster.advanced):
         pass
     window.close()
     assert window.isVisible()
     dialog = window.findChild(CloseDialog)
     assert dialog is not None
     dialog.choices["cancel"].click()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.isVisible())
     assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
 
 
@@ -511,7 +511,7 @@ def test_copying_is_canceled_from_the_header(
     _slow_disk(monkeypatch)
     window.cluster.write(tmp_path / "out")
     assert window.header.task.isVisible()
-    with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+    with qtbot.waitSignal(window.cluster.ended):
         window.header.task.stop.click()
     assert not window.header.task.isVisible()
     assert "The incomplete folder was removed" in window.toasts.text

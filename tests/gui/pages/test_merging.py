@@ -25,7 +25,6 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.gui.conftest import WAIT
 from tests.helpers.models import model_facts
 from tests.helpers.runs.job_events import (
     export_events,
@@ -115,7 +114,7 @@ def test_merge_plan_shows_tensors_and_disk_space(
     questions: list[Any] = []
     page.ask.connect(questions.append)
     play_events(page, [*started_events(), *finished_events()])
-    qtbot.waitUntil(lambda: bool(questions), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(questions))
     assert questions[-1].run == str(run.path)
     play_events(page, [planned(free=1_000_000_000, finished_shards=1, by_peft="it uses x")])
     facts = page.facts.get_facts()
@@ -124,7 +123,7 @@ def test_merge_plan_shows_tensors_and_disk_space(
     assert facts["Completed files"] == "1 of 2 (from an earlier attempt)"
     assert facts["PEFT merge"] == "it uses x"
     state.set("merging", "dtype", "fp16")
-    qtbot.waitUntil(lambda: questions[-1].merging.dtype == "fp16", timeout=WAIT)
+    qtbot.waitUntil(lambda: questions[-1].merging.dtype == "fp16")
 
 
 def test_further_adapters_are_added_weighted_and_removed(
@@ -168,7 +167,7 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     yield main_window
     if main_window.jobs.running:
         main_window.jobs.cancel()
-        qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
+        qtbot.waitUntil(lambda: not main_window.jobs.running)
     main_window.state.undo.setClean()
     main_window.close()
 
@@ -194,21 +193,21 @@ def test_primary_button_leads_from_model_to_ollama(
     window.open_project(project_folder)
     window.show_page("model")
     primary = [Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier]
-    qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.facts.model is not None)
     for step in ("dataset", "training"):  # the defaults of LoRA are left as they are
         qtbot.keyClick(window, *primary)
         assert window.page_name == step
-    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None)
     qtbot.keyClick(window, *primary)
-    qtbot.waitUntil(lambda: window.pages["training"].is_done(), timeout=WAIT)
-    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.pages["training"].is_done())
+    qtbot.waitUntil(lambda: not window.jobs.running)
     qtbot.keyClick(window, *primary)
     assert window.page_name == "export", "this export needs no merged model"
     qtbot.keyClick(window, *primary)
-    qtbot.waitUntil(window.pages["export"].is_done, timeout=WAIT)
+    qtbot.waitUntil(window.pages["export"].is_done)
     page: Any = window.pages["export"]
     assert page.result.created.name == "bot"
-    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running)
 
 
 @pytest.mark.slow
@@ -275,7 +274,7 @@ def test_tab_order_is_the_same_in_both_directions(
 ) -> None:
     scenario(inspect_dataset=emit(model_facts.dataset()))
     window.open_project(project_folder)
-    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None)
     for page in (*STEPS, *window.app_pages):
         window.show_page(page)
         ways = [_focus_path(window, page, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]

@@ -16,7 +16,6 @@ from lora_studio.gui.pages.export.page import EvaluationCard
 from lora_studio.gui.problems.suggested_actions import Toast
 from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState, get_undo_stack
-from tests.gui.conftest import WAIT
 from tests.helpers.runs.job_events import show_widget
 from tests.helpers.runs.planted_evaluation import plant
 
@@ -93,7 +92,7 @@ def test_project_with_a_file_is_autosaved(
     qtbot: QtBot, state: ProjectState, project_folder: Path
 ) -> None:
     assert state.open(project_folder)
-    with qtbot.waitSignal(state.saved, timeout=WAIT):
+    with qtbot.waitSignal(state.saved):
         state.set("lora", "rank", 64)
         assert state.dirty
     assert not state.dirty

@@ -24,7 +24,6 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import Messages, Toast
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.window.main_window import Window
-from tests.gui.conftest import WAIT
 
 
 def test_home_names_a_project_as_its_file_does(tmp_path: Path) -> None:
@@ -162,9 +161,9 @@ def test_resume_in_the_message_opens_the_project_and_continues(
     assert "shut down or restarted" in window.toasts.text
     assert window.toasts.action.text() == "Resume"
     qtbot.mouseClick(window.toasts.action, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.running)
     assert window.jobs.run == run
-    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following)
     assert run.read_state() == "trained"
 
 
