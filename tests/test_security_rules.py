@@ -15,78 +15,59 @@ from tests.helpers.source_calls import find_calls, find_calls_in, find_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 
-#: Function, by the end of its full name (`*` at the end: all that begin so) -> the only modules that may call it.
-PLACES: dict[str, set[str]] = {
-    "subprocess.Popen": {
-        "client/sleep_inhibitor.py", "client/worker.py", "core/runs/guard.py", "engine/model/sources.py",
-        "engine/runtime/child_process.py", "engine/runtime/line_process.py",
-        "engine/training/distributed/launch.py",
-        "setup/install.py", "setup/tools.py",
-    },
-    "subprocess.run": {"setup/detect.py"},
-    "QProcess.*": {"gui/desktop/integration.py"},
-    "multiprocessing.*": {"engine/runtime/process_pool.py"},
-    "runpy.*": {"engine/export/gguf/converter_program.py", "engine/runtime/child_process.py"},
-    "ctypes.CDLL": {
-        "engine/export/gguf/tensor_comparison.py", "engine/rewards/function_program.py",
-        "engine/runtime/torch_settings.py",  # the C library of the process itself
-        "engine/worker_rank.py",
-    },
-    "exec": {"engine/rewards/function_program.py"},  # with consent, in a process with limits
-    "numpy.fromfile": {"engine/dataset/rows/store.py", "engine/export/gguf/tensor_comparison.py"},
-    "numpy.memmap": {"engine/export/gguf/direct_gguf.py", "engine/export/gguf/tensor_comparison.py",
-                     "engine/runtime/disk.py", "engine/selftest/oracle/gguf_tensors.py"},
-    "os.open": {"__main__.py", "cli/app.py", "core/system/locks.py", "core/system/foreign_files.py",
-                "core/system/programs.py", "engine/runtime/disk.py"},
-    "jinja2.Environment": {"core/evaluation/report.py", "engine/training/reproduction/script.py"},
-    "apply_chat_template": {"engine/export/ollama/checks.py"},  # of this program's own tokenizer
+#: Function, by the end of its full name (`*` at the end: all that begin so) -> the only packages that may call it.
+PLACES: dict[str, str] = {
+    "subprocess.Popen": "client core/runs engine/model engine/runtime engine/training/distributed setup",
+    "subprocess.run": "setup",
+    "QProcess.*": "gui/desktop",
+    "multiprocessing.*": "engine/runtime",
+    "runpy.*": "engine/export/gguf engine/runtime",
+    "ctypes.CDLL": "engine engine/export/gguf engine/rewards engine/runtime",
+    "exec": "engine/rewards",
+    "numpy.fromfile": "engine/dataset/rows engine/export/gguf",
+    "numpy.memmap": "engine/export/gguf engine/runtime engine/selftest/oracle",
+    "os.open": ". cli core/system engine/runtime",
+    "jinja2.Environment": "core/evaluation engine/training/reproduction",
+    "apply_chat_template": "engine/export/ollama",
     # what is parsed at once
-    "read_blocks": {"engine/dataset/rows/scan.py"},
-    "read_columnar_blocks": {"engine/dataset/rows/scan.py"},
-    "AutoTokenizer.from_pretrained": {"engine/model/tokenizer.py"},
-    "Tokenizer.from_str": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
-    "Tokenizer.from_buffer": {"engine/model/tokenizer_files.py", "engine/model/tokenizer_trial.py"},
-    "yaml.load": {"engine/hub/datasets.py"},
-    "shutil.which": {"core/system/programs.py"},
-    "tarfile.open": {"engine/dataset/files/byte_streams.py"},
-    "gzip.*": {"engine/dataset/files/byte_streams.py"},
-    "bz2.*": {"engine/dataset/files/byte_streams.py"},
-    "lzma.*": {"engine/dataset/files/byte_streams.py"},
-    "extractall": {"setup/install.py"},  # its own wheel
-    "QDesktopServices.openUrl": {"gui/widgets/external_open.py"},
-    "zipfile.ZipFile": {
-        "core/help/diagnostics.py",  # writes one
-        "setup/install.py",  # its own wheel
-    },
-    "csv.writer": {"core/formatting.py"},
+    "read_blocks": "engine/dataset/rows",
+    "read_columnar_blocks": "engine/dataset/rows",
+    "AutoTokenizer.from_pretrained": "engine/model",
+    "Tokenizer.from_str": "engine/model",
+    "Tokenizer.from_buffer": "engine/model",
+    "yaml.load": "engine/hub",
+    "shutil.which": "core/system",
+    "tarfile.open": "engine/dataset/files",
+    "gzip.*": "engine/dataset/files",
+    "bz2.*": "engine/dataset/files",
+    "lzma.*": "engine/dataset/files",
+    "extractall": "setup",
+    "QDesktopServices.openUrl": "gui/widgets",
+    "zipfile.ZipFile": "core/help setup",
+    "csv.writer": "core",
     # consent is given
-    "access_requests.accept_requests": {"cli/common.py", "cli/headless.py", "cli/app.py", "gui/project/state.py"},
-    "access_requests.allow_requests": {"cli/common.py", "core/runs/folder.py",
-                             "core/runs/step_records.py", "gui/help/commands.py"},
-    "remember_plan": {"engine/evaluation/evaluation.py"},
-    "consent.trust": {"gui/problems/dialogs.py"},
-    "trust_in_this_process": {"__main__.py", "cli/app.py", "core/project/access_requests.py", "engine/cluster.py"},
-    "DigestRecord": {"core/evaluation/plan.py", "core/project/access_requests.py"},
+    "access_requests.accept_requests": "cli gui/project",
+    "access_requests.allow_requests": "cli core/runs gui/help",
+    "remember_plan": "engine/evaluation",
+    "consent.trust": "gui/problems",
+    "trust_in_this_process": ". cli core/project engine",
+    "DigestRecord": "core/evaluation core/project",
     # what asks for consent
-    "tomlkit.parse": {"core/project/project.py"},
-    "run_command": {"engine/jobs.py", "engine/worker.py"},
-    "train_run.train": {"engine/cluster.py", "engine/jobs.py"},
-    "openai_client.connect": {"engine/evaluation/server_runner.py", "engine/rewards/judge.py"},
-    "EvaluationFolder": {"cli/demo.py", "cli/evaluate.py", "core/evaluation/storage.py"},
+    "tomlkit.parse": "core/project",
+    "run_command": "engine",
+    "train_run.train": "engine",
+    "openai_client.connect": "engine/evaluation engine/rewards",
+    "EvaluationFolder": "cli core/evaluation",
     # hosts are contacted
-    "httpx.Client": {
-        "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py",
-        "engine/export/ollama/client.py", "setup/download.py",
-    },
-    "ollama.Client": {"engine/export/ollama/client.py"},
-    "default_client_factory": {"engine/hub/client.py"},
-    "snapshot_download": {"engine/hub/client.py"},
-    "hf_hub_download": {"engine/hub/datasets.py"},
-    "HfApi": {"engine/export/hub_upload.py", "engine/hub/account.py", "engine/hub/datasets.py",
-              "engine/hub/models.py"},
-    "init_process_group": {"engine/training/distributed/launch.py"},
-    "socket.socket": {"engine/export/gguf/llama_server.py"},  # to find a free port
-}  # fmt: skip
+    "httpx.Client": "engine/export/gguf engine/export/ollama engine/servers setup",
+    "ollama.Client": "engine/export/ollama",
+    "default_client_factory": "engine/hub",
+    "snapshot_download": "engine/hub",
+    "hf_hub_download": "engine/hub",
+    "HfApi": "engine/export engine/hub",
+    "init_process_group": "engine/training/distributed",
+    "socket.socket": "engine/export/gguf",
+}
 
 #: Functions that no module may call.
 NOWHERE = (
@@ -99,30 +80,24 @@ NOWHERE = (
     "httpx.AsyncClient", "socket.create_*", "asyncio.open_connection", "torch.hub.*", "urlopen", "HTTPConnection",
     "HTTPSConnection",
 )  # fmt: skip
-PLACES |= {name: set() for name in NOWHERE}
+PLACES |= dict.fromkeys(NOWHERE, "")
 
-#: Library that contacts hosts, or package of this program -> the only modules that may import it.
-IMPORTERS: dict[str, set[str]] = {
-    "httpx": {
-        "core/network/bounded_answers.py", "engine/servers/openai_client.py", "engine/export/gguf/llama_server.py", "engine/export/ollama/client.py",
-        "engine/export/ollama/server.py", "engine/hub/client.py",
-        "setup/download.py",
-    },
-    "ollama": {
-        "engine/export/ollama/client.py", "engine/export/ollama/server.py",
-    },
-    "lora_studio.engine.jobs": {"engine/worker.py"},  # which asks first
-    "urllib.request": {"client/network_report.py", "setup/download.py"},  # no contact
-    "wandb": {"engine/training/trackers.py"},
-    "mlflow": {"engine/training/trackers.py"},
-}  # fmt: skip
-IMPORTERS |= {
-    name: set()
-    for name in (
+#: Library that contacts hosts, or package of this program -> the only packages that may import it.
+IMPORTERS: dict[str, str] = {
+    "httpx": "core/network engine/export/gguf engine/export/ollama engine/hub engine/servers setup",
+    "ollama": "engine/export/ollama",
+    "lora_studio.engine.jobs": "engine",
+    "urllib.request": "client setup",
+    "wandb": "engine/training",
+    "mlflow": "engine/training",
+}
+IMPORTERS |= dict.fromkeys(
+    (
         "requests", "aiohttp", "urllib3", "websockets", "xmlrpc", "imaplib", "telnetlib", "cloudpickle", "dill", "joblib",
         "http", "ftplib", "smtplib", "PySide6.QtNetwork", "PySide6.QtWebEngineWidgets", "PySide6.QtWebSockets",
-    )
-}  # fmt: skip
+    ),
+    "",
+)  # fmt: skip
 
 #: The functions that declare why a host is contacted.
 DECLARING = ("contacting", "contact_hub", "note_contact")
@@ -155,6 +130,11 @@ def imports(trees: dict[str, ast.Module]) -> list[tuple[str, str]]:
     return [(module, name) for module, tree in trees.items() for name in find_imports(tree)]
 
 
+def get_package(module: str) -> str:
+    """Return the folder of a module, "." for the topmost."""
+    return module.rpartition("/")[0] or "."
+
+
 def is_import_of(library: str, name: str) -> bool:
     """Return whether the full name of an import belongs to a library that `IMPORTERS` names."""
     return name == library or name.startswith(f"{library}.")
@@ -163,7 +143,8 @@ def is_import_of(library: str, name: str) -> bool:
 def is_refused_import(name: str, module: str) -> bool:
     """Return whether a module may not have an import."""
     return any(
-        is_import_of(library, name) and module not in IMPORTERS[library] for library in IMPORTERS
+        is_import_of(library, name) and get_package(module) not in packages.split()
+        for library, packages in IMPORTERS.items()
     )
 
 
@@ -173,11 +154,11 @@ def test_network_library_is_imported_only_in_its_place(
 ) -> None:
     own = library.removeprefix("lora_studio.").replace(".", "/") + "/"
     importers = {
-        module
+        get_package(module)
         for module, name in imports
         if is_import_of(library, name) and not module.startswith(own)
     }
-    assert importers == IMPORTERS[library]
+    assert importers == set(IMPORTERS[library].split())
 
 
 def test_each_purpose_is_declared_where_a_host_is_contacted(
@@ -209,8 +190,8 @@ def is_call_of(name: str, function: str) -> bool:
 def test_function_is_called_only_in_its_place(
     name: str, calls: list[tuple[str, ast.Call, str]]
 ) -> None:
-    callers = {module for module, _, function in calls if is_call_of(name, function)}
-    assert callers == PLACES[name]
+    callers = {get_package(module) for module, _, function in calls if is_call_of(name, function)}
+    assert callers == set(PLACES[name].split())
 
 
 #: Function that needs consent -> the checks that ask the user or raise, one of which its caller must call, and the
@@ -486,7 +467,7 @@ VIOLATIONS = [
 
 @pytest.mark.parametrize("code", VIOLATIONS)
 def test_code_around_a_crossing_is_refused(code: str) -> None:
-    tree, module = ast.parse(code), "engine/anywhere.py"
+    tree, module = ast.parse(code), "elsewhere/module.py"
     refused = [name for name in find_imports(tree) if is_refused_import(name, module)]
     refused += find_unasked(module, tree)
     for call, function in find_calls(tree):

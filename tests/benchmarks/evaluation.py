@@ -1,6 +1,6 @@
 """Compare evaluations with lm-eval's Hugging Face runner: the same items, in one run of lm-eval each.
 
-    python -m tests.benchmarks.evaluation [--items 48] [--rounds 2] [--busy] [--json]
+    python -m tests.benchmarks.evaluation [--items 48] [--rounds 2] [--busy]
 
 SmolLM2-135M-Instruct in float32 answers and scores items made from the sample data: questions with four
 answers to choose from (two examples before each), sums to complete (four examples), and texts whose
@@ -8,9 +8,6 @@ perplexity is measured. lm-eval makes the requests and the scores; only the runn
 for Hugging Face models, with a batch size of 1 (its default) and of 8, or the batches of an evaluation
 here. They take turns (A-B-C-A-B-C), and every score of every item must be the same. The goal is against
 the faster of lm-eval's two.
-
-With `--gguf FILE`, as many of the multiple-choice items about forgetting are also scored by llama.cpp on a GGUF file
-with a chat template: one choice after another, and together, with a question that is evaluated once.
 
 Wall time is worthless on a CPU that other programs use; with `--busy`, every way gets one thread, and
 its CPU seconds are counted.
@@ -39,16 +36,10 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.chat import Sampling
-from lora_studio.core.evaluation.forgetting import load_forgetting_items
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.system import paths
-from lora_studio.engine.chat.prompts import create_renderer
-from lora_studio.engine.evaluation.torch_runner import render_item
 from lora_studio.engine.generation import batched, continuations, prefix_cache
 from lora_studio.engine.model import sources
-from lora_studio.engine.runtime import llama_scores
-from lora_studio.engine.runtime.llama_cpp import Llama
-from lora_studio.engine.runtime.llama_scores import ScoreRequest, compute_logprob, score_together
 from tests.helpers.runs.jobs import recorded_job
 
 #: lm-eval's seconds divided by ours, at least.
@@ -57,8 +48,6 @@ GOAL = 1.5
 #: Largest difference of a log-probability, in nats; the order of float32 sums differs.
 SAME_LOGPROB = 2e-2
 
-#: Sequences of llama.cpp's context, as in an evaluation.
-_SEQUENCES = llama_scores.SEQUENCES + 1
 
 WAYS = ("ours", "lm-eval, batch 1", "lm-eval, batch 8")
 
@@ -232,76 +221,11 @@ def compare(folder: Path, rounds: int, *, busy: bool) -> dict[str, Any]:
     totals = {way: sum(medians[task][way] for task in TASKS) for way in WAYS}
     best = min(totals[way] for way in WAYS[1:])
     return {
-        "clock": "processor" if busy else "wall",
         "seconds": medians,
         "totals": totals,
         "differences": differences,
         "ratio": best / totals["ours"],
     }
-
-
-def compare_llama_cpp(file: Path, count: int, rounds: int, *, busy: bool) -> dict[str, Any]:
-    """Score the choices about forgetting alone and together, in turns; return seconds and the ratio."""
-    clock = time.process_time if busy else time.perf_counter
-    items = [item for item in load_forgetting_items() if item.choices]
-    items = items[:: max(1, len(items) // count)][:count]
-    seconds: dict[str, list[float]] = {"alone": [], "together": []}
-    with Llama(file, context=4096, sequences=_SEQUENCES) as llama:
-        renderer = create_renderer(llama, file)
-        requests = []
-        for item in items:
-            prompt = render_item(renderer, item)
-            before = llama.tokenize(prompt)
-            targets = (llama.tokenize(prompt + choice)[len(before) :] for choice in item.choices)
-            requests.append(ScoreRequest(tuple(before), tuple(map(tuple, targets))))
-        for _ in range(rounds):
-            began = clock()
-            alone = [
-                [score_alone(llama, each.before, t) for t in each.targets] for each in requests
-            ]
-            seconds["alone"].append(clock() - began)
-            began = clock()
-            together = dict(score_together(llama, requests, sequences=_SEQUENCES))
-            seconds["together"].append(clock() - began)
-    medians = {way: statistics.median(spent) for way, spent in seconds.items()}
-    differences = [
-        abs(one - other)
-        for index, scores in enumerate(alone)
-        for one, other in zip(scores, together[index], strict=True)
-    ]
-    return {
-        "items": len(items),
-        "seconds": medians,
-        "largest_difference": max(differences),
-        "ratio": medians["alone"] / medians["together"],
-    }
-
-
-def score_alone(llama: Llama, before: Sequence[int], target: Sequence[int]) -> float:
-    """Return the log-likelihood of a target from the logits of the whole sequence."""
-    whole = [*before, *target]
-    logits = llama.compute_logits(whole[:-1], range(len(before) - 1, len(whole) - 1))
-    rows = zip(logits, target, strict=True)
-    return sum(compute_logprob(row, token) for row, token in rows)
-
-
-def in_words(report: dict[str, Any]) -> str:
-    """Return the report as a table."""
-    lines = [f"seconds of {report['clock']} time, median"]
-    lines.append(f"{'':12}" + "".join(f"{way:>20}" for way in WAYS))
-    for task, ways in (*report["seconds"].items(), ("all", report["totals"])):
-        lines.append(f"{task:12}" + "".join(f"{ways[way]:20.1f}" for way in WAYS))
-    lines += report["differences"] or ["every item has the same answers and scores"]
-    met = "✓" if report["ratio"] >= GOAL else "✗"
-    lines.append(f"lm-eval's faster way / ours: {report['ratio']:.2f}  (goal ≥ {GOAL}) {met}")
-    if llama_cpp := report.get("llama_cpp"):
-        spent = llama_cpp["seconds"]
-        lines.append(
-            f"llama.cpp, {llama_cpp['items']} questions with choices: {spent['alone']:.1f} s one by one, "
-            f"{spent['together']:.1f} s together: {llama_cpp['ratio']:.2f} × as fast; log-probabilities "
-            f"differ by at most {llama_cpp['largest_difference']:.4f}"
-        )
-    return "\n".join(lines)
 
 
 def main() -> int:
@@ -310,8 +234,6 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=48, help="items of each task")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--busy", action="store_true", help="count processor time, one thread")
-    parser.add_argument("--gguf", type=Path, help="GGUF file to score choices with as well")
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     if arguments.busy:
@@ -319,11 +241,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_tasks(Path(folder), arguments.items)
         report = compare(Path(folder), arguments.rounds, busy=arguments.busy)
-    if arguments.gguf:
-        report["llama_cpp"] = compare_llama_cpp(
-            arguments.gguf, arguments.items, arguments.rounds, busy=arguments.busy
-        )
-    print(json.dumps(report, indent=2) if arguments.json else in_words(report))
+    for task, ways in (*report["seconds"].items(), ("all", report["totals"])):
+        print(f"{task:12}", *(f"{way}: {ways[way]:.1f} s" for way in WAYS), sep="  ")
+    print(*report["differences"] or ["every item has the same answers and scores"], sep="\n")
+    print(f"lm-eval's faster way / ours: {report['ratio']:.2f}  (goal ≥ {GOAL})")
     return int(report["ratio"] < GOAL or bool(report["differences"]))
 
 

@@ -1,10 +1,11 @@
-"""Measure speed and memory of the window: `python -m tests.benchmarks.gui [start latency open memory]`.
+"""Measure speed and memory of the window: `python -m tests.benchmarks.gui [start latency open memory plots]`.
 
 `start` opens the window and a bare PySide6 window with an empty pyqtgraph plot in turn, each in its
 own process, and compares the time to the first painting and the memory at rest. `latency` shows a
 training at its millionth step while a worker sends 500 events a second, and measures the delay of
 the event loop, compared with an idle window. `open` opens a project with 2,000 runs; `memory` sends
-100,000 events. Other programs affect wall time but not CPU time, so both are printed. The exit
+100,000 events; `plots` redraws curves of a million steps of three runs, then reads such a run for comparison and
+shows a running one. Other programs affect wall time but not CPU time, so both are printed. The exit
 status is 1 if a limit is exceeded.
 """
 
@@ -34,9 +35,14 @@ from PySide6.QtWidgets import QApplication
 
 from lora_studio.core.curves.metrics import STEP_VALUES, MetricTable
 from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import app, theme
 from lora_studio.gui.frame import lazy_pages
+from lora_studio.gui.plots.loss_plot import LossPlot
+from lora_studio.gui.plots.run_curves import RunCurves, read_series
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
 from tests.helpers.runs import many_runs
@@ -210,6 +216,62 @@ def memory(count: int) -> list[str]:
     return wrong
 
 
+def plots(steps: int) -> list[str]:
+    """Measure changes of curves of that many steps, then the freezes while such runs are read."""
+    application = _application()
+    plot = LossPlot()
+    plot.resize(1330, 550)  # beside rail, figures and log in a window of 1920 × 1080
+    runs = [_curves(steps, seed) for seed in range(3)]
+    plot.run = plot.drawing.run = runs[0]
+    plot.set_others(runs[1:])
+    plot.show()
+
+    def add(turn: int) -> None:
+        plot.run.series.steps.add(steps + turn, {"loss": 1.2, "learning_rate": 1e-5})
+        plot._new = True
+        plot.redraw_now()
+
+    actions: dict[str, Callable[[int], object]] = {
+        "add": add,
+        "pan": lambda turn: plot.chart.pan(0.02 if turn % 10 < 5 else -0.02),
+        "zoom": lambda turn: plot.chart.zoom(0.8 if turn % 20 < 10 else 1.25),
+        "hover": lambda turn: plot.read_at(steps * (0.1 + 0.8 * (turn % 60) / 60)),
+    }
+    wrong = []
+    for name, act in actions.items():
+        plot.chart.show_all()
+        _until(application, lambda: False, 0.1)
+        spent = []
+        for turn in range(61):
+            processor = time.process_time()
+            act(turn + 1)
+            application.processEvents()  # paints changes like a window
+            spent.append(1e3 * (time.process_time() - processor))
+        middle = statistics.median(spent[1:])
+        print(f"{steps:,} steps of 3 runs, {name:6} {middle:6.1f} ms (at most {LATE:.0f} ms)")
+        if middle > LATE:
+            wrong.append(f"plot: {name}")
+    plot.hide()
+    with _window({}) as window:
+        run = _write_run(window.state.runs_folder / "20260101-000000-long", steps)
+        results: list[object] = []
+        thread = BackgroundReader(lambda thread: read_series(run, thread))
+        thread.done.connect(results.append)
+        thread.start()
+        turns = _lateness(application, lambda: bool(results), 600)
+        thread.wait()
+        print(f"reading {steps:,} steps to compare: {turns.in_words()}")
+        lock = FileLock(run.lock_file)
+        lock.acquire({"pid": os.getpid()})  # like a running worker
+        window.show_page("training")
+        page: Any = window.pages["training"]
+        window.jobs.attach(run)
+        shown = lambda: page.last_step is not None and page.last_step.step == steps  # noqa: E731
+        print(f"showing a run at step {steps:,}: {_lateness(application, shown, 600).in_words()}")
+        lock.release()
+    return wrong
+
+
 # --- what is measured -----------------------------------------------------------------------------
 
 
@@ -254,9 +316,39 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     return _Turns(late, spent, time.perf_counter() - begun)
 
 
-def _fill(table: MetricTable, points: int) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.12, points)
-    loss = 1.1 + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
+def _losses(points: int, seed: int = 0) -> np.ndarray:
+    """Return a noisy falling curve."""
+    noise = np.random.default_rng(seed).normal(0, 0.12, points)
+    return 1.1 + 0.2 * seed + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
+
+
+def _curves(steps: int, seed: int) -> RunCurves:
+    """Return a run with ten evaluations and a checkpoint every thousandth part."""
+    run = RunCurves(f"run {seed}")
+    _fill(run.series.steps, steps, seed)
+    for step in range(steps // 10, steps + 1, steps // 10):
+        run.series.evaluations.add(step, {"loss": 1.4 + 0.2 * seed})
+    for step in range(0, steps, max(1, steps // 1000)):
+        run.add_event(events.CheckpointSaved(step=step, folder=""))
+    return run
+
+
+def _write_run(path: Path, steps: int) -> RunFolder:
+    """Write an unfinished run."""
+    run = RunFolder(path)
+    run.path.mkdir(parents=True)
+    started = (
+        events.Started(id="t", command="train"),
+        events.TrainingStarted(id="t", steps=2 * steps, steps_per_epoch=steps, effective_batch=16),
+    )
+    with run.events_file.open("w") as file:
+        for event in (*started, *(_step(number) for number in range(steps))):
+            file.write(events.to_line(event) + "\n")
+    return run
+
+
+def _fill(table: MetricTable, points: int, seed: int = 0) -> None:
+    loss = _losses(points, seed)
     table.steps.extend(range(1, points + 1))
     for name in (*STEP_VALUES, "gpu_percent", "gpu_celsius"):
         table.columns[name] = array("d", loss.tobytes())
@@ -344,27 +436,29 @@ def _until(application: QApplication, holds: Callable[[], bool], limit: float) -
         time.sleep(0.002)
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
+    "start": lambda chosen: start(chosen.rounds),
+    "latency": lambda chosen: latency(chosen.seconds, chosen.points),
+    "open": lambda chosen: open_project(chosen.runs),
+    "memory": lambda chosen: memory(chosen.events),
+    "plots": lambda chosen: plots(chosen.points),
+}
+
+
 def main() -> None:
     """Run the benchmarks named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    every = ["start", "latency", "open", "memory"]
-    parser.add_argument("what", nargs="*", choices=[*every, "all"], default="all")
+    parser.add_argument("what", nargs="*", choices=["all", *PARTS], default="all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
-    selected = every if "all" in str(chosen.what) else str(chosen.what)
     wrong: list[str] = []
-    if "start" in selected:
-        wrong += start(chosen.rounds)
-    if "latency" in selected:
-        wrong += latency(chosen.seconds, chosen.points)
-    if "open" in selected:
-        wrong += open_project(chosen.runs)
-    if "memory" in selected:
-        wrong += memory(chosen.events)
+    for name, run in PARTS.items():
+        if "all" in chosen.what or name in chosen.what:
+            wrong += run(chosen)
     if wrong:
         raise SystemExit(f"over the limit: {', '.join(wrong)}")
 

@@ -1,6 +1,6 @@
 """Count what a decoder block and the loss do on a GPU, without one: operations, and bytes that they move.
 
-    python -m tests.benchmarks.kernels [--tokens 4096] [--json]
+    python -m tests.benchmarks.kernels [--tokens 4096]
 
 A block of Llama 3 8B with rank 16 on all linear layers, forward and backward, on fake CUDA tensors: every
 operation that would launch a kernel counts once, and with the bytes of the tensors that it reads and writes.
@@ -20,7 +20,6 @@ Counted with PyTorch 2.13, PEFT 0.21 and bitsandbytes 0.50, for micro-batches of
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -222,15 +221,11 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--json", action="store_true", help="one object")
     options = parser.parse_args()
     if reason := fake_cuda.explain_unsupported():
         raise SystemExit(f"Not counted: {reason}.")
     fake_cuda.install()
     figures = measure(options.tokens)
-    if options.json:
-        print(json.dumps(figures, indent=1))
-        return
     for name, values in figures.items():
         print(f"{name:28}", *(f"{value:>9g} {unit}" for unit, value in values.items()))
 

@@ -1,6 +1,6 @@
 """Compare the predicted with the measured memory of trainings.
 
-    python -m tests.benchmarks.memory [--only NAME...] [--keep FILE [--kept]] [--json]
+    python -m tests.benchmarks.memory [--only NAME...] [--keep FILE [--kept]]
     python -m tests.benchmarks.memory --fit [--keep FILE [--kept]]
 
 Every configuration is trained for two optimizer steps in its own worker process, on the GPU if there
@@ -385,7 +385,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="only configurations whose name contains this")
     parser.add_argument("--keep", type=Path, help="file of measured peaks")
     parser.add_argument("--kept", action="store_true", help="report saved measurements only")
-    parser.add_argument("--json", action="store_true", help="one object")
     arguments = parser.parse_args()
     cases = FITTING if arguments.fit else REPORTED
     measurements = results(cases, arguments.keep, arguments.only, saved_only=arguments.kept)
@@ -393,12 +392,6 @@ def main() -> None:
         constants = fit(measurements)
         print(table(measurements, constants))
         print(constants)
-    elif arguments.json:
-        rows = [
-            {"name": r.case.name, "predicted": r.predicted(), "measured": r.measured}
-            for r in measurements
-        ]
-        print(json.dumps(rows, indent=1))
     else:
         print(table(measurements))
 

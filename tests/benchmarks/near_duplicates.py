@@ -10,12 +10,16 @@ original and its copy should be grouped, any other two rows should not.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
-from collections.abc import Sequence
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
@@ -58,6 +62,84 @@ class Writer:
             new = self.rng.choices(self._words, cum_weights=self._weights)
             words[index : index + 1] = self.rng.choice((new, [], [words[index], *new]))
         return " ".join(words)
+
+
+#: Rows written at a time; duplicates copy a row of the same block.
+_BLOCK = 1000
+#: Share of the rows with each planted fault.
+_SHARES = {
+    "lint.duplicates": 0.02,
+    "lint.near_duplicates": 0.01,
+    "lint.left_out": 0.005,
+    "lint.encoding": 0.002,
+    "lint.control_characters": 0.002,
+    "lint.personal_data": 0.002,
+    "lint.repeated_roles": 0.001,
+}
+
+
+def write_rows(file: Path, rows: int, seed: int = 1) -> Counter[str]:
+    """Write JSON lines and return the number of rows with each planted fault.
+
+    A question has 20 words, an answer 60 (medians).
+    """
+    writer, rng = Writer(seed), np.random.default_rng(seed)
+    words = np.array(vocabulary(5000, writer.rng), dtype=object)
+    planted: Counter[str] = Counter()
+    with file.open("w", encoding="utf-8") as stream:
+        for start in range(0, rows, _BLOCK):
+            block = list(_iter_texts(words, rng, min(_BLOCK, rows - start)))
+            faults = rng.choice(
+                [*_SHARES, ""], len(block) // 2, p=[*_SHARES.values(), 1 - sum(_SHARES.values())]
+            ).tolist()
+            planted.update(code for code in faults if code)
+            # Faults are planted in the second half, so that originals and copies have no others.
+            for row, code in enumerate(faults, len(block) - len(faults)):
+                if code:
+                    block[row] = _plant(writer, code, block[row], block[row - len(faults)])
+            stream.writelines(json.dumps({"messages": _list_turns(*row)}) + "\n" for row in block)
+    return planted
+
+
+def _iter_texts(
+    words: NDArray[np.object_], rng: np.random.Generator, rows: int
+) -> Iterator[tuple[str, ...]]:
+    """Yield questions and answers whose words follow Zipf's law: the n-th is 1 / n as frequent."""
+    lengths = np.exp(rng.normal(np.log([20, 60]), [0.5, 0.7], (rows, 2))).astype(int).clip(12, 1000)
+    weights = np.cumsum(1 / np.arange(1, len(words) + 1))
+    chosen = np.searchsorted(weights, rng.random(lengths.sum()) * weights[-1])
+    text = words[chosen].tolist()
+    ends = np.cumsum(lengths).tolist()
+    sides = [" ".join(text[start:end]) for start, end in pairwise([0, *ends])]
+    yield from zip(sides[::2], sides[1::2], strict=True)
+
+
+def _plant(
+    writer: Writer, code: str, row: tuple[str, ...], other: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return a row with a fault; a duplicate is a copy of `other`."""
+    question, answer = row
+    match code:
+        case "lint.duplicates":
+            return other
+        case "lint.near_duplicates":
+            return writer.edited(other[0], 0.02), writer.edited(other[1], 0.02)
+        case "lint.left_out":
+            return question, ""
+        case "lint.encoding":
+            return question, f"{answer} café à la crème".encode().decode("latin-1")
+        case "lint.control_characters":
+            return question, f"{answer}\x00"
+        case "lint.personal_data":
+            return f"{question} ada@example.org", answer
+        case "lint.repeated_roles":
+            return question, answer, "and that is all there is to say"
+    return row
+
+
+def _list_turns(*texts: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant", "assistant")
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
 
 
 def grouped(rows: Sequence[Sides]) -> list[int]:

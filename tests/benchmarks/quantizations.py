@@ -1,6 +1,6 @@
 """Measure what every quantization costs a real model, compared with the self-test's limit.
 
-    python -m tests.benchmarks.quantizations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR] [--json FILE]
+    python -m tests.benchmarks.quantizations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR]
 
 The model is the built-in SmolLM2-135M-Instruct: small models lose most to few bits. It is changed in
 two ways, neither of which affects its output by more than a 4-bit quantization does:
@@ -212,7 +212,6 @@ def main() -> int:
     parser.add_argument("--types", default=",".join(get_args(Quantization)))
     parser.add_argument("--both", action="store_true")
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
     quantizations = [known[name] for name in arguments.types.split(",")]
@@ -223,8 +222,6 @@ def main() -> int:
         for row in measured(work, quantizations, both=arguments.both):
             rows.append(row)
             print(in_words(row), flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(rows, indent=1), "utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     beyond = [r["name"] for r in rows if "kl" in r and not limit_of(r).is_met(r["top1"], r["kl"])]

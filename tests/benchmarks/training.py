@@ -1,7 +1,6 @@
-"""Measure speed and memory of training: ours, TRL's SFTTrainer, Unsloth's recipe, and the time that
-the machine's matrix products alone would take.
+"""Measure speed and memory of training: ours, TRL's SFTTrainer, and Unsloth's recipe.
 
-    python -m tests.benchmarks.training [--data FILE] [--size 1B] [--rounds 2] [--quick] [--busy] [--json]
+    python -m tests.benchmarks.training [--data FILE] [--size 1B] [--rounds 2] [--quick] [--busy]
 
 SmolLM2-135M-Instruct in bfloat16 on real rows, or random weights of Llama 3.2 1B's shape. Every way
 takes the same optimizer steps on the same rows with the same adapter, each in its own process, in turns
@@ -24,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +43,10 @@ LEARNING_RATE = 2e-4
 RANK, ALPHA = 16, 32
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-#: Ratio -> the least it should be; the share of the matrix limit is that of CPUs with AMX, where it is lowest.
+#: Ratio -> the least it should be.
 GOALS = {
     "ours / TRL, tokens per second": 3.0,
     "ours / Unsloth, tokens per second": 2.0,
-    "ours / matrix limit": 0.4,
     "least memory / Unsloth, tokens per second": 1.3,
     "Unsloth / least memory, peak memory": 1.0,
 }
@@ -322,114 +319,6 @@ def _peak() -> int:
     return get_peak_memory_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-# --- the limit --------------------------------------------------------------------------------
-
-
-def limit(work: Path) -> dict[str, Any]:
-    """Seconds that the matrix products of all steps after the first take, nothing else.
-
-    For each adapted layer: x·Wᵀ and its gradient g·W, the five small ones of the adapter (x·Aᵀ and
-    h·Bᵀ; g·B, gᵀ·h and (g·B)ᵀ·x, of which (g·B)·A is left out in favor of a fused one), and at the
-    positions that train, the output layer's and its gradient. Neither attention nor recomputation.
-    Weights are those of as many layers as the model has, so that no cache holds them by accident;
-    results go into memory that is there already.
-    """
-    import torch
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(_prepared_facts(work)["model"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    hidden, inner = config.hidden_size, config.intermediate_size
-    query = config.num_attention_heads * config.head_dim
-    key = config.num_key_value_heads * config.head_dim
-    shapes = Counter([(query, hidden), (key, hidden), (key, hidden), (hidden, query), (inner, hidden), (inner, hidden), (hidden, inner)])  # fmt: skip
-    wall, used = 0.0, 0.0
-    for tokens, trained in _count_tokens(work):
-        parts = [(n, tokens, *shape, config.num_hidden_layers, RANK) for shape, n in shapes.items()]
-        for count, *about in [*parts, (1, trained, config.vocab_size, hidden, 1, 0)]:
-            times = _products(device, *about)
-            wall, used = wall + count * times[0], used + count * times[1]
-    return {"clock": [(0.0, 0.0), (wall, used)], "computed_with": _computed_with(device)}
-
-
-def _computed_with(device: Any) -> str:
-    """Return what multiplies matrices here: AMX is several times as fast."""
-    import torch
-
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    known = {
-        "bfloat16 products": torch.cpu._is_avx512_bf16_supported(),
-        "AMX": torch.cpu._is_amx_tile_supported(),
-    }
-    capabilities = [
-        torch.backends.cpu.get_cpu_capability(),
-        *(name for name, has in known.items() if has),
-    ]
-    at_most = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return ", ".join(capabilities) + (
-        f", of which oneDNN uses {at_most} at most" if at_most else ""
-    )
-
-
-def _count_tokens(work: Path) -> list[tuple[int, int]]:
-    """Return tokens and trained tokens of each step after the first; its rows may share one micro-batch."""
-    steps = json.loads((work / "steps.json").read_text())[1:]
-    return [
-        (
-            sum(len(row["input_ids"]) for row in step),
-            sum(label != -100 for row in step for label in row["labels"][1:]),
-        )
-        for step in steps
-    ]
-
-
-def _products(
-    device: Any, tokens: int, outputs: int, inputs: int, layers: int, rank: int
-) -> tuple[float, float]:
-    """Return wall and CPU seconds of all products of `layers` layers of one shape: mean of three.
-
-    Not the best of them: the other ways are timed by the mean of their steps, whatever else the machine did.
-    """
-    import torch
-
-    def make(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, device=device).to(torch.bfloat16)
-
-    weights = [make(outputs, inputs) for _ in range(layers)]
-    x, g = make(tokens, inputs), make(tokens, outputs)
-    y, dx = make(tokens, outputs), make(tokens, inputs)
-    pairs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    if rank:
-        a, b, h = make(rank, inputs), make(outputs, rank), make(tokens, rank)
-        dh, da, db, y2 = make(tokens, rank), make(rank, inputs), make(outputs, rank), y
-        pairs = [(x, a.t(), h), (h, b.t(), y2), (g, b, dh), (g.t(), h, db), (dh.t(), x, da)]
-
-    def once() -> tuple[float, float]:
-        _wait(device)
-        began, used = time.perf_counter(), time.process_time()
-        for weight in weights:
-            torch.mm(x, weight.t(), out=y)
-            torch.mm(g, weight, out=dx)
-            for one, other, out in pairs:
-                torch.mm(one, other, out=out)
-            if rank:
-                torch.mm(dh, a, out=dx)
-        _wait(device)
-        return time.perf_counter() - began, time.process_time() - used
-
-    once()
-    wall, used = zip(*(once() for _ in range(3)), strict=True)
-    return statistics.mean(wall), statistics.mean(used)
-
-
-def _wait(device: Any) -> None:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
-
-
 # --- in turns ---------------------------------------------------------------------------------
 
 WAYS = {
@@ -437,7 +326,6 @@ WAYS = {
     "least memory": lambda work: by_us(work, least_memory=True),
     "TRL": by_trl,
     "Unsloth": by_unsloth,
-    "limit": limit,
 }
 
 
@@ -475,7 +363,7 @@ def compare(
             seconds = [end - begin for begin, end in zip(first, last, strict=True)]
             runs[way].append(run | {"tokens_per_s": tokens / seconds[busy]})
     speed = {way: statistics.median(r["tokens_per_s"] for r in runs[way]) for way in ways}
-    peak = {way: max(r["peak"] for r in runs[way]) for way in ways if way != "limit"}
+    peak = {way: max(r["peak"] for r in runs[way]) for way in ways}
     losses = {way: runs[way][0]["losses"] for way in peak}
     first = [values[0] for values in losses.values()]
     return {
@@ -487,7 +375,6 @@ def compare(
         "losses": losses,
         "same_loss": max(first) - min(first) < SAME_LOSS * min(first) if first else True,
         "ratios": _ratios(speed, peak),
-        "computed_with": runs["limit"][0]["computed_with"] if "limit" in runs else None,
         "said": {way: runs[way][0]["said"] for way in peak},
         "runs": {way: [r["tokens_per_s"] for r in way_runs] for way, way_runs in runs.items()},
     }
@@ -498,7 +385,6 @@ def _ratios(speed: dict[str, float], peak: dict[str, float]) -> dict[str, float]
     parts = {
         "ours / TRL, tokens per second": (speed, "ours", "TRL"),
         "ours / Unsloth, tokens per second": (speed, "ours", "Unsloth"),
-        "ours / matrix limit": (speed, "ours", "limit"),
         "least memory / Unsloth, tokens per second": (speed, "least memory", "Unsloth"),
         "Unsloth / least memory, peak memory": (peak, "Unsloth", "least memory"),
     }
@@ -507,29 +393,6 @@ def _ratios(speed: dict[str, float], peak: dict[str, float]) -> dict[str, float]
         for name, (values, one, other) in parts.items()
         if one in values and other in values
     }
-
-
-def in_words(report: dict[str, Any]) -> str:
-    """Return the report as a table."""
-    recipe = report["recipe"]
-    lines = [
-        f"{report['tokens']} tokens in {recipe['steps'] - 1} steps of {recipe['accumulation']} × "
-        f"{recipe['micro_batch']} rows, after one to warm up; {report['clock']} time"
-    ]
-    for way, speed in report["tokens_per_s"].items():
-        every = " · ".join(f"{value:.0f}" for value in report["runs"][way])
-        memory = f"{report['peak_bytes'][way] / 1e9:6.2f} GB" if way in report["peak_bytes"] else ""
-        lines.append(f"{way:14}{speed:8.0f} tokens/s  ({every})  {memory}")
-    if report["computed_with"]:
-        lines.append(f"the limit is that of {report['computed_with']}")
-    for way, losses in report["losses"].items():
-        lines.append(f"{way:14}losses " + " ".join(f"{loss:.4f}" for loss in losses))
-    lines += [f"{way}: {text}" for way, texts in report["said"].items() for text in texts]
-    lines.append("first losses agree" if report["same_loss"] else "first losses DIFFER ✗")
-    for name, ratio in report["ratios"].items():
-        met = "✓" if ratio >= GOALS[name] else "✗"
-        lines.append(f"{name:45}{ratio:6.2f}  (goal ≥ {GOALS[name]:g}) {met}")
-    return "\n".join(lines)
 
 
 def main() -> int:
@@ -545,7 +408,6 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of two steps")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--busy", action="store_true", help="count processor time, one thread")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -569,7 +431,7 @@ def main() -> int:
         report = compare(work, recipe, rounds, arguments.only, busy=arguments.busy)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(json.dumps(report, indent=2) if arguments.json else in_words(report))
+    print(json.dumps(report, indent=2))
     missed = [name for name, ratio in report["ratios"].items() if ratio < GOALS[name]]
     return 1 if missed or not report["same_loss"] else 0
 

@@ -9,7 +9,7 @@ import sys
 
 from tests.campaign.families import FAMILIES, load_family
 from tests.campaign.family import Family, Figures, Finding, describe_figures
-from tests.campaign.runner import Campaign, generate, list_corpus, minimize, replay, save
+from tests.campaign.runner import Campaign, generate, list_corpus, replay, save
 
 
 def main() -> int:
@@ -51,24 +51,23 @@ def main() -> int:
 
 
 def _print_figures(family: Family, figures: Figures) -> None:
-    """Print the line of a family, and its findings; the smallest inputs follow in the end."""
+    """Print the line of a family, and its findings; their inputs follow in the end."""
     print(describe_figures(family.name, figures), flush=True)
     for finding in figures.findings.values():
         print(f"  {finding.kind}: {finding.signature} (input {finding.index})", flush=True)
 
 
 def _print_finding(family: Family, finding: Finding, options: argparse.Namespace) -> None:
-    """Print a finding with the smallest input that shows it, and add that to the corpus if wanted."""
+    """Print a finding with its input, and add that to the corpus if wanted."""
     print(f"{family.name}: {finding.kind}: {finding.signature} (input {finding.index})")
     if options.details:
         print("    " + finding.details.strip().replace("\n", "\n    "))
     if finding.index < 0:
         return
     content = generate(family, options.seed, finding.index)
-    smallest = minimize(family, content, finding.signature)
-    print(f"    smallest of {len(content)} bytes: {smallest[:300]!r}", flush=True)
+    print(f"    {len(content)} bytes: {content[:300]!r}", flush=True)
     if options.keep:
-        print(f"    saved as {save(family, smallest, finding.signature)}")
+        print(f"    saved as {save(family, content, finding.signature)}")
 
 
 if __name__ == "__main__":

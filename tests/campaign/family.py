@@ -39,22 +39,9 @@ class Family(Protocol):
         Raises any exception that isn't documented, and WrongResultError.
         """
 
-    def split(self, content: bytes) -> list[bytes] | None:
-        """Return the parts of an input that may be left out, None for every byte."""
-
 
 class WrongResultError(Exception):
     """Raised by a family if the program accepts an input and does something wrong with it."""
-
-
-def split_lines(content: bytes) -> list[bytes] | None:
-    """Return the lines of a text."""
-    return content.splitlines(keepends=True)
-
-
-def split_bytes(content: bytes) -> list[bytes] | None:
-    """Return None: any byte may be left out."""
-    return None
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,6 @@ class SimpleFamily:
     smoke: int = 300
     starts_programs: bool = False
     shares: str = ""
-    split: Callable[[bytes], list[bytes] | None] = split_lines
 
 
 class Finding(NamedTuple):

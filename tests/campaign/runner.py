@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.campaign.family import Family, Figures, Finding
-from tests.campaign.minimization import Minimizer
 from tests.campaign.pool import ChildDiedError, ChildProcess
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -147,13 +146,6 @@ _MAX_PEAK = 990_000_000
 def generate(family: Family, seed: int, index: int) -> bytes:
     """Return the input of a family by its number."""
     return family.generate(random.Random(f"{seed}/{family.name}/{index}"))
-
-
-def minimize(family: Family, content: bytes, signature: str) -> bytes:
-    """Return the smallest input with the same signature that is found in reasonable time."""
-    with contextlib.closing(_Restarting([family])) as child:
-        minimizer = Minimizer(lambda smaller: child.find_fault(family, smaller).endswith(signature))
-        return minimizer.minimize(content, family.split)
 
 
 def save(family: Family, content: bytes, signature: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,8 +15,6 @@ import pytest
 
 from tests.campaign import pool, runner
 from tests.campaign.families import FAMILIES, load_family
-from tests.campaign.family import Figures, SimpleFamily
-from tests.campaign.minimization import Minimizer
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the limits of the processes are Linux's"
@@ -45,12 +42,6 @@ def test_every_folder_of_the_corpus_has_a_family() -> None:
     assert {folder.name for folder in runner.CORPUS.iterdir()} <= set(FAMILIES)
 
 
-def test_minimizer_leaves_only_the_fault() -> None:
-    minimizer = Minimizer(lambda content: b"bad" in content)
-    parts = b"x\n" * 50 + b"is bad here\n" + b"y\n" * 50
-    assert minimizer.minimize(parts, lambda content: content.splitlines(keepends=True)) == b"bad"
-
-
 def test_processes_in_other_sessions_end_with_their_home(tmp_path: Path) -> None:
     script = "import subprocess, sys, time; subprocess.Popen([sys.executable, *sys.argv[1:]], start_new_session=True); time.sleep(60)"
     command = [sys.executable, "-c", script, "-c", "import time; time.sleep(60)"]
@@ -68,71 +59,6 @@ def test_processes_in_other_sessions_end_with_their_home(tmp_path: Path) -> None
         ours.kill()
         other.kill()
         other.wait()
-
-
-def test_input_that_waits_for_nothing_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_STALL_SECONDS", 0.2)
-    sleeping = subprocess.Popen(["sleep", "60"])
-    try:
-        watch = pool._Stopwatch(sleeping.pid, 0)
-        wait_until(lambda: watch.is_over(1e9))
-    finally:
-        sleeping.kill()
-        sleeping.wait()
-
-
-def test_answers_that_come_at_once_are_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part and the last answer follow each other within microseconds; the second was taken for a hang."""
-    monkeypatch.setattr(pool, "_STALL_SECONDS", 5.0)
-    printing = [
-        sys.executable,
-        "-c",
-        "import os, time; os.write(1, b'1\\n2\\n3\\n'); time.sleep(60)",
-    ]
-    popen = subprocess.Popen
-    monkeypatch.setattr(pool.subprocess, "Popen", lambda _, **options: popen(printing, **options))
-    child = pool.ChildProcess([], 0)
-    try:
-        assert [child._read(60) for _ in range(3)] == [1, 2, 3]
-    finally:
-        child.close()
-
-
-def test_work_of_started_programs_counts() -> None:
-    busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
-    started = subprocess.Popen([sys.executable, "-c", busy], start_new_session=True)
-    try:
-        watch = pool._Stopwatch(started.pid, 0)
-        wait_until(lambda: watch.is_over(0.2))
-    finally:
-        os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
-
-
-def test_time_that_a_goal_leaves_goes_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(runner.time, "time", lambda: now)
-    killed = SimpleFamily("killed", bytes_of, count, weight=3, goal=("kills", 100))
-    quick, slow = (SimpleFamily(name, bytes_of, count, weight=1) for name in ("quick", "slow"))
-    schedule = runner._Schedule([killed, quick, slow], seconds=360, jobs=1)
-    assert schedule.get_share(killed) == pytest.approx(360 * 3 / 5)
-    assert not schedule.has_reached_goal(killed, Figures(outcomes={"kills": 9}))
-    assert schedule.has_reached_goal(killed, Figures(outcomes={"kills": 10}))
-    assert not schedule.has_reached_goal(quick, Figures(inputs=10**6))
-    now += 60
-    schedule.finish(killed)
-    assert schedule.get_share(quick) == pytest.approx(150)
-    now += 150
-    schedule.finish(quick)
-    assert schedule.get_share(slow) == pytest.approx(150)
-
-
-def bytes_of(rng: random.Random) -> bytes:
-    return b""
-
-
-def count(content: bytes, sandbox: Path) -> str:
-    return "done"
 
 
 @pytest.mark.slow

@@ -24,7 +24,6 @@ from tests.helpers.window.fake_engine import FileDrop
 pytestmark = [pytest.mark.slow, pytest.mark.end2end, pytest.mark.usefixtures("quick_workers")]
 
 #: Longest wait for a worker on a busy machine, in milliseconds.
-WAIT = 120_000
 
 #: A table as a spreadsheet program in Europe writes it: semicolons, Windows-1252. The last two rows are
 #: duplicates; one reply is missing.
@@ -50,7 +49,7 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     new_window.resize(1280, 800)
     new_window.show()
     new_window.open_project(folder)
-    qtbot.waitUntil(lambda: new_window.page_name == "dataset", timeout=WAIT)
+    qtbot.waitUntil(lambda: new_window.page_name == "dataset")
     new_window.pages["model"].on_shown()
     yield new_window
     new_window.state.undo.setClean()
@@ -64,7 +63,7 @@ def test_dropped_table_is_mapped_repaired_and_ready_to_train(
     state, page = window.state, _page(window)
 
     def wait(holds: Any) -> None:
-        qtbot.waitUntil(holds, timeout=WAIT)
+        qtbot.waitUntil(holds)
 
     table = tmp_path / "shop" / "faq.csv"
     table.write_bytes(_TABLE)

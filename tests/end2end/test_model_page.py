@@ -28,7 +28,6 @@ from tests.helpers.servers.hub_server import TOKEN, Hub, hub_server
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
 
 #: Longest wait for a real worker on a busy machine, in milliseconds.
-WAIT = 120_000
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def window(qtbot: QtBot, qapp: QApplication, hub: Hub, tmp_path: Path) -> Iterat
 
 
 def until(qtbot: QtBot, done: Callable[[], object]) -> None:
-    qtbot.waitUntil(lambda: bool(done()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(done()))
 
 
 def test_model_page_searches_downloads_resumes_and_signs_in(

@@ -148,8 +148,8 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     yield main_window
     if main_window.jobs.running:
         main_window.jobs.cancel()
-        qtbot.waitUntil(lambda: not main_window.jobs.running, timeout=WAIT)
-        qtbot.waitUntil(lambda: not main_window.jobs.is_following, timeout=WAIT)
+        qtbot.waitUntil(lambda: not main_window.jobs.running)
+        qtbot.waitUntil(lambda: not main_window.jobs.is_following)
     main_window.state.undo.setClean()
     main_window.close()
     main_window.deleteLater()
@@ -166,5 +166,5 @@ def parts(
     if page_parts.jobs.running:
         page_parts.queue.stop_background_work()
         page_parts.jobs.cancel()
-    qtbot.waitUntil(lambda: not page_parts.jobs.is_following, timeout=WAIT)
-    page_parts.stop_background_work()
+    qtbot.waitUntil(lambda: not page_parts.jobs.is_following)
+    page_parts.leave()

@@ -341,22 +341,3 @@ def test_setup_waits_for_the_locks_of_apt_and_says_so(
     waits = "Another program is installing packages: unattended-upgr, process 4242."
     assert done.stdout.count(waits) == (runs > 1), "it says so once"
     assert (message.splitlines() or [""])[0] in done.stderr or status == 0
-
-
-@pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)], ids=["as-fast", "slower"])
-def test_startup_check_uses_the_median_of_fixed_rounds(
-    seconds: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    startup = load("startup")
-    started: list[str] = []
-
-    def measured(_display: str, command: list[str]) -> float:
-        started.append(command[0])
-        # One lucky start of the slow program decides nothing.
-        lucky = len(started) == 7
-        return 0.01 if lucky else {"frozen": seconds, "source": 0.2}[command[0]]
-
-    monkeypatch.setattr(startup, "seconds", measured)
-    assert startup.main(":0", ["frozen"], ["source"]) == status
-    assert len(started) == 2 * (startup.TURNS + 1)
-    assert f"ratio {seconds / 0.2:.2f}" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import ProblemError
-from tests.campaign.family import SimpleFamily, WrongResultError, split_bytes
+from tests.campaign.family import SimpleFamily, WrongResultError
 from tests.campaign.mutation import damage_bytes
 
 _ROWS: list[dict[str, Any]] = [
@@ -266,9 +266,7 @@ def run_file(content: bytes, sandbox: Path) -> str:
 
 
 FAMILIES = [
-    SimpleFamily(
-        "data-files", generate_file, run_file, seconds=10.0, weight=1.5, smoke=25, split=split_bytes
-    ),
+    SimpleFamily("data-files", generate_file, run_file, seconds=10.0, weight=1.5, smoke=25),
     SimpleFamily(
         "archives",
         generate_archive,
@@ -276,6 +274,5 @@ FAMILIES = [
         seconds=20.0,
         weight=1,
         smoke=12,
-        split=split_bytes,
     ),
 ]

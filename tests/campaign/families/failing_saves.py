@@ -82,7 +82,9 @@ def _start_saver(folder: Path) -> _Saver:
     return _Saver(process, home, switch)
 
 
-def _create_project(folder: Path) -> None:
+def create_project(folder: Path) -> None:
+    """Create a project with three queued runs, and forget all consents."""
+    (Path(os.environ["LORA_STUDIO_CONFIG"]) / "trusted_code.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     project.Draft(name="n0").save(folder / "p.lorastudio")
@@ -92,7 +94,7 @@ def _create_project(folder: Path) -> None:
     queue.add(folder / "runs", [queue.QueuedRun(run=name) for name in _RUNS])
 
 
-def _read_all(folder: Path) -> dict[str, int]:
+def read_all(folder: Path) -> dict[str, int]:
     """Return the number in each file as the next job finds it; raises WrongResultError for damage."""
     run, draft = RunFolder(folder / "runs" / "first"), project.load(folder)
     leftovers.sweep(run)  # brings back what couldn't be replaced
@@ -120,17 +122,16 @@ def run_faults(content: bytes, sandbox: Path) -> dict[str, int] | str:
     except (ValueError, TypeError, KeyError, AttributeError):
         return "noise"
     saver = _start_saver(sandbox.parent / "saver")
-    (Path(os.environ["LORA_STUDIO_CONFIG"]) / "trusted_code.json").unlink(missing_ok=True)
-    _create_project(saver.folder)
+    create_project(saver.folder)
     saver.save(1)
-    before, hits, reported = _read_all(saver.folder), 0, 0
+    before, hits, reported = read_all(saver.folder), 0, 0
     for number, (error, switch) in enumerate(faults, 2):
         saver.switch.write_text(switch)
         try:
             reasons = saver.save(number)
         finally:
             saver.switch.unlink()
-        after = _read_all(saver.folder)
+        after = read_all(saver.folder)
         _judge(before, after, reasons, number, error)
         before, reported = after, reported + sum(map(bool, reasons.values()))
         hits += _was_hit(saver.switch.with_name("bad.hits"))
@@ -167,14 +168,17 @@ def _judge(
 
 def _check_recovery(saver: _Saver, number: int) -> None:
     """Save on a good disk: everything is new, and no file is left over."""
-    if failed := {name: reason for name, reason in saver.save(number).items() if reason}:
+    check_saved(saver.folder, number, saver.save(number))
+
+
+def check_saved(folder: Path, number: int, reasons: dict[str, str]) -> None:
+    """Raise WrongResultError unless a save of `number` succeeded everywhere and left nothing behind."""
+    if failed := {name: reason for name, reason in reasons.items() if reason}:
         raise WrongResultError(f"a good disk is refused: {failed}")
-    if set(_read_all(saver.folder).values()) != {number}:
-        raise WrongResultError(f"not everything is saved: {_read_all(saver.folder)}")
-    runs = saver.folder / "runs"
-    left = [
-        file for each in (saver.folder, runs, runs / "first") for file in list_temporaries(each)
-    ]
+    if set(read_all(folder).values()) != {number}:
+        raise WrongResultError(f"not everything is saved: {read_all(folder)}")
+    runs = folder / "runs"
+    left = [file for each in (folder, runs, runs / "first") for file in list_temporaries(each)]
     if left:
         raise WrongResultError(f"{len(left)} temporary files are left behind: {left[0].name}")
 

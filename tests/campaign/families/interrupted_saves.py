@@ -18,20 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lora_studio.core.project import project
-from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs import queue
-from lora_studio.core.runs.annotations import RunAnnotations
-from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import foreign_files
-from lora_studio.core.system.files import list_temporaries
+from tests.campaign.families.failing_saves import check_saved, create_project, read_all
 from tests.campaign.family import SimpleFamily, WrongResultError
+from tests.campaign.saving_process import save_all
 
 #: Kills of one plan, and the most seconds before each.
 _KILLS, _SAVE_SECONDS = 5, 0.04
-
-#: Entries of the queue that no kill may lose.
-_QUEUED = 3
 
 
 def generate_plan(rng: random.Random) -> bytes:
@@ -49,33 +42,11 @@ def _read_plan(content: bytes) -> random.Random | None:
 # --- saves ----------------------------------------------------------------------------------------
 
 
-def _create_project(folder: Path) -> RunFolder:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    draft = project.Draft(name="n0")
-    draft.save(folder / "p.lorastudio")
-    runs = [
-        run_folder.create_run(folder / "runs", project.Project(name="x"), folder)
-        for _ in range(_QUEUED)
-    ]
-    queue.add(folder / "runs", [queue.QueuedRun(run=run.path.name) for run in runs])
-    runs[0].write_about(RunAnnotations(title="0"))
-    return runs[0]
-
-
-def _save_forever(run: RunFolder, first: int) -> None:
-    """Save the project, notes, manifest and queue with growing numbers."""
-    folder = run.path.parent.parent
-    draft = project.load(folder)
-    number = first
+def _save_forever(folder: Path, number: int) -> None:
+    """Save growing numbers in every file of the project."""
     while True:
         number += 1
-        draft.name = f"n{number}"
-        draft.save()
-        run.write_about(RunAnnotations(title=str(number), notes="x" * (number % 5000)))
-        run.update_manifest(number=number)
-        queue.set_paused(run.path.parent, bool(number % 2))
-        queue.move(run.path.parent, run.path.name, number % _QUEUED)
+        save_all(folder, number)
 
 
 def _kill_child(work: Callable[[], None], seconds: float) -> None:
@@ -92,38 +63,25 @@ def _kill_child(work: Callable[[], None], seconds: float) -> None:
         raise WrongResultError("saving failed before the kill")
 
 
-def _read_numbers(run: RunFolder) -> list[int]:
-    """Return the numbers in the project, the notes and the manifest; raises WrongResultError for damage."""
-    folder = run.path.parent.parent
-    draft = project.load(folder)
-    if draft.list_problems() or not draft.name[1:].isdecimal():
-        raise WrongResultError(f"the project is damaged: {draft.list_problems()}")
-    if len(queue.load(run.path.parent).entries) != _QUEUED:
-        raise WrongResultError("the queue lost a run")
-    if list(folder.rglob(f"*{foreign_files.SUFFIX}*")):
-        raise WrongResultError("a file was set aside as damaged")
-    title = run.read_about().title
-    return [int(draft.name[1:]), int(title or -1), int(run.read_manifest().get("number", 0))]
-
-
 def run_saves(content: bytes, sandbox: Path) -> dict[str, int] | str:
-    """Kill a process that saves a project, notes and a queue; nothing is lost, nothing is left behind."""
+    """Kill a process that saves every file of a project; nothing is lost, nothing is left behind."""
     rng = _read_plan(content)
     if rng is None:
         return "noise"
-    run, numbers = _create_project(sandbox / "saves"), [0, 0, 0]
+    folder = sandbox / "saves"
+    create_project(folder)
+    before = dict.fromkeys(read_all(folder), 0)
     for _ in range(_KILLS):
-        _kill_child(functools.partial(_save_forever, run, numbers[0]), rng.random() * _SAVE_SECONDS)
-        now = _read_numbers(run)
-        if any(later < earlier for later, earlier in zip(now, numbers, strict=True)):
-            raise WrongResultError(f"saved {numbers}, then read {now}")
-        numbers = now
-    draft = project.load(run.path.parent.parent)
-    draft.save()
-    queue.set_paused(run.path.parent, not queue.load(run.path.parent).paused)
-    left = [*list_temporaries(run.path.parent.parent), *list_temporaries(run.path.parent)]
-    if left:
-        raise WrongResultError(f"{len(left)} temporary files are left behind: {left[0].name}")
+        save = functools.partial(_save_forever, folder, max(before.values()))
+        _kill_child(save, rng.random() * _SAVE_SECONDS)
+        now = read_all(folder)
+        if any(now[name] < number for name, number in before.items()):
+            raise WrongResultError(f"saved {before}, then read {now}")
+        if list(folder.rglob(f"*{foreign_files.SUFFIX}*")):
+            raise WrongResultError("a file was set aside as damaged")
+        before = now
+    number = max(before.values()) + 1
+    check_saved(folder, number, save_all(folder, number))
     return {"kills": _KILLS}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lora_studio.core.problems import InvalidContentError, ProblemError
 from lora_studio.core.protocol.events import to_line
-from tests.campaign.family import SimpleFamily, WrongResultError, split_bytes
+from tests.campaign.family import SimpleFamily, WrongResultError
 from tests.campaign.mutation import change_value, damage_bytes, draw_text
 
 _TENSORS: dict[str, Any] = {
@@ -139,8 +139,7 @@ FAMILIES = [
         generate_safetensors,
         run_safetensors,
         smoke=100,
-        split=split_bytes,
         weight=1.5,
     ),
-    SimpleFamily("gguf", generate_gguf, run_gguf, smoke=100, split=split_bytes, weight=1.5),
+    SimpleFamily("gguf", generate_gguf, run_gguf, smoke=100, weight=1.5),
 ]

@@ -12,6 +12,7 @@ import pytest
 
 from lora_studio.core import limits
 from lora_studio.core.system import foreign_files
+from lora_studio.core.system.files import describe_os_error
 from lora_studio.core.system.foreign_files import (
     NamingFile,
     UnsafeFileError,
@@ -109,3 +110,14 @@ def test_lines_over_the_limit_are_skipped(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(limits, "RECORD_LINE", 4)
     lines = list(foreign_files.iter_lines(io.BytesIO(b"one\n1234567890\ntwo\nthr")))
     assert lines == [(b"one\n", 4), (b"", 11), (b"two\n", 4)]
+
+
+def test_reason_omits_error_number_and_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as absent:
+        (tmp_path / "absent").read_bytes()
+    assert describe_os_error(absent.value) == "No such file or directory"
+
+
+def test_reason_is_the_first_line_of_an_error_or_its_name() -> None:
+    assert describe_os_error(ValueError("no number.\nat line 3")) == "no number"
+    assert describe_os_error(MemoryError()) == "MemoryError"

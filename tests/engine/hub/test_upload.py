@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.engine import jobs
+from lora_studio.engine.hub.client import download_snapshot
 from lora_studio.engine.hub.datasets import read_front_matter
 from tests.helpers.runs.jobs import Recorder, recorded_job
 from tests.helpers.runs.tiny_run import tiny_run
@@ -276,3 +278,16 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
 def test_fields_of_a_card(tmp_path: Path, text: str, fields: dict[str, object]) -> None:
     (tmp_path / "README.md").write_text(text)
     assert read_front_matter(tmp_path / "README.md") == fields
+
+
+def test_leftovers_of_completed_files_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, blobs = tmp_path / "snapshots" / "5", tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for name in ("a1", "a1.0011aabb.incomplete", "b2.22334455.incomplete"):
+        (blobs / name).write_text("x")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+    assert download_snapshot("tiny/llama") == snapshot
+    assert sorted(file.name for file in blobs.iterdir()) == ["a1", "b2.22334455.incomplete"]

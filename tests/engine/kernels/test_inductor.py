@@ -21,7 +21,7 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training import kernel_choice
 from tests.engine.conftest import TinyModel
-from tests.engine.kernels import test_record
+from tests.engine.kernels import test_liger
 from tests.engine.kernels.test_fused import assert_equal, result, unfused_result, wrap
 from tests.helpers.runs.jobs import make_job
 
@@ -96,11 +96,11 @@ def test_resumed_run_compiles_what_it_started_with(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
-    began, logs = test_record.create_logprob_model(tiny, tmp_path / "a", None)
+    began, logs = test_liger.create_logprob_model(tiny, tmp_path / "a", None)
     assert any("Compiled kernels compute" in log for log in logs)
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: False)
     record = began.record.to_manifest()
-    resumed, _ = test_record.create_logprob_model(tiny, tmp_path / "b", record)
+    resumed, _ = test_liger.create_logprob_model(tiny, tmp_path / "b", record)
     assert resumed.record.kinds == began.record.kinds
     assert (began.record.kinds or set()) >= _ALL
 
@@ -111,7 +111,7 @@ def test_missing_build_tool_is_named_and_layers_fused_without(
 ) -> None:
     monkeypatch.setattr(inductor, "is_worthwhile", lambda *_: True)
     monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: missing)
-    logprob_model, logs = test_record.create_logprob_model(tiny, tmp_path, None)
+    logprob_model, logs = test_liger.create_logprob_model(tiny, tmp_path, None)
     assert [log for log in logs if "apt install" in log and "on this CPU is faster" in log]
     assert logprob_model.library is None
     assert "compute_norm" in (logprob_model.record.kinds or set())
@@ -159,11 +159,11 @@ def test_heads_that_are_rotated_in_part_are_left_to_the_model(tiny: TinyModel) -
 def test_training_that_resumes_on_a_gpu_compiles_nothing(
     tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = test_record.create_logprob_model(tiny, tmp_path / "a", None)[0].record.to_manifest()
+    record = test_liger.create_logprob_model(tiny, tmp_path / "a", None)[0].record.to_manifest()
     record["fused"]["kinds"] = [*record["fused"]["kinds"], "inductor_norms"]
     monkeypatch.setattr(inductor, "is_possible", lambda _: False)
     monkeypatch.setattr(programs, "find_missing_cpu_build_tool", lambda: pytest.fail("asked"))
-    logprob_model, logs = test_record.create_logprob_model(tiny, tmp_path / "b", record)
+    logprob_model, logs = test_liger.create_logprob_model(tiny, tmp_path / "b", record)
     assert logprob_model.library is None
     assert any("aren't available now" in log for log in logs)
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
+from pathlib import Path
 from typing import Any
 
+import peft.peft_model
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+import lora_studio.engine
+from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec, Targets
 from lora_studio.core.memory import adapter_size
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.engine.chat.adapters import AdapterSwitch
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.tiny_models import FAMILIES
+from tests.helpers.models.tiny_models import FAMILIES, random_adapter
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -305,3 +311,41 @@ def test_count_from_widths_is_none_when_it_cannot_be_exact(tiny: TinyModel) -> N
         LoraSpec(start_from="/somewhere"),
     ):
         assert adapter_size.count_parameters(inspected, shape) is None
+
+
+_ENGINE = Path(lora_studio.engine.__file__).parent
+
+#: PEFT's functions that read an adapter, by default onto the first GPU.
+_LOADERS = ("PeftModel.from_pretrained", "load_adapter", "load_peft_weights")
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
+def test_chat_on_the_cpu_leaves_a_gpu_alone(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny("llama3")
+    folders = [random_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    monkeypatch.setattr(peft.peft_model, "infer_device", lambda: "cuda")
+    switch = AdapterSwitch(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32))
+    for folder in folders:
+        switch.to(AdapterMix(name="", adapters=(WeightedAdapter(folder=str(folder)),)))
+    assert {value.device.type for value in switch.network.parameters()} == {"cpu"}
+
+
+def test_every_adapter_is_read_into_main_memory() -> None:
+    loading = [
+        f"{file.relative_to(_ENGINE)}:{call.lineno}"
+        for file in _ENGINE.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call) and _may_use_gpu(call)
+    ]
+    assert not loading
+
+
+def _may_use_gpu(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    if not any(name == loader or name.endswith(f".{loader}") for loader in _LOADERS):
+        return False
+    named: dict[str | None, Any] = {each.arg: each.value for each in call.keywords}
+    device = named.get("torch_device", named.get("device"))
+    return not (isinstance(device, ast.Constant) and device.value == "cpu")

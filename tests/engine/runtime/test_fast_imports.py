@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
+from lora_studio.core.protocol import commands
+from lora_studio.engine import jobs
 from lora_studio.engine.runtime import fast_imports
 
 
@@ -108,3 +111,22 @@ def test_previous_state_is_restored_after_an_error() -> None:
         pass
     assert torch.compile is before
     assert gc.isenabled()
+
+
+COMMANDS = (*get_args(commands.Job), *get_args(commands.Question))
+
+
+@pytest.mark.parametrize("command_type", COMMANDS, ids=lambda command: command.__name__)
+def test_command_has_one_handler(command_type: type[commands.Job]) -> None:
+    assert (command_type in jobs._FUNCTIONS) + (command_type in jobs._HANDLERS) == 1
+    handler = jobs.get_handler(command_type)
+    assert len(inspect.signature(handler).parameters) == 2
+
+
+def test_importing_all_handlers_imports_no_heavy_library() -> None:
+    code = (
+        "import sys\nfrom lora_studio.engine import worker\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lora_studio.engine.training.recipe.objectives import Classification
+from lora_studio.engine.training.recipe.score_head import write_classifier_config
 from safetensors.torch import load_file, save_file
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.folders import INDEX
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
+from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model.safetensors_files import SINGLE
+from lora_studio.engine.runtime import failures
+from lora_studio.engine.selftest import selftest
 from lora_studio.engine.selftest.expected_model import (
     ExpectedModel,
     measure_rounding,
@@ -25,7 +36,10 @@ from lora_studio.engine.selftest.expected_model import (
 )
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.merged_comparison import compare_merged
-from tests.helpers.runs.jobs import recorded_job
+from tests.engine.conftest import TinyModel
+from tests.engine.training.recipe.test_classification import TEXTS, encode_texts, make_classifier
+from tests.engine.training.test_train_run import Start, start
+from tests.helpers.runs.jobs import make_job, recorded_job, write_rows
 from tests.helpers.runs.tiny_run import tiny_run
 
 Tensors = dict[str, torch.Tensor]
@@ -303,6 +317,13 @@ def test_unmerged_weights_have_one_cause(
     assert "the adapter was not merged" in str(comparison.cause)
 
 
+def test_missing_layer_is_the_cause(
+    run: RunFolder, expected: ExpectedModel, tmp_path: Path
+) -> None:
+    plant = weights(lambda t: [t.pop(name) for name in list(t) if "layers.1." in name])
+    assert "layers are missing: 1" in str(compare(run, expected, tmp_path, plant).cause)
+
+
 def test_sums_in_another_order_are_no_fault(
     run: RunFolder, expected: ExpectedModel, tmp_path: Path
 ) -> None:
@@ -318,3 +339,53 @@ def test_rounding_is_measured_on_the_updates_alone(expected: ExpectedModel) -> N
     share, dtype = measure_rounding(expected, recorded_job()[0])
     assert dtype == "bfloat16"
     assert 0.001 < share < 0.1
+
+
+__all__ = ["start"]
+
+
+@pytest.mark.slow
+def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> None:
+    base, adapter = tiny("llama3"), tmp_path / "adapter"
+    tuned = make_classifier(base)
+    tuned.model.save_pretrained(str(adapter))
+    write_classifier_config(tuned, adapter)
+    tuned.base.tokenizer.save_pretrained(str(adapter))
+    config = json.loads((adapter / "config.json").read_text("utf-8"))
+    config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}  # fmt: skip
+    (adapter / "config.json").write_text(json.dumps(config), "utf-8")
+    (adapter / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", "utf-8")
+
+    def predict(trust: bool) -> np.ndarray:
+        return selftest.predict_labels(base, adapter, TEXTS, 512, make_job(), trust=trust)  # fmt: skip
+
+    with torch.no_grad():
+        expected = Classification(LogprobModel.create(tuned.model), [1.0] * 3).score(
+            encode_texts(tuned)
+        )
+    np.testing.assert_allclose(predict(trust=False), expected.softmax(1).numpy(), atol=1e-5)
+    with pytest.raises(ProblemError, match="haven't allowed"):
+        predict(trust=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_alone_are_compared_without_held_out_texts(start: Start, tmp_path: Path) -> None:
+    run = start(rows=write_rows(tmp_path / "rows.jsonl", [{"text": "a", "label": "b"}]))
+    compared = StageComparison((), compared=text("equal"))
+    tested = selftest.measure_merged(run, run.load_project(), compared, make_job())
+    assert (tested.passed, str(tested.compared)) == (True, "equal")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has a file whose reading fails")
+def test_error_of_the_disk_is_no_difference_of_a_model(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("expected", "merged")]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "config.json").write_text("{}")
+    (folders[1] / "config.json").symlink_to("/proc/self/mem")
+    expected: Any = SimpleNamespace(folder=folders[0], tensors={}, changed=())
+    with pytest.raises(OSError) as raised:
+        compare_merged(folders[1], expected, make_job())
+    assert raised.value.errno == errno.EIO
+    problem = failures.to_problem(raised.value, "Testing the model")
+    assert problem.code == "disk.failing"

@@ -43,8 +43,6 @@ from tests.helpers.runs.tiny_run import heldout_rows, tiny_run
 # PEFT's warning about adapters for experts.
 pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")
 
-Q_PROJ = "base_model.model.model.layers.1.self_attn.v_proj"
-
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
@@ -429,43 +427,16 @@ def wrong_scale(adapter: Path, by: float = 1.1) -> None:
     file.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * by}), "utf-8")
 
 
-def missing_module(adapter: Path) -> None:
-    file = adapter / adapter_files.WEIGHTS
-    save_file({k: v for k, v in load_file(file).items() if not k.startswith(Q_PROJ)}, file)
-
-
-def swapped_halves_of_layers(adapter: Path) -> None:
-    file = adapter / adapter_files.WEIGHTS
-    swapped = {
-        name.replace("layers.0.", "layers.x.")
-        .replace("layers.1.", "layers.0.")
-        .replace("layers.x.", "layers.1."): value
-        for name, value in load_file(file).items()
-    }
-    save_file(swapped, file)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        (wrong_scale, "the updates were merged at 1.10 times their scale"),
-        (missing_module, "model.layers.1.self_attn.v_proj.weight is the base model's"),
-        (swapped_halves_of_layers, "model.layers.0.mlp.down_proj.weight differs from what was"),
-    ],
-    ids=["scale", "missing module", "swapped layers"],
-)
-def test_wrong_merge_is_detected_with_its_cause(
-    change: Callable[[Path], None], cause: str, run: RunFolder
-) -> None:
-    merge_wrongly(run, change)
+def test_wrong_merge_is_detected_with_its_cause(run: RunFolder) -> None:
+    merge_wrongly(run, wrong_scale)
     results, recorder = check(run)
     assert not results["merged"].passed
     assert results["merged"].kl is None
     assert results["merged"].verdict == "failed"
     message = fault(recorder)
     assert "The merged model differs from what was trained" in message
-    assert cause in message
+    assert "the updates were merged at 1.10 times their scale" in message
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is False
 
 
@@ -607,19 +578,6 @@ def test_direct_file_is_compared_with_its_own_precision(run: RunFolder) -> None:
     assert [(r.stage, r.verdict, r.faults) for r in results if not r.passed] == []
     recorded = run.read_manifest()["gguf"]["files"]
     assert (recorded["Q8_0"]["dtype"], recorded["BF16"]["dtype"]) == ("fp16", "auto")
-
-
-@pytest.mark.slow
-def test_float16_keeps_updates_that_bfloat16_rounds_away(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    merge_small_updates(run)
-    coarse, _ = check(run)
-    fine = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp16")})
-    run.project_file.write_text(fine.to_toml(), "utf-8")
-    merge.merge(run, recorded_job()[0])
-    close, _ = check(run)
-    assert close["merged"].kl < coarse["merged"].kl / 10
 
 
 @pytest.mark.slow
@@ -783,37 +741,13 @@ def untied_head(model: Path) -> None:
     write_config(model, tie_word_embeddings=False)
 
 
-def one_layer_left_out(model: Path) -> None:
-    tensors = load_file(model / safetensors_files.SINGLE)
-    save_file(
-        {k: v for k, v in tensors.items() if "layers.1." not in k}, model / safetensors_files.SINGLE
-    )
-    write_config(model, num_hidden_layers=1)
-
-
-def wrong_rotary_base(model: Path) -> None:
-    config = json.loads((model / "config.json").read_text("utf-8"))
-    write_config(model, rope_parameters=config["rope_parameters"] | {"rope_theta": 500.0})
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "cause"),
-    [
-        (untied_head, "output.weight is not part of the trained model"),
-        (one_layer_left_out, "layers are missing: 1"),
-        (wrong_rotary_base, "llama.rope.freq_base is 500.0 instead of 500000.0"),
-    ],
-    ids=["untied head", "missing layer", "RoPE base"],
-)
-def test_wrong_conversion_is_detected_though_merge_is_correct(
-    change: Callable[[Path], None], cause: str, run: RunFolder
-) -> None:
-    results, recorder = check(run, {"F16": converted_wrongly(run, change)})
+def test_wrong_conversion_is_detected_though_merge_is_correct(run: RunFolder) -> None:
+    results, recorder = check(run, {"F16": converted_wrongly(run, untied_head)})
     assert results["merged"].passed
     assert not results["F16"].passed
     assert "The F16 file differs from what was trained" in fault(recorder)
-    assert cause in fault(recorder)
+    assert "output.weight is not part of the trained model" in fault(recorder)
 
 
 @pytest.mark.slow
@@ -923,16 +857,6 @@ def test_repeated_self_test_runs_anew_and_needs_a_model(run: RunFolder) -> None:
     assert caught.value.problems[0].code == "selftest.not_merged"
     (warned,) = recorder.of(events.Warned)
     assert warned.problem.code == "selftest.merged_missing"
-
-
-@pytest.mark.slow
-def test_self_test_says_what_a_merged_model_misses(run: RunFolder) -> None:
-    (run.merged / "config.json").unlink()
-    job, recorder = recorded_job()
-    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
-    (tested,) = recorder.of(events.SelfTested)
-    assert (tested.stage, tested.verdict) == ("merged", "failed")
-    assert "config.json is missing" in str(tested.faults[0])
 
 
 @pytest.mark.slow

@@ -31,7 +31,6 @@ from lora_studio.gui.frame.shell import Actions
 from lora_studio.gui.help import palette
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.main_window import Window
-from tests.gui.conftest import WAIT
 
 GIB = 2**30
 CARD = GpuSample("NVIDIA GeForce RTX 4090", "GPU-aa", 18 * GIB, 24 * GIB, 87, 61)
@@ -227,7 +226,7 @@ def test_sampling_runs_in_its_own_thread_and_stops_at_once(qtbot: QtBot) -> None
         return DeviceSample(1.0, GIB, 2 * GIB)
 
     gauges = DeviceGauges(read, every=60)
-    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as signal:
+    with qtbot.waitSignal(gauges.sampled) as signal:
         gauges.start()
     assert signal.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
@@ -304,7 +303,7 @@ def test_menu_shows_titles_without_reading_projects(
     window.show_project()
     assert list_menu() == ["Pim: v1", "Bot: v2"], "read by a thread only"
     window.show_page("home")
-    qtbot.waitUntil(lambda: list_menu() == ["Pim- v1, edited", "Bot- v2, edited"], timeout=WAIT)
+    qtbot.waitUntil(lambda: list_menu() == ["Pim- v1, edited", "Bot- v2, edited"])
     assert list_palette() == ["Bot- v2, edited"]
 
 

@@ -38,7 +38,6 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from lora_studio.gui.window.main_window import Window
-from tests.gui.conftest import WAIT
 from tests.helpers.models import model_facts
 from tests.helpers.window.fake_engine import make_mime_data
 
@@ -67,7 +66,7 @@ def test_setting_is_found_and_focused_by_keyboard(
     qtbot.keyClicks(palette.line, "dropout")
     assert palette.matches[0].title == window.state.get_facts("lora", "dropout").title
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.page_name == "lora", timeout=WAIT)
+    qtbot.waitUntil(lambda: window.page_name == "lora")
     editor = window.pages["lora"].editors["dropout"]
     assert editor.control.focusProxy() is window.focusWidget()
     palette = _palette(qtbot, window)
@@ -97,11 +96,11 @@ def test_palette_finds_commands_pages_and_projects(
     assert palette.list.currentIndex().row() == len(palette.matches) - 1
     palette.line.setText("support")
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.name == "support bot")
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "theme")  # a setting of the program, not of the project
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.page_name == "settings", timeout=WAIT)
+    qtbot.waitUntil(lambda: window.page_name == "settings")
     focused = window.focusWidget()
     assert focused is not None
     assert window.settings.look.isAncestorOf(focused) or focused is window.settings.look
@@ -183,7 +182,7 @@ def test_about_dialog_shows_versions_and_licenses(qtbot: QtBot, window: Window) 
     devices = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
     window.state.set_answer(devices)
     assert dialog.facts.get_facts()["torch"] == "9.8.7"
-    qtbot.waitUntil(lambda: dialog.table.rowCount() > 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: dialog.table.rowCount() > 1)
     licence = {
         dialog.table.item(row, 0).text(): dialog.table.item(row, 2).text()
         for row in range(dialog.table.rowCount())
@@ -304,7 +303,7 @@ def test_diagnostics_are_previewed_and_selected_before_saving(
     window.open_project(project_folder)
     window.actions_.commands["diagnostics"].trigger()
     (dialog,) = window.findChildren(DiagnosticsDialog)
-    qtbot.waitUntil(lambda: dialog.save.isEnabled(), timeout=WAIT)
+    qtbot.waitUntil(lambda: dialog.save.isEnabled())
     names = [entry.name for entry in dialog.list_checked()]
     assert "project.json" in names
     dialog.list.setCurrentRow(names.index("project.json"))
@@ -503,12 +502,12 @@ def _marks(window: Window) -> CoachMarks:
 @pytest.mark.slow
 def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> None:
     window.actions_.commands["tour"].trigger()
-    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: _marks(window).isVisible())
     assert not window.has_project, "no project is opened before the user continues"
     pages = []
     marks = _marks(window)
     for at, stop in enumerate(STOPS):
-        qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
+        qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title)
         pages.append(window.page_name)
         target = stop.target(window)
         assert target.isVisible(), f"stop {at} highlights a hidden widget"
@@ -526,7 +525,7 @@ def test_tour_visits_every_stop_by_keyboard(qtbot: QtBot, window: Window) -> Non
 def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window) -> None:
     assert not window.preferences.tour_seen
     window.tour.start()
-    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: _marks(window).isVisible())
     qtbot.keyClick(_marks(window).next, Qt.Key.Key_Escape)
     assert not window.tour.is_running
     assert not window.has_project
@@ -538,7 +537,7 @@ def test_escape_ends_the_tour_and_marks_it_as_seen(qtbot: QtBot, window: Window)
 
 def test_file_dragged_over_the_tour_ends_it(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
     window.tour.start()
-    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: _marks(window).isVisible())
     data = make_mime_data(tmp_path / "rows.csv")
     copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
     drag = QDragEnterEvent(QPoint(5, 5), copy, data, left, none)
@@ -549,7 +548,7 @@ def test_file_dragged_over_the_tour_ends_it(qtbot: QtBot, window: Window, tmp_pa
 
 def test_click_elsewhere_ends_the_tour_and_counts(qtbot: QtBot, window: Window) -> None:
     window.tour.start()
-    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: _marks(window).isVisible())
     marks, new = _marks(window), window.home.new
     qtbot.mouseClick(marks, Qt.MouseButton.LeftButton, pos=marks.bubble.geometry().center())
     assert window.tour.is_running
@@ -562,7 +561,7 @@ def test_click_elsewhere_ends_the_tour_and_counts(qtbot: QtBot, window: Window) 
 @pytest.mark.slow
 def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
     window.tour.start()
-    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: _marks(window).isVisible())
     marks = _marks(window)
     focused: set[QWidget | None] = set()
     for _ in range(4):
@@ -570,9 +569,9 @@ def test_tab_stays_within_the_tour_and_left_goes_back(qtbot: QtBot, window: Wind
         focused.add(marks.focusWidget())
     assert focused == {marks.skip, marks.next}
     qtbot.keyClick(marks.next, Qt.Key.Key_Right)
-    qtbot.waitUntil(lambda: not marks.back.isHidden(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not marks.back.isHidden())
     qtbot.keyClick(marks.next, Qt.Key.Key_Left)
-    qtbot.waitUntil(lambda: marks.back.isHidden(), timeout=WAIT)
+    qtbot.waitUntil(lambda: marks.back.isHidden())
     assert window.page_name == "home"
     window.tour.end()
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QObject, QTimer, QUrl, Slot
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from lora_studio.client import worker
@@ -23,10 +25,15 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder, create_run
+from lora_studio.core.system import files
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.jobs.worker_thread import WorkerThread
+from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.problems.suggested_actions import Toast
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import CloseDialog, Window
 from tests.gui.conftest import WAIT
 
 Scenario = Callable[..., None]
@@ -50,11 +57,11 @@ class Follower:
         return [event for event in self.events if isinstance(event, kind)]
 
     def wait_for(self, kind: type[events.Event]) -> events.Event:
-        self.qtbot.waitUntil(lambda: bool(self.events_of(kind)), timeout=WAIT)
+        self.qtbot.waitUntil(lambda: bool(self.events_of(kind)))
         return self.events_of(kind)[0]
 
     def wait_for_end(self) -> None:
-        self.qtbot.waitUntil(lambda: self.over, timeout=WAIT)
+        self.qtbot.waitUntil(lambda: self.over)
         assert self.thread.wait(WAIT)
 
 
@@ -205,7 +212,7 @@ def test_unread_events_are_limited(qtbot: QtBot, run: RunFolder) -> None:
     assert thread.undelivered <= 1002
     thread.detach()
     assert thread.wait(WAIT), "a thread without listeners ends"
-    with qtbot.waitSignal(thread.ended, timeout=WAIT):
+    with qtbot.waitSignal(thread.ended):
         pass
 
 
@@ -340,7 +347,7 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     link = OnDemandWorker(start=lambda: WorkerThread(make))
     first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
     link.send(first)
-    qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)
+    qtbot.waitUntil(lambda: log == ["1 begins", f"1 is asked {first.id}"])
     link.release()  # returns although the worker is still running
     assert log[-1] == f"1 is asked {first.id}"
     assert not link.held
@@ -351,7 +358,7 @@ def test_next_worker_starts_after_the_previous_one_has_ended(
     assert link.held
     assert len(workers) == 1
     workers[0].may_go.set()
-    qtbot.waitUntil(lambda: len(log) == 5, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(log) == 5)
     assert log[2:] == ["1 has gone", "2 begins", f"2 is asked {last.id}"]
     workers[1].may_go.set()
     link.stop_background_work()
@@ -391,3 +398,130 @@ def test_only_endings_after_reopening_are_reported(
         lock.release()
         control.detach()
     assert [ending.stopped for ending in endings if isinstance(ending, events.Done)] == [True]
+
+
+def test_running_jobs_of_other_programs_go_offline(tmp_path: Path, qapp: object) -> None:
+    runs = tmp_path / "runs"
+    detached, idle = (create_run(runs, Project(name="x"), tmp_path) for _ in range(2))
+    lock = FileLock(detached.lock_file)
+    assert lock.acquire({"pid": 1})
+    try:
+        JobControl().go_offline(runs)
+    finally:
+        lock.release()
+    command = commands.parse(detached.mailbox_file.read_bytes().splitlines()[0])
+    assert isinstance(command, commands.GoOffline)
+    assert not idle.mailbox_file.exists()
+
+
+class Opened(QObject):
+    """Record the folders that would open in the system's file manager."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folders: list[str] = []
+
+    @Slot(QUrl)
+    def record(self, url: QUrl) -> None:
+        self.folders.append(url.toLocalFile())
+
+
+@pytest.mark.slow
+def test_cluster_folder_is_written_and_shown(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    opened, posted = Opened(), list[Toast]()
+    window.open_project(project_folder)
+    window.messages.posted.connect(posted.append)
+    QDesktopServices.setUrlHandler("file", opened, "record")
+    try:
+        out = tmp_path / "for the cluster"
+        with qtbot.waitSignal(window.cluster.ended):
+            window.cluster.write(out)
+        with qtbot.waitSignal(window.cluster.ended):
+            window.cluster.write(out)
+    finally:
+        QDesktopServices.unsetUrlHandler("file")
+    assert opened.folders == [str(out)]
+    assert RunFolder(out).load_project().model.source == str(out / "model")
+    assert (out / "train.sh").is_file()
+    assert [m.problem.code for m in posted if m.problem] == ["cluster.exists"]
+
+
+@pytest.mark.slow
+def test_cluster_export_asks_for_a_folder_or_reports_errors(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    posted: list[Toast] = []
+    window.messages.posted.connect(posted.append)
+    window.actions_.commands["cluster"].trigger()
+    dialog = window.findChild(QFileDialog)
+    assert dialog is not None
+    dialog.reject()
+    window.state.set("model", "source", "")
+    window.cluster.ask_for_folder()
+    assert [m.problem.code for m in posted if m.problem] == ["model.none"]
+
+
+def _slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy one byte at a time, so that a small file takes a while."""
+    monkeypatch.setattr(files, "_PIECE", 1)
+    monkeypatch.setattr(os, "link", _no_link)
+
+
+def _no_link(*_: object) -> None:
+    raise OSError("another disk")
+
+
+@pytest.mark.slow
+def test_closing_while_copying_asks_and_removes_the_folder(
+    qtbot: QtBot,
+    window: Window,
+    project_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (project_folder / "model" / "model.safetensors").write_bytes(bytes(3_000_000))
+    window.open_project(project_folder)
+    _slow_disk(monkeypatch)
+    window.cluster.write(tmp_path / "out")
+    qtbot.waitUntil(lambda: window.header.task.isVisible())
+    with qtbot.waitSignal(window.cluster.advanced):
+        pass
+    window.close()
+    assert window.isVisible()
+    dialog = window.findChild(CloseDialog)
+    assert dialog is not None
+    dialog.choices["cancel"].click()
+    qtbot.waitUntil(lambda: not window.isVisible())
+    assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
+
+
+@pytest.mark.slow
+def test_copying_is_canceled_from_the_header(
+    qtbot: QtBot,
+    window: Window,
+    project_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (project_folder / "model" / "model.safetensors").write_bytes(bytes(3_000_000))
+    window.open_project(project_folder)
+    _slow_disk(monkeypatch)
+    window.cluster.write(tmp_path / "out")
+    assert window.header.task.isVisible()
+    with qtbot.waitSignal(window.cluster.ended):
+        window.header.task.stop.click()
+    assert not window.header.task.isVisible()
+    assert "The incomplete folder was removed" in window.toasts.text
+
+
+@pytest.mark.slow
+def test_training_page_offers_cluster_export(qtbot: QtBot, state: ProjectState) -> None:
+    page = TrainingPage(state)
+    qtbot.addWidget(page)
+    page.show()
+    with qtbot.waitSignal(page.run_requested) as signal:
+        page.cluster.click()
+    assert signal.args == ["cluster"]

@@ -16,7 +16,6 @@ from lora_studio.gui.pages.export.page import EvaluationCard
 from lora_studio.gui.problems.suggested_actions import Toast
 from lora_studio.gui.project.run_verdict import RunVerdictView
 from lora_studio.gui.project.state import ProjectState, get_undo_stack
-from tests.gui.conftest import WAIT
 from tests.helpers.runs.job_events import show_widget
 from tests.helpers.runs.planted_evaluation import plant
 
@@ -65,13 +64,6 @@ def test_alpha_keeps_its_ratio_while_a_rank_is_typed(state: ProjectState) -> Non
     assert state.get("lora", "alpha") == 8
 
 
-def test_preset_is_one_undo_step(state: ProjectState) -> None:
-    state.change("Large", [("lora", "rank", 64), ("lora", "alpha", 128)])
-    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (64, 128)
-    state.undo.undo()
-    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (16, 32)
-
-
 def test_setting_the_same_value_changes_nothing(state: ProjectState) -> None:
     state.set("lora", "rank", 16)
     state.set("lora", "target_names", [])
@@ -100,7 +92,7 @@ def test_project_with_a_file_is_autosaved(
     qtbot: QtBot, state: ProjectState, project_folder: Path
 ) -> None:
     assert state.open(project_folder)
-    with qtbot.waitSignal(state.saved, timeout=WAIT):
+    with qtbot.waitSignal(state.saved):
         state.set("lora", "rank", 64)
         assert state.dirty
     assert not state.dirty

@@ -1,4 +1,4 @@
-"""Foreign text in the window is shown as it is, and nothing that it names is read."""
+"""Tooltips, layouts, focus, covers and links of the window."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import ast
 from pathlib import Path
 
 import pytest
-from PySide6.QtGui import QColor, QImage, Qt, QTextDocumentFragment
+import shiboken6
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QColor, QDesktopServices, QImage, Qt, QTextDocumentFragment
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, Where
 from lora_studio.gui.pages.playground.chat_column import AnswerText
+from lora_studio.gui.problems.suggested_actions import suggest_action
+from lora_studio.gui.widgets.basics import Card, FlowLayout
+from lora_studio.gui.widgets.external_open import open_path
 from lora_studio.gui.widgets.tooltips import plain_tip
+from lora_studio.gui.widgets.work_cover import WorkCover, cover_window, run_covered
 
 WINDOW = Path(__file__).resolve().parents[3] / "lora_studio" / "gui"
 
@@ -80,3 +89,176 @@ def test_image_of_an_answer_is_not_read(qtbot: QtBot, tmp_path: Path, address: s
     shown = view.grab().toImage()
     pixels = {shown.pixel(x, y) for x in range(shown.width()) for y in range(shown.height())}
     assert QColor("red").rgb() not in pixels
+
+
+def _card(qtbot: QtBot) -> tuple[Card, FlowLayout, list[QPushButton]]:
+    card, flow = Card("Result"), FlowLayout()
+    qtbot.addWidget(card)
+    parts = [QPushButton(f"Way {number}") for number in range(4)]
+    for part in parts:
+        flow.addWidget(part)
+    card.add(flow)
+    card.show()
+    return card, flow, parts
+
+
+def test_flow_survives_the_invalidation_of_its_parent_wrapper(qtbot: QtBot) -> None:
+    card, flow, parts = _card(qtbot)
+    shiboken6.invalidate(card.body)  # type: ignore[attr-defined]  # as happens where wrappers are collected
+    assert flow.heightForWidth(2000) == parts[0].sizeHint().height()
+    assert flow.heightForWidth(10) > 4 * parts[0].sizeHint().height()
+    assert flow.sizeHint().width() > parts[0].sizeHint().width()
+
+
+def test_deleted_and_reparented_widgets_leave_the_flow(qtbot: QtBot) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    card, flow, parts = _card(qtbot)
+    QVBoxLayout(holder).addWidget(card)
+    shiboken6.delete(parts[1])
+    parts[2].setParent(None)
+    assert flow.count() == 2
+    taken = flow.takeAt(0)
+    assert taken is not None
+    assert taken.widget() is parts[0]
+    assert flow.count() == 1
+    parts[2].deleteLater()
+
+
+def find_cover(window: QWidget) -> WorkCover | None:
+    return next((cover for cover in window.findChildren(WorkCover) if cover.isVisible()), None)
+
+
+def test_window_says_what_it_does_before_it_freezes(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.resize(300, 200)
+    window.show()
+    seen: list[str] = []
+
+    def work() -> None:
+        cover = find_cover(window)
+        assert cover is not None
+        seen.append(cover.accessibleName())
+
+    before = window.grab().toImage()
+    run_covered(window, "Changing the theme…", work)
+    assert seen == [], "the cover is painted first"
+    assert window.grab().toImage() != before
+    qtbot.waitUntil(lambda: seen == ["Changing the theme…"])
+    assert find_cover(window) is None
+
+
+def test_hidden_window_is_changed_at_once(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    done: list[int] = []
+    run_covered(window, "Changing the theme…", lambda: done.append(1))
+    assert done == [1]
+
+
+def test_work_that_cannot_be_delayed_is_covered(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    with cover_window(window, "Preparing the pages…"):
+        assert find_cover(window) is None, "the window isn't visible"
+    window.show()
+    with cover_window(window, "Preparing the pages…"):
+        assert find_cover(window) is not None
+    assert find_cover(window) is None
+
+
+def test_failed_work_uncovers_the_window(qtbot: QtBot) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.show()
+    with qtbot.captureExceptions() as exceptions:
+        run_covered(window, "Opening…", lambda: 1 / 0)
+        qtbot.waitUntil(lambda: bool(exceptions))
+    assert find_cover(window) is None
+
+
+def test_work_may_be_the_last_owner_of_the_window(qtbot: QtBot) -> None:
+    seen: list[str] = []
+
+    class Covered(QWidget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.destroyed.connect(lambda: seen.append("deleted"))
+
+        def work(self) -> None:
+            seen.append("worked")
+
+    window = Covered()
+    window.show()
+    run_covered(window, "Opening…", lambda window=window: window.work())
+    del window
+    # A cover that is deleted twice ends the process.
+    qtbot.waitUntil(lambda: seen == ["worked", "deleted"])
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (640, 480)])
+def test_cover_fills_the_window(qtbot: QtBot, size: tuple[int, int]) -> None:
+    window = QWidget()
+    qtbot.addWidget(window)
+    window.resize(*size)
+    window.show()
+    run_covered(window, "Opening…", lambda: None)
+    cover = find_cover(window)
+    assert cover is not None
+    assert cover.geometry() == window.rect()
+    qtbot.waitUntil(lambda: find_cover(window) is None)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the paths that the system was asked to open."""
+    paths: list[Path] = []
+
+    def open_url(url: QUrl) -> bool:
+        paths.append(Path(url.toLocalFile()))
+        return True
+
+    monkeypatch.setattr(QDesktopServices, "openUrl", open_url)
+    return paths
+
+
+def make_problem(file: Path) -> Problem:
+    return Problem(code="x.y", what=text("A."), remedy=text("B."), where=Where(file=str(file)))
+
+
+@pytest.mark.parametrize("name", ["log.txt", "rows.jsonl", "p.TOML"])
+def test_text_is_opened(name: str, tmp_path: Path, opened: list[Path]) -> None:
+    file = tmp_path / name
+    file.touch()
+    open_path(file)
+    assert opened == [file]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.desktop", "a.sh", "a.html", "a.exe", "a.docm", "a.py", "a", "a.txt.desktop", "a.lnk"],
+)
+def test_folder_of_any_other_file_is_opened(name: str, tmp_path: Path, opened: list[Path]) -> None:
+    file = tmp_path / name
+    file.touch(0o755)
+    open_path(file)
+    assert opened == [tmp_path]
+    assert (action := suggest_action(make_problem(file)))
+    assert action.label == "Open folder"
+
+
+def test_link_is_opened_as_what_it_leads_to(tmp_path: Path, opened: list[Path]) -> None:
+    (tmp_path / "programs").mkdir()
+    program = tmp_path / "programs" / "a.desktop"
+    program.touch(0o755)
+    (tmp_path / "log.txt").symlink_to(program)
+    open_path(tmp_path / "log.txt")
+    assert opened == [tmp_path / "programs"]
+
+
+def test_folder_that_macos_runs_is_not_opened(tmp_path: Path, opened: list[Path]) -> None:
+    (tmp_path / "a.app").mkdir()
+    open_path(tmp_path / "a.app")
+    open_path(tmp_path)
+    assert opened == [tmp_path, tmp_path]

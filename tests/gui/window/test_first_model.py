@@ -18,7 +18,6 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.commands import NewProjectDialog
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.gui.conftest import WAIT
 from tests.helpers.models import model_facts
 from tests.helpers.window.fake_engine import Clicks
 from tests.helpers.window.runs_pictures import emit
@@ -91,7 +90,7 @@ def test_first_model_from_an_odd_table_takes_eight_clicks(
     _open(window, table, clicks)
     dialog = next(x for x in window.findChildren(NewProjectDialog) if x.isVisible())
     clicks.click(dialog.create_button)
-    qtbot.waitUntil(lambda: window.has_project, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.has_project)
 
     pages: dict[str, Any] = window.pages
     models = pages["model"].browser.list
@@ -101,7 +100,7 @@ def test_first_model_from_an_odd_table_takes_eight_clicks(
     clicks.add("double-click a model")
     assert window.page_name == "dataset", "LoRA has defaults"
 
-    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None)
     (card,) = pages["dataset"].sources.cards
     assert card.panel.isVisible(), "the guess is shown before it is used"
     clicks.click(pages["dataset"].header.primary)
@@ -110,10 +109,10 @@ def test_first_model_from_an_odd_table_takes_eight_clicks(
         ("export", pages["export"].is_done),
     ):
         assert window.page_name == step
-        qtbot.waitUntil(pages[step].header.primary.isEnabled, timeout=WAIT)
+        qtbot.waitUntil(pages[step].header.primary.isEnabled)
         clicks.click(pages[step].header.primary)
-        qtbot.waitUntil(is_reached, timeout=WAIT)
-        qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+        qtbot.waitUntil(is_reached)
+        qtbot.waitUntil(lambda: not window.jobs.running)
         if step == "training":
             clicks.click(pages[step].header.primary)
     assert len(clicks.done) <= MOST_CLICKS, clicks.done

@@ -107,7 +107,7 @@ def session(
     for page in ("model", "dataset"):
         window.show_page(page)
     opened = InspectionSession(window)
-    qtbot.waitUntil(lambda: bool(opened.questions("inspect_model")), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(opened.questions("inspect_model")))
     yield opened
     window.state.undo.setClean()
     window.close()
@@ -157,7 +157,7 @@ def test_model_restored_by_undo_is_inspected_again(
     session.state.set("model", "source", "org/other")
     session.state.undo.undo()
     session.answer(before, model_facts.model())
-    qtbot.waitUntil(lambda: latest(session, "inspect_model") != before, timeout=WAIT)
+    qtbot.waitUntil(lambda: latest(session, "inspect_model") != before)
     session.answer(latest(session, "inspect_model"), model_facts.model())
     assert session.state.facts.model is not None
 
@@ -239,9 +239,7 @@ def test_failed_download_is_not_shown_for_another_model(
     page.download.start.click()
     question = latest(session, "download_model")
     session.state.set("model", "source", "org/other")
-    qtbot.waitUntil(
-        lambda: latest(session, "inspect_model").model.source == "org/other", timeout=WAIT
-    )
+    qtbot.waitUntil(lambda: latest(session, "inspect_model").model.source == "org/other")
     session.answer(latest(session, "inspect_model"), model_facts.model(missing_bytes=10**6))
     session.tell(question, events.Failed(problem=GATED))
     assert page.download.status.text() == ""
@@ -373,14 +371,14 @@ def test_chat_model_options_come_from_the_latest_scan(
         return [old]
 
     store = controller.store
-    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
+    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader))
     store.choices_found.connect(deliveries.append)
     monkeypatch.setattr(chat_models, "iter_library_chat_models", find)
     for folder_name in ("/old", "/new"):
         store.find_chat_models(project_folder / "runs", "", (folder_name,))
-    qtbot.waitUntil(lambda: deliveries == [[new]], timeout=WAIT)
+    qtbot.waitUntil(lambda: deliveries == [[new]])
     new_scan_delivered.set()
-    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader), timeout=WAIT)
+    qtbot.waitUntil(lambda: not store.findChildren(BackgroundReader))
     assert deliveries == [[new]]
 
 

@@ -55,9 +55,7 @@ def _train(window: Window, qtbot: QtBot, folder: Path) -> RunFolder:
     window.open_project(folder)
     window.launcher.request("train")
     page = _page(window, "training")
-    qtbot.waitUntil(
-        lambda: any(isinstance(event, events.StepDone) for event in page.received), timeout=WAIT
-    )
+    qtbot.waitUntil(lambda: any(isinstance(event, events.StepDone) for event in page.received))
     assert window.jobs.run is not None
     return window.jobs.run
 
@@ -69,7 +67,7 @@ def _page(window: Window, step: str) -> PlainPage:
 
 
 def _until_idle(window: Window, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following)
 
 
 # --- places ---------------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ def test_pages_are_created_between_turns_of_the_loop(qtbot: QtBot, window: Windo
     timer.timeout.connect(lambda: turns.append(window.stack.count()))
     timer.start()
     window.lazy_pages.prepare(lambda: ready.append(window.stack.count()))
-    qtbot.waitUntil(lambda: bool(ready), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(ready))
     timer.stop()
     assert ready == [1 + 10]
     assert len(set(turns)) > 5, "the window stays usable"
@@ -289,7 +287,7 @@ def test_recent_projects_list_unfinished_ones_first(
     window.state.create(tmp_path / "later", "later")
     window.show_page("home")
     assert len(window.home.summaries) == 2, "listed before their runs are read"
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries))
     assert [summary.name for summary in window.home.summaries] == ["support bot", "later"]
     assert window.home.summaries[0].status_text == "Interrupted, step 7 of 20"
     unfinished = [label.text() for label in window.home.unfinished.findChildren(QLabel)]
@@ -309,7 +307,7 @@ def test_late_result_of_an_old_project_scan_is_ignored(
     assert early.wait(WAIT)  # its result is emitted but not yet delivered
     window.open_project(project_folder)
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries))
     assert [summary.name for summary in window.home.summaries] == ["support bot"]
 
 
@@ -325,7 +323,7 @@ def test_oom_recovery_is_reported_during_training(
     scenario(train=[{"emit": emitted}, {"steps": 10_000, "seconds": 0.01}])
     window.open_project(project_folder)
     window.launcher.request("train")
-    qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.progress.share is not None)
     assert "Training continues after step 7 with micro-batches of 2" in window.toasts.text
 
 
@@ -336,21 +334,21 @@ def test_paused_training_is_resumed_from_home(
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
     window.open_project(project_folder)
     window.launcher.request("train")
-    qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.progress.share is not None)
     window.pages["training"].pause_requested.emit()
-    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running)
     run = window.state.run
     assert run is not None
-    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not run.is_running())
     assert run.read_state() == "paused"
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries))
     assert window.home.summaries[0].status_text.startswith("Paused, step ")
     (resume,) = [
         button for button in window.home.findChildren(QPushButton) if button.text() == "Resume"
     ]
     resume.click()
-    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.running)
     assert window.page_name == "training"
 
 
@@ -371,7 +369,7 @@ def test_moved_project_is_marked_missing_and_can_be_located(
     window.state.create(tmp_path / "later", "later")
     moved = project_folder.rename(tmp_path / "elsewhere")
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(item.is_loaded for item in window.home.summaries))
     assert [(summary.name, summary.is_missing) for summary in window.home.summaries] == [
         ("later", False),
         ("support bot", True),
@@ -490,11 +488,11 @@ def test_failed_inspection_becomes_a_problem_of_its_step(
     spec = window.state.get_spec("dataset")
     question = commands.InspectDataset.model_validate({"dataset": spec})
     window.pages["dataset"].ask.emit(question)
-    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")))
     assert window.rail.button("dataset").state.caption == "1 problem"
     scenario()
     window.pages["dataset"].ask.emit(question.model_copy(update={"id": "again"}))
-    qtbot.waitUntil(lambda: not window.state.list_problems("dataset"), timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.state.list_problems("dataset"))
 
 
 @pytest.mark.slow
@@ -509,7 +507,7 @@ def test_refused_source_is_a_problem_of_the_dataset(
     window.open_project(project_folder)
     spec = window.state.get_spec("dataset")
     window.pages["dataset"].ask.emit(commands.InspectDataset.model_validate({"dataset": spec}))
-    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")))
     assert [item.code for item in window.state.list_problems("dataset")] == ["dataset.not_text"]
     assert window.rail.button("dataset").state.caption == "1 problem"
 
@@ -546,7 +544,7 @@ def test_only_the_latest_inspection_of_a_kind_is_answered(
     first, second = commands.InspectDevices(), commands.InspectDevices()
     window.query_workers.ask(first)
     window.query_workers.ask(second)
-    with qtbot.waitSignal(window.query_workers.finished, timeout=WAIT):
+    with qtbot.waitSignal(window.query_workers.finished):
         pass
     answers = [
         event for event in _page(window, "model").received if isinstance(event, events.DevicesFound)
@@ -568,7 +566,7 @@ def test_crashed_inspector_is_replaced(
     scenario(inspect_ollama=[{"exit": 3}])
     window.open_project(project_folder)
     with qtbot.waitSignal(
-        window.query_workers.finished, timeout=WAIT, check_params_cb=lambda kind, _: kind == "inspect_ollama"
+        window.query_workers.finished, check_params_cb=lambda kind, _: kind == "inspect_ollama"
     ) as ended:  # fmt: skip
         window.query_workers.ask(commands.InspectOllama())
     assert ended.args is not None
@@ -579,7 +577,7 @@ def test_crashed_inspector_is_replaced(
         ]
     )
     window.query_workers.ask(commands.InspectOllama())
-    qtbot.waitUntil(lambda: window.state.facts.ollama is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.state.facts.ollama is not None)
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -629,7 +627,7 @@ def test_export_uses_settings_changed_after_training(
     _until_idle(window, qtbot)
     window.state.set("export", "quantizations", ["Q8_0"])
     window.launcher.request("export")
-    qtbot.waitUntil(lambda: "export is complete" in window.toasts.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "export is complete" in window.toasts.text)
     _until_idle(window, qtbot)
     assert window.state.run is not None
     assert window.state.run.load_project().export.quantizations == ("Q8_0",)
@@ -649,7 +647,7 @@ def test_killed_worker_is_reported_and_training_can_restart(
     assert run.read_state() == "interrupted"
     scenario(train=SHORT)
     window.launcher.request("train")
-    qtbot.waitUntil(lambda: "adapter is trained" in window.toasts.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "adapter is trained" in window.toasts.text)
     _until_idle(window, qtbot)
 
 
@@ -687,7 +685,7 @@ def test_job_warnings_are_listed_among_the_problems(
     window.open_project(project_folder)
     window.launcher.request("train")
     _until_idle(window, qtbot)
-    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(window.state.list_problems("dataset")))
     assert str(window.state.list_problems("dataset")[0].what) == "3 rows are cut."
 
 
@@ -720,13 +718,13 @@ def test_closing_during_training_can_leave_it_in_background(
     again.open_project(project_folder)
     assert again.page_name == "training"
     go_on.touch()
-    qtbot.waitUntil(lambda: "adapter is trained" in again.toasts.text, timeout=WAIT)
+    qtbot.waitUntil(lambda: "adapter is trained" in again.toasts.text)
     page = _page(again, "training")
     steps = [event.step for event in page.received if isinstance(event, events.StepDone)]
     assert steps == list(range(1, 61))
     _until_idle(again, qtbot)
     again.close()
-    qtbot.waitUntil(lambda: run.worker_pid() is None, timeout=WAIT)
+    qtbot.waitUntil(lambda: run.worker_pid() is None)
 
 
 @pytest.mark.slow
@@ -736,8 +734,8 @@ def test_closing_during_training_can_stop_it_with_an_adapter(
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
     _closing(window).choices["stop"].click()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
-    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.isVisible())
+    qtbot.waitUntil(lambda: not run.is_running())
     assert run.read_state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
 
@@ -749,8 +747,8 @@ def test_closing_during_training_can_pause_it(
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
     run = _train(window, qtbot, project_folder)
     _closing(window).choices["pause"].click()
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
-    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.isVisible())
+    qtbot.waitUntil(lambda: not run.is_running())
     assert run.read_state() == "paused"
 
 
@@ -777,7 +775,7 @@ def test_opening_another_project_keeps_the_job_running(
     assert run.is_running()
     assert "background" in window.toasts.text
     window.open_project(project_folder)
-    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.running)
     assert window.jobs.run == run
 
 
@@ -819,13 +817,6 @@ def test_theme_choice_applies_and_is_saved(qtbot: QtBot, window: Window) -> None
     assert Preferences.load().theme == "dark"
 
 
-def test_unreadable_preferences_fall_back_to_defaults(tmp_path: Path) -> None:
-    file = tmp_path / "config" / "window.json"
-    file.parent.mkdir(parents=True)
-    file.write_text('{"theme": "plaid"')
-    assert Preferences.load() == Preferences()
-
-
 def test_removed_preferences_of_an_old_file_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "config" / "window.json"
     file.parent.mkdir(parents=True)
@@ -861,7 +852,7 @@ def test_closed_window_leaves_no_thread(
     for step in STEPS:
         window.show_page(step)
     window.close()
-    qtbot.waitUntil(lambda: not threads.list_running_threads(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not threads.list_running_threads())
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.project.state import AUTOSAVE_DELAY
 from lora_studio.gui.window.main_window import CloseDialog, Window
 from lora_studio.gui.window.wiring import make_window
-from tests.gui.conftest import WAIT
 from tests.helpers.accepted_projects import accept_project
 from tests.helpers.window import plain_pages
 
@@ -108,7 +107,7 @@ def test_project_open_in_another_window_is_read_only(
     assert not (project_folder / "runs").exists()
     assert _file(project_folder).read_text() == before
     assert other.toasts.action.text() == "Show that window"
-    with qtbot.waitSignal(window.lock.called, timeout=WAIT):
+    with qtbot.waitSignal(window.lock.called):
         other.toasts.action.click()
 
 
@@ -130,16 +129,14 @@ def test_only_the_first_window_on_a_project_starts_queued_runs(
     other.queue.start()
     assert "window that has the project open" in other.toasts.text
     names = [first.path.name, second.path.name]
-    qtbot.waitUntil(lambda: window.queue.names == names, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.queue.names == names)
     assert window.queue.paused  # nothing starts without a request in this window
     assert not other.jobs.running
     window.queue.start()
-    qtbot.waitUntil(
-        lambda: second.read_state() == "trained" and not window.jobs.running, timeout=WAIT
-    )
-    qtbot.waitUntil(lambda: not window.jobs.is_following, timeout=WAIT)
+    qtbot.waitUntil(lambda: second.read_state() == "trained" and not window.jobs.running)
+    qtbot.waitUntil(lambda: not window.jobs.is_following)
     assert not other.jobs.running
-    qtbot.waitUntil(lambda: not other.queue.names, timeout=WAIT)
+    qtbot.waitUntil(lambda: not other.queue.names)
 
 
 @pytest.mark.slow
@@ -209,7 +206,7 @@ def test_missing_engine_is_reported_and_projects_stay_editable(
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python -m lora_studio.engine")
     window.open_project(project_folder)
     window.launcher.request("train")
-    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running)
     assert window.toasts.isVisible()
     window.toasts.more.click()
     (dialog,) = window.findChildren(ProblemDialog)

@@ -26,7 +26,6 @@ from lora_studio.gui.widgets.work_cover import WorkCover
 from lora_studio.gui.window import main_window
 from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.wiring import make_window
-from tests.gui.conftest import WAIT
 from tests.helpers.window import plain_pages
 from tests.helpers.window.fake_engine import make_mime_data
 from tests.helpers.window.plain_pages import PlainPage
@@ -44,7 +43,7 @@ def window_reload(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Itera
     yield reload
     if reload.window.jobs.running:
         reload.window.jobs.cancel()
-        qtbot.waitUntil(lambda: not reload.window.jobs.running, timeout=WAIT)
+        qtbot.waitUntil(lambda: not reload.window.jobs.running)
     reload.window.state.undo.setClean()
     reload.window.close()
     reload.window.deleteLater()
@@ -61,7 +60,7 @@ def _choose_german(window_reload: WindowReload, qtbot: QtBot) -> None:
     box.activated.emit(box.currentIndex())
     assert window.settings.at_once.isVisible()
     window.settings.at_once.click()
-    qtbot.waitUntil(lambda: window_reload.window is not window, timeout=WAIT)
+    qtbot.waitUntil(lambda: window_reload.window is not window)
 
 
 @pytest.mark.slow
@@ -81,7 +80,7 @@ def test_language_change_keeps_the_open_project_and_page(
     assert new.state.get("lora", "rank") == 24
     new.state.set("lora", "rank", 32)
     assert new.save()
-    qtbot.waitUntil(lambda: not isValid(old), timeout=WAIT)
+    qtbot.waitUntil(lambda: not isValid(old))
     assert Preferences.load().language == "de"
 
 
@@ -118,16 +117,14 @@ def test_training_continues_during_a_language_change(
     scenario(train=[{"steps": 100_000, "seconds": 0.02}])
     window_reload.window.open_project(project_folder)
     window_reload.window.launcher.request("train")
-    qtbot.waitUntil(lambda: window_reload.window.jobs.progress.share is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: window_reload.window.jobs.progress.share is not None)
     run = window_reload.window.jobs.run
     _choose_german(window_reload, qtbot)
-    qtbot.waitUntil(lambda: window_reload.window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window_reload.window.jobs.running)
     assert window_reload.window.jobs.run == run
     page = window_reload.window.pages["training"]
     assert isinstance(page, PlainPage)
-    qtbot.waitUntil(
-        lambda: any(isinstance(event, events.StepDone) for event in page.received), timeout=WAIT
-    )
+    qtbot.waitUntil(lambda: any(isinstance(event, events.StepDone) for event in page.received))
 
 
 @pytest.mark.slow

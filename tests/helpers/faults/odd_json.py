@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,12 +56,6 @@ def iter_odd(content: Any, limit: int = 12) -> Iterator[tuple[str, Any]]:
         yield f"without {name}", remove_value(content, path)
         for value in ODD_VALUES:
             yield f"{name} = {str(value)[:30]!r}", replace_value(content, path, value)
-
-
-def sample_odd(content: Any, rng: random.Random, count: int) -> list[tuple[str, Any]]:
-    """Return a random sample of `iter_odd`."""
-    everything = list(iter_odd(content))
-    return rng.sample(everything, min(count, len(everything)))
 
 
 def _get(content: Any, path: JsonPath) -> Any:

@@ -2,7 +2,7 @@
 
 About 200 bytes per row, in files if there are many, so that two million rows need little memory. The
 pass takes about 0.3 ms of a core per row of 100 words and runs on all cores: 200,000 rows took 68 s of
-the processor and 253 MB over idle (tests/benchmarks/data_lint.py).
+the processor and 253 MB over idle (tests/benchmarks/data.py).
 """
 
 from __future__ import annotations

@@ -393,15 +393,7 @@ def test_row_format_is_detected_and_converted(
     assert (verdict.format, verdict.task) == (row_format, expected.task), verdict.evidence
     assert verdict.format is not None
     assert convert(row, verdict.format, verdict.mapping) == expected
-
-
-@pytest.mark.parametrize(
-    ("row_format", "row", "expected"), TABLE, ids=[f"{item[0]}-{n}" for n, item in enumerate(TABLE)]
-)
-def test_row_is_converted_without_a_mapping(
-    row_format: Any, row: dict[str, Any], expected: Sample
-) -> None:
-    assert convert(row, row_format) == expected
+    assert convert(row, verdict.format) == expected, "without a mapping"
 
 
 # --- pairs for search -------------------------------------------------------------------------
@@ -823,16 +815,11 @@ def test_unknown_column_is_reported_with_the_known_ones(wrong: str) -> None:
     assert "a, b" in str(problem.remedy)
 
 
-def test_unknown_slot_is_reported_with_the_known_ones() -> None:
-    verdict = detect([{"a": "1"}], ["a"], "text", {"body": "a"})
+@pytest.mark.parametrize("chosen", ["text", "auto"])
+def test_unknown_slot_is_reported(chosen: Any) -> None:
+    verdict = detect([{"a": "1"}], ["a"], chosen, {"body": "a"})
     assert verdict.problems[0].code == "dataset.unknown_slot"
-    assert "text" in str(verdict.problems[0].remedy)
-
-
-def test_slots_of_no_format_are_reported() -> None:
-    verdict = detect([{"a": "1"}], ["a"], "auto", {"body": "a"})
-    assert verdict.problems[0].code == "dataset.unknown_slot"
-    assert "No format has all of “body”" in str(verdict.problems[0].what)
+    assert ("text" in str(verdict.problems[0].remedy)) or chosen == "auto"
 
 
 def test_chosen_format_without_a_required_column_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lora_studio.core.dataset.faults import find_faults
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection import FormatVerdict, detect
 from lora_studio.core.tasks.samples import Sample, UnusableRow
@@ -406,3 +407,109 @@ def test_winner_names_one_of_two_answers(winners: tuple[str, str]) -> None:
     ]  # fmt: skip
     _, samples = read(rows, "preference")
     assert [sample.chosen[-1].content for sample in samples] == ANSWERED
+
+
+_TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def to_sample(row: dict[str, Any], mapping: dict[str, str] | None = None) -> Sample:
+    verdict = detect([row], chosen="prompts", mapping=mapping)
+    assert (verdict.format, verdict.task) == ("prompts", "grpo"), verdict.problems
+    return convert(row, "prompts", verdict.mapping)
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "reference"),
+    [
+        ({"prompt": "2 + 2?"}, ["2 + 2?"], None),
+        ({"prompt": "2 + 2?", "ground_truth": 4}, ["2 + 2?"], "4"),
+        ({"question": "2 + 2?", "answer": "#### 4"}, ["2 + 2?"], "#### 4"),
+        ({"messages": _TURNS}, ["Hi"], "Hello"),
+        ({"prompt": _TURNS[:1], "solution": "Hello"}, ["Hi"], "Hello"),
+        ({"system": "Be brief.", "prompt": "Hi", "answer": ""}, ["Be brief.", "Hi"], None),
+    ],
+)
+def test_row_becomes_a_prompt_with_its_reference(
+    row: dict[str, Any], prompt: list[str], reference: str | None
+) -> None:
+    sample = to_sample(row)
+    assert [turn.content for turn in sample.messages] == prompt
+    assert not any(turn.trained for turn in sample.messages)
+    assert sample.reference == reference
+    assert find_faults(sample) == frozenset()
+
+
+def test_columns_without_a_slot_are_kept_as_text() -> None:
+    row = {"prompt": "Solve it", "level": 3, "note": "", "reward_model": {"ground_truth": "34"}}
+    sample = to_sample(row, {"reference": "reward_model.ground_truth"})
+    assert sample.reference == "34"
+    assert dict(sample.columns) == {"level": "3", "reward_model": '{"ground_truth": "34"}'}
+
+
+@pytest.mark.parametrize("row", [{"prompt": " "}, {"other": "x"}, {"prompt": [_TURNS[1]]}])
+def test_row_without_a_question_is_unusable(row: dict[str, Any]) -> None:
+    with pytest.raises(UnusableRow):
+        convert(row, "prompts", {"prompt": "prompt"})
+
+
+def test_format_is_chosen_by_the_user_only() -> None:
+    rows = [{"prompt": f"What is {n} and {n}?", "answer": str(2 * n)} for n in range(3)]
+    assert detect(rows).task == "sft"
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "label"),
+    [
+        ({"text": "Nice.", "label": 1}, "Nice.", "1"),
+        ({"text": "Nice.", "label": "positive"}, "Nice.", "positive"),
+        ({"review": "Nice.", "stars": 5.0}, "Nice.", "5"),
+        ({"utterance": "Play it.", "intent": " play "}, "Play it.", "play"),
+        ({"prompt": "Play it.", "label": "play"}, "Play it.", "play"),
+        ({"id": "a7", "message": "Where is it?", "sentiment": True}, "Where is it?", "true"),
+        ({"text": "Nice.", "label": 1, "label_text": "positive"}, "Nice.", "positive"),
+    ],
+)
+def test_labeled_text_is_recognized(row: dict[str, Any], text: str, label: str) -> None:
+    verdict = detect([row] * 3, list(row))
+    assert (verdict.format, verdict.task) == ("labeled_text", "classification"), verdict.problems
+    sample = convert(row, "labeled_text", verdict.mapping)
+    assert [turn.content for turn in sample.messages] == [text, label]
+    assert convert(row, "labeled_text") == sample
+    assert find_faults(sample) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "Nice."}, "there is no label"),
+        ({"text": " ", "label": 1}, "the text is empty"),
+        ({"text": "Nice.", "label": 4.5}, "neither text nor a whole number"),
+        ({"text": "Nice.", "label": ["a", "b"]}, "neither text nor a whole number"),
+        ({"text": "Nice.", "label": "a" * 201}, "more than 200 characters"),
+    ],
+)
+def test_row_without_a_usable_label_is_skipped(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnusableRow) as caught:
+        convert(row, "labeled_text", {"text": "text", "label": "label"})
+    assert reason in str(caught.value.reason)
+
+
+def test_text_with_a_category_offers_classification() -> None:
+    rows = [{"text": f"The parcel is late {n}.", "category": "shipping"} for n in range(3)]
+    verdict = detect(rows)
+    assert verdict.format == "text"
+    assert "labeled_text" in verdict.others
+    chosen = detect(rows, chosen="labeled_text")
+    assert chosen.mapping == {"text": "text", "label": "category"}
+
+
+@pytest.mark.parametrize(
+    ("row", "task"),
+    [
+        ({"question": "Who?", "answer": "I.", "label": "news"}, "sft"),
+        ({"prompt": "Who?", "completion": "I.", "label": False}, "kto"),
+        ({"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}, None),
+    ],
+)
+def test_labels_of_other_data_are_not_classes(row: dict[str, Any], task: str | None) -> None:
+    assert detect([row] * 3).task == task

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
-from tests.helpers.runs.jobs import handle
+from lora_studio.engine.dataset.rows.scan import open_store
+from tests.helpers.runs.jobs import handle, make_job
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -142,3 +143,10 @@ def test_damaged_file_gives_rows_and_reasons_or_one_problem(
     assert source.rows == source.used + sum(entry.count for entry in source.skipped)
     assert (answer.rows_read, answer.rows_used) == (source.rows, source.used)
     assert source.format is not None or any(p.severity == "error" for p in source.problems)
+    assert all(str(entry.reason) for entry in source.skipped)
+    store = open_store(DataSource(path=str(file)), make_job())
+    for position in range(len(store)):
+        row = store.read_raw(position)
+        assert (row.number, row.values is None) == (position + 1, bool(row.fault))
+        assert isinstance(row.values, dict | None)
+        store.read_text(position)

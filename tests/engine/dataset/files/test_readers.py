@@ -178,13 +178,6 @@ def test_csv_dialect_is_detected(
     assert values(store) == rows
 
 
-def test_single_text_column_with_commas_keeps_its_header(
-    tmp_path: Path,
-) -> None:
-    store = scan_text(tmp_path, "a.csv", "text\nHello, you\nBye, me\n")
-    assert values(store) == [{"text": "Hello, you"}, {"text": "Bye, me"}]
-
-
 def test_late_quotes_in_tsv_are_plain_characters(tmp_path: Path) -> None:
     plain = "x\ty\n" * 200
     store = scan_text(tmp_path, "a.tsv", f'q\ta\n{plain}"so" he said\ty\n"open\ty\nx\ty\n')

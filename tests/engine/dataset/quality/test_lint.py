@@ -27,7 +27,7 @@ from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, RULE
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.splitting import split
 from lora_studio.engine.runtime.failures import CancelledError
-from tests.benchmarks import data_lint
+from tests.benchmarks import near_duplicates
 from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
 from tests.helpers.command_line import run_studio
@@ -473,7 +473,7 @@ def test_rows_that_a_fix_drops_are_neither_cut_nor_longest(
 
 def test_all_planted_faults_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    planted = data_lint.write_rows(file, 1500)
+    planted = near_duplicates.write_rows(file, 1500)
     linted = lint(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
     reported = Counter({finding.code: finding.count for finding in linted.findings})
     # An edit may exchange a word of the answer for itself or one of the question for a longer one.
@@ -486,7 +486,7 @@ def test_all_planted_faults_are_reported(tmp_path: Path) -> None:
 
 def test_cancel_is_heeded_between_two_repairs(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    data_lint.write_rows(file, 50)
+    near_duplicates.write_rows(file, 50)
     rows = mixture.open_dataset(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
     compared = dataset_comparison.compare_rows(rows, make_job())
     job = make_job()

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.dataset import DatasetLinted, LabelCount, SearchPairCounts
+from lora_studio.engine.dataset import splitting
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.store import mix64
+from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose_held_out, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
-from tests.helpers.runs.jobs import handle, write_rows
+from tests.helpers.runs.jobs import handle, make_job, write_rows
 
 #: Scans and splits of other tests must not be found in the cache.
 pytestmark = pytest.mark.usefixtures("cache")
@@ -147,3 +154,232 @@ def test_pairs_are_counted_and_their_faults_named(tmp_path: Path) -> None:
     assert fixed.pairs is not None
     assert fixed.pairs.pairs == 29
     assert [each.code for each in fixed.findings if each.fixed] == ["lint.identical_pairs"]
+
+
+def numbers_of(groups: np.ndarray) -> np.ndarray:
+    """Return a number for each group, like the hash of its first row's content."""
+    return mix64(groups.astype(np.uint64) + np.uint64(12345))
+
+
+def chosen(groups: list[int], share: float, count: int = 0) -> list[bool]:
+    column = np.array(groups, dtype=np.int64)
+    return choose_held_out(column, numbers_of(column), share, count).tolist()
+
+
+GROUPS = st.lists(st.integers(0, 12), min_size=1, max_size=60)
+
+
+@given(GROUPS, st.floats(0.001, 0.5), st.integers(0, 40))
+def test_groups_stay_whole_and_neither_side_is_empty(
+    groups: list[int], share: float, count: int
+) -> None:
+    held_out = chosen(groups, share, count)
+    sides: dict[int, set[bool]] = {}
+    for group, side in zip(groups, held_out, strict=True):
+        sides.setdefault(group, set()).add(side)
+    assert all(len(both) == 1 for both in sides.values())
+    assert False in held_out
+    assert (True in held_out) == (len(sides) > 1)
+
+
+@given(st.integers(2, 400), st.floats(0.01, 0.5), st.integers(0, 50))
+def test_single_rows_meet_the_share_or_the_exact_count(rows: int, share: float, count: int) -> None:
+    held_out = sum(chosen(list(range(rows)), share, count))
+    expected = min(max(count or round(share * rows), 1), rows - 1)
+    if count:
+        assert held_out == expected
+    else:
+        assert abs(held_out - expected) <= 0.1 * expected
+
+
+def test_zero_share_holds_out_no_rows() -> None:
+    assert not any(chosen(list(range(100)), 0.0))
+    assert sum(chosen(list(range(100)), 0.0, count=7)) == 7
+
+
+def test_group_larger_than_the_share_stays_in_training() -> None:
+    for first in range(20):  # whatever its hash, so first or not
+        held_out = chosen([first] * 900 + [100 + row for row in range(100)], 0.05)
+        assert not any(held_out[:900])
+        assert sum(held_out) == pytest.approx(50, rel=0.1)
+
+
+def test_appended_rows_move_none_of_many_rows() -> None:
+    before = chosen(list(range(50_000)), 0.05)
+    after = chosen(list(range(90_000)), 0.05)
+    assert after[:50_000] == before
+    assert sum(after) == pytest.approx(4500, rel=0.1)
+
+
+@given(st.integers(20, 300), st.integers(1, 300), st.floats(0.02, 0.5))
+def test_appended_rows_move_few_of_few_rows(rows: int, more: int, share: float) -> None:
+    before = chosen(list(range(rows)), share)
+    after = chosen(list(range(rows + more)), share)[:rows]
+    moved = sum(one != other for one, other in zip(before, after, strict=True))
+    # The threshold varies like a binomial count; 4 in 10^5 draws deviate by more.
+    assert moved <= 1 + 4 * (share * (1 - share) * (rows + more)) ** 0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1 << 39)), max_size=20))
+def test_row_ids_round_trip_their_pairs(pairs: list[tuple[int, int]]) -> None:
+    array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    ids = RowIds(array[:, 0], array[:, 1])
+    assert list(ids) == pairs
+    assert [ids[position] for position in range(len(ids))] == pairs
+    assert ids[1:3] == pairs[1:3]
+    assert ids.to_array().tolist() == [list(pair) for pair in pairs]
+    assert bool(ids) == bool(pairs)
+
+
+# --- real rows --------------------------------------------------------------------------------
+
+
+def alpaca(question: str, answer: str, **more: Any) -> dict[str, Any]:
+    return {"instruction": question, "output": answer, **more}
+
+
+def rows_of_text(count: int, seed: int = 1) -> list[dict[str, Any]]:
+    writer = Writer(seed)
+    return [alpaca(writer.text(6, 20), writer.text(10, 60)) for _ in range(count)]
+
+
+def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> DatasetSplit:
+    file = write_rows(folder / "rows.jsonl", rows)
+    spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
+    return split(mixture.open_dataset(spec, make_job()), seed, make_job())
+
+
+def held_out(result: DatasetSplit) -> set[int]:
+    assert not set(result.training) & set(result.validation)
+    return {index for _, index in result.validation}
+
+
+def test_every_row_is_on_one_side_in_file_order(tmp_path: Path) -> None:
+    result = split_of(tmp_path, rows_of_text(60), validation_share=0.2)
+    assert sorted([*result.training, *result.validation]) == [(0, row) for row in range(60)]
+    assert list(result.training) == sorted(result.training)
+    assert list(result.validation) == sorted(result.validation)
+    assert abs(len(result.validation) - 12) <= 1
+
+
+def test_split_depends_on_the_seed(tmp_path: Path) -> None:
+    rows = rows_of_text(60)
+    assert held_out(split_of(tmp_path, rows)) == held_out(split_of(tmp_path, rows))
+    assert held_out(split_of(tmp_path, rows, 1)) != held_out(split_of(tmp_path, rows, 2))
+
+
+def test_side_of_a_row_depends_on_content_not_position(tmp_path: Path) -> None:
+    rows = rows_of_text(80)
+    before = held_out(split_of(tmp_path, rows, validation_share=0.25))
+    after = held_out(split_of(tmp_path, rows[::-1], validation_share=0.25))
+    assert {79 - index for index in after} == before
+
+
+def test_near_duplicates_never_cross_the_split(tmp_path: Path) -> None:
+    writer = Writer(4)
+    rows = rows_of_text(40, 4)
+    copies = [alpaca(f" {row['instruction']}\n", row["output"].upper()) for row in rows]
+    edited = [alpaca(row["instruction"], writer.edited(row["output"], 0.04)) for row in rows]
+    result = held_out(split_of(tmp_path, [*rows, *copies, *edited], validation_share=0.3))
+    assert result
+    long = [i for i, row in enumerate(rows) if len(row["output"]) >= 150]
+    for index in long:
+        assert len({index in result, 40 + index in result, 80 + index in result}) == 1
+    for index in range(40):
+        assert (index in result) == (40 + index in result)
+
+
+def test_rows_with_equal_group_value_stay_together(tmp_path: Path) -> None:
+    rows = [row | {"patient": i % 12} for i, row in enumerate(rows_of_text(120))]
+    rows[3].pop("patient")
+    result = held_out(split_of(tmp_path, rows, group_column="patient", validation_share=0.25))
+    patients = [{i in result for i in range(120) if rows[i].get("patient") == p} for p in range(12)]
+    assert all(len(sides) == 1 for sides in patients)
+    assert {True} in patients
+    assert {False} in patients
+
+
+def test_appending_to_a_file_keeps_the_sides_of_its_groups(tmp_path: Path) -> None:
+    rows = [row | {"patient": i % 12} for i, row in enumerate(rows_of_text(120))]
+    grown = [*rows, *(row | {"patient": 3} for row in rows_of_text(1, 9))]
+    settings = {"group_column": "patient", "validation_share": 0.25}
+    before = held_out(split_of(tmp_path, rows, **settings))
+    assert {i for i in held_out(split_of(tmp_path, grown, **settings)) if i < 120} == before
+
+
+def test_rows_dropped_by_fixes_are_on_neither_side(tmp_path: Path) -> None:
+    rows = rows_of_text(30)
+    result = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
+    assert {fix: list(ids) for fix, ids in result.dropped.items()} == {
+        "drop_duplicates": [(0, index) for index in range(30, 35)]
+    }
+    assert len(result.training) + len(result.validation) == 30
+
+
+def test_only_usable_rows_are_split(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", rows_of_text(30))
+    rows = mixture.open_dataset(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
+    usable = np.array([(0, index) for index in range(0, 30, 3)])
+    result = split(rows, 1, make_job(), usable)
+    assert sorted([*result.training, *result.validation]) == [(0, i) for i in range(0, 30, 3)]
+    assert len(result.validation) == 1
+
+
+def test_shared_system_prompt_moves_no_rows(tmp_path: Path) -> None:
+    rows = rows_of_text(60)
+    before = held_out(split_of(tmp_path, rows, validation_share=0.2))
+    assert (
+        held_out(split_of(tmp_path, rows, validation_share=0.2, system_prompt="Be brief."))
+        == before
+    )
+
+
+def test_validation_file_rows_are_the_validation_rows(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "validation.jsonl", rows_of_text(7, 9))
+    result = split_of(tmp_path, rows_of_text(30), validation_file=str(file))
+    assert list(result.training) == [(0, index) for index in range(30)]
+    assert list(result.validation) == [(1, index) for index in range(7)]
+
+
+def test_zero_share_trains_every_row(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", rows_of_text(9))
+    spec = DatasetSpec.model_validate({"sources": [str(file)], "validation_share": 0.0})
+    rows = mixture.open_dataset(spec, make_job())
+    for usable in (None, np.array([(0, index) for index in range(9)])):
+        result = split(rows, 1, make_job(), usable)
+        assert list(result.training) == [(0, index) for index in range(9)]
+        assert (list(result.validation), result.dropped) == ([], {})
+
+
+def test_only_the_latest_splits_are_cached(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "_CACHED_FROM", 1)
+    for limit in range(1, 8):
+        split_of(tmp_path, rows_of_text(40), validation_share=limit / 20)
+        assert len(list(cache.rglob("split-*"))) == min(limit, 4)
+
+
+def test_split_is_cached_until_its_inputs_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "_CACHED_FROM", 1)
+    rows = [*rows_of_text(40), *rows_of_text(5)]
+    settings = {"fixes": ["drop_duplicates"], "validation_share": 0.2}
+    first = split_of(tmp_path, rows, **settings)
+
+    def measured(*_: Any, **__: Any) -> Any:
+        raise InterruptedError
+
+    monkeypatch.setattr(splitting.dataset_comparison, "compare_rows", measured)
+    repeated = split_of(tmp_path, rows, **settings)
+    assert list(repeated.training) == list(first.training)
+    assert list(repeated.validation) == list(first.validation)
+    assert {r: list(ids) for r, ids in repeated.dropped.items()} == {
+        r: list(ids) for r, ids in first.dropped.items()
+    }
+    for change in ({"seed": 7}, {"fixes": []}, {"validation_share": 0.3}, {"group_column": "g"}):
+        with pytest.raises(InterruptedError):
+            split_of(tmp_path, rows, **{**settings, **change})
+    with pytest.raises(InterruptedError):
+        split_of(tmp_path, rows[:-1], **settings)

@@ -12,9 +12,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
@@ -314,64 +313,6 @@ def test_first_rows_do_not_wait_for_the_whole_file(tmp_path: Path) -> None:
 # --- damaged files --------------------------------------------------------------------------------
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    out = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), out)
-    return out.getvalue().to_pybytes()
-
-
-def _arrow(rows: list[dict[str, Any]]) -> bytes:
-    out, table = pa.BufferOutputStream(), pa.Table.from_pylist(rows)
-    with pa.ipc.new_file(out, table.schema) as writer:
-        writer.write_table(table, max_chunksize=7)
-    return out.getvalue().to_pybytes()
-
-
-def _zip(text: str) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("rows.jsonl", text)
-        archive.writestr("more.jsonl", text)
-    return out.getvalue()
-
-
-_WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
-    "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
-    "json": lambda rows: json.dumps(rows, indent=1, ensure_ascii=False).encode(),
-    "json ": lambda rows: json.dumps({"rows": rows}).encode(),
-    "csv": lambda rows: (
-        "question,answer\n"
-        + "".join(f'"{row["question"]}","say ""{row["answer"]}"""\n' for row in rows)
-    ).encode(),
-    "txt": lambda rows: "\n\n".join(row["answer"] for row in rows).encode(),
-    "parquet": _parquet,
-    "arrow": _arrow,
-    "jsonl.gz": lambda rows: gzip.compress("\n".join(map(json.dumps, rows)).encode()),
-    "zip": lambda rows: _zip("\n".join(map(json.dumps, rows))),
-    "utf-16": lambda rows: "\n".join(map(json.dumps, rows)).encode("utf-16"),
-}
-_MUTATION = st.tuples(
-    st.sampled_from(["truncate", "flip", "insert", "delete", "double"]),
-    st.floats(0, 1),
-    st.sampled_from([b"\0", b"\xff", b'"', b"{", b"}", b"]", b"\n", b"\\", b",", b"\r", b"\xed\xa0\x80"]),
-    st.integers(1, 40),
-)  # fmt: skip
-
-
-def mutated(data: bytes, mutations: list[tuple[str, float, bytes, int]]) -> bytes:
-    for kind, share, sign, size in mutations:
-        cut = int(share * len(data))
-        before, after = data[:cut], data[cut:]
-        data = {
-            "truncate": before,
-            "flip": before + bytes(byte ^ 0x55 for byte in after[:size]) + after[size:],
-            "insert": before + sign * size + after,
-            "delete": before + after[size:],
-            "double": before + after[:size] + after,
-        }[kind]
-    return data
-
-
 def scan_or_refuse(file: Path) -> RowStore | None:
     """Return the store, or None if the file is refused with a clear problem."""
     try:
@@ -380,36 +321,6 @@ def scan_or_refuse(file: Path) -> RowStore | None:
         refusals = error.problems
     assert all(str(problem.what) and str(problem.remedy) for problem in refusals)
     return None
-
-
-@pytest.mark.parametrize("kind", _WRITERS)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(mutations=st.lists(_MUTATION, min_size=1, max_size=4))
-def test_mutated_file_gives_rows_and_reasons_or_one_problem(
-    tmp_path: Path, kind: str, mutations: list[tuple[str, float, bytes, int]]
-) -> None:
-    data = mutated(_WRITERS[kind]([qa(number) for number in range(30)]), mutations)
-    file = tmp_path / f"rows.{kind.strip().replace('utf-16', 'jsonl')}"
-    file.write_bytes(data)
-    source = DataSource(path=str(file))
-    store = scan_or_refuse(file)
-    if store is None:
-        return
-    first = read_first_rows(source, 5, make_job())
-    assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
-    source_found = describe_source(source, store, recognize_format(store, source))
-    judged = inspection.judge_source(
-        store, source_found, DatasetSpec(sources=(source,)), make_job()
-    )
-    assert len(store) == judged.used + sum(entry.count for entry in judged.get_skipped())
-    assert all(entry.reason for entry in judged.get_skipped())
-    for position in range(len(store)):
-        row = store.read_raw(position)
-        assert (row.values is None) == bool(row.fault)
-        assert isinstance(row.values, dict | None)
-        store.read_text(position)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -441,3 +352,103 @@ def test_file_whose_name_is_not_unicode_is_left_out(is_packed: bool, tmp_path: P
     inspected = handle(commands.InspectDataset(dataset=dataset)).last(events.DatasetInspected)
     assert inspected.rows_read == 3
     assert "isn't valid UTF-8" in str([str(problem.what) for problem in inspected.problems])
+
+
+#: Names that datasets use, so that most rows get far.
+NAMES = (
+    "messages", "conversations", "role", "from", "content", "value", "text", "instruction", "input", "output",
+    "question", "answer", "answers", "context", "choices", "prompt", "completion", "chosen", "rejected", "label",
+    "tools", "tool_calls", "function", "name", "arguments", "id", "parent", "parent_id", "children", "message",
+    "author", "replies", "rank", "weight", "train", "type", "system", "history", "thinking", "mapping", "parts",
+    "metadata", "title", "segments", "better", "function_call", "tool_call_id",
+)  # fmt: skip
+TEXTS = (
+    "user", "assistant", "system", "tool", "human", "gpt", "function_call", "Hi", "", " ", "0", "true", "A", "\ud800",
+    "[1]", "{'role': 'user'}", '[{"role": "user", "content": "a"}]', "Human: a\n\nAssistant: b", "<think>a</think>b",
+)  # fmt: skip
+SCALARS = st.one_of(
+    st.sampled_from(TEXTS), st.none(), st.booleans(), st.integers(-2, 2), st.floats(), st.just(10**400), st.text(max_size=4),
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+TURNS = st.dictionaries(
+    st.sampled_from(("role", "from", "content", "value", "type", "tool_calls", "weight", "parent")), VALUES, max_size=4
+)  # fmt: skip
+ROWS = st.dictionaries(
+    st.sampled_from(NAMES), VALUES | st.lists(TURNS, max_size=4), min_size=1, max_size=5
+)
+GOOD = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
+
+
+def read(rows: list[dict[str, Any]], row_format: str = "auto") -> list[RecordingChannel]:
+    """Return the events of inspecting, checking, and showing a usual row and these rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "rows.jsonl")
+        # With a usual row, the file is JSON lines, not one document.
+        file.write_text("".join(json.dumps(row) + "\n" for row in [GOOD, *rows]), "utf-8")
+        spec = DatasetSpec(sources=(DataSource(path=str(file), format=row_format),))
+        return [
+            handle(commands.InspectDataset(dataset=spec)),
+            handle(commands.LintDataset(dataset=spec)),
+            handle(commands.ReadRows(dataset=spec)),
+            handle(commands.ShowRow(dataset=spec, row=2)),
+        ]
+
+
+def check(rows: list[dict[str, Any]], row_format: str = "auto") -> None:
+    channels = read(rows, row_format)
+    for channel in channels:
+        failures = [event.problem for event in channel.of(events.Failed)]
+        assert all(problem.code.startswith("dataset.") for problem in failures), failures
+    for event in channels[0].of(events.DatasetInspected)[-1:]:
+        assert event.rows_read == len(rows) + 1
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(ROWS, min_size=1, max_size=3))
+@example(
+    [{"messages": [{"role": ["user"], "content": "a"}, {"role": "assistant", "content": "b"}]}]
+)
+@example([{"conversations": [{"from": {"a": 1}, "value": "a"}, {"from": "gpt", "value": "b"}]}])
+@example([{"mapping": {"a": {"message": None, "children": [], "parent": ["a"]}}}])
+@example([{"messages": {"a": {"message": None, "children": [[]], "parent": {}}}}])
+def test_any_rows_end_in_verdicts_or_problems(rows: list[dict[str, Any]]) -> None:
+    check(rows)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": ["user"], "content": "a"},
+        {"role": {"name": "user"}, "content": "a"},
+        {"role": 7, "content": "a"},
+        {"role": None, "content": "a"},
+        {"from": ["human"], "value": "a"},
+        {"role": "user", "content": {"a": [1]}},
+        {"role": "user", "content": 7},
+        {"role": "assistant", "content": "a", "tool_calls": 3},
+        {"role": "assistant", "content": "a", "tool_calls": [[["x"]]]},
+        {"role": "tool", "content": "a", "tool_call_id": ["x"]},
+        ["user", ["a"]],
+        [["user"], "a"],
+        7,
+        None,
+    ],
+    ids=str,
+)
+def test_turn_of_a_wrong_type_costs_its_row_only(turn: Any) -> None:
+    odd = {"messages": [turn, *GOOD["messages"]]}
+    (inspected, *others) = read([odd, GOOD])
+    (event,) = inspected.of(events.DatasetInspected)[-1:]
+    assert event.rows_read == 3
+    assert event.rows_used >= 2
+    assert all(row == 2 for entry in event.skipped for row in entry.rows)
+    assert not any(channel.of(events.Failed) for channel in [inspected, *others])

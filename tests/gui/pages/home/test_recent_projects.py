@@ -20,9 +20,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.pages.home import page as home_page
 from lora_studio.gui.pages.home.page import HomePage, InterruptedRuns, summarize_project
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import Messages, Toast
+from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.window.main_window import Window
-from tests.gui.conftest import WAIT
 
 
 def test_home_names_a_project_as_its_file_does(tmp_path: Path) -> None:
@@ -160,7 +161,49 @@ def test_resume_in_the_message_opens_the_project_and_continues(
     assert "shut down or restarted" in window.toasts.text
     assert window.toasts.action.text() == "Resume"
     qtbot.mouseClick(window.toasts.action, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.jobs.running)
     assert window.jobs.run == run
-    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following)
     assert run.read_state() == "trained"
+
+
+@pytest.mark.slow
+def test_session_restores_project_page_and_geometry(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    window.show_page("dataset")
+    window.resize(1111, 777)
+    window.leave()
+    stored = Preferences.load()
+    assert stored.open_project == str(window.state.draft.path)
+    assert (stored.open_page, bool(stored.geometry)) == ("dataset", True)
+    window.state.new()
+    window.show_page("home")
+    window.preferences.open_project = stored.open_project
+    window.preferences.open_page = "dataset"
+    last = window.find_last_project()
+    assert last is not None
+    window.restore_session(last)
+    assert window.state.name == "support bot"
+    assert window.page_name == "dataset"
+
+
+@pytest.mark.slow
+def test_project_that_is_gone_is_not_restored(window: Window, tmp_path: Path) -> None:
+    for name in ("", str(tmp_path / "gone" / "x.lorastudio"), "a" * 5000):
+        window.preferences.open_project = name
+        assert window.find_last_project() is None
+
+
+@pytest.mark.slow
+def test_project_open_in_another_window_is_not_restored(
+    window: Window, project_folder: Path
+) -> None:
+    file = project_folder / "support bot.lorastudio"
+    lock = ProjectLock()
+    assert lock.acquire(file) is None
+    window.preferences.open_project, window.preferences.open_page = str(file), "nonsense"
+    assert window.find_last_project() is None
+    lock.release()
+    assert window.find_last_project() == file
+    window.restore_session(file)
+    assert window.page_name in window.pages

@@ -22,8 +22,6 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.window.main_window import Window
 from tests.helpers.runs.job_events import emit
 
-WAIT = 30_000
-
 
 def facts(folder: Path, rank: int = 16, **more: Any) -> AdapterFacts:
     return AdapterFacts(
@@ -73,7 +71,7 @@ def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
     library.open()
     dialog = library.dialog
     assert dialog is not None
-    qtbot.waitUntil(lambda: bool(dialog.norms.update_norms()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(dialog.norms.update_norms()))
     return dialog
 
 
@@ -127,7 +125,7 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     assert command.out == str(folder / "adapters" / "style+facts")
     assert (command.method, command.rank) == ("svd", 32)
     assert [each.weight for each in command.adapters] == [1.0, 0.5]
-    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not library.link.busy)
     assert combine.make.isVisible()
 
 
@@ -175,8 +173,8 @@ def test_narrow_adapter_list_hides_all_but_essential_columns(
     dialog = opened(window.library, qtbot)
     table, rank = dialog.table, 3
     dialog.resize(1500, 700)
-    qtbot.waitUntil(lambda: not table.isColumnHidden(rank), timeout=WAIT)
+    qtbot.waitUntil(lambda: not table.isColumnHidden(rank))
     dialog.resize(780, 700)
-    qtbot.waitUntil(lambda: table.isColumnHidden(rank), timeout=WAIT)
+    qtbot.waitUntil(lambda: table.isColumnHidden(rank))
     assert not table.isColumnHidden(0)
     dialog.reject()

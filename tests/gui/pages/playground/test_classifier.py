@@ -22,7 +22,6 @@ from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.tables import BarTable
 from tests.helpers.runs.job_events import emit
 
-WAIT = 30_000
 LABELS = ("bill", "ship")
 
 
@@ -50,7 +49,7 @@ def page(
     playground_page.resize(1000, 700)
     playground_page.show()
     state.open(project_folder)
-    qtbot.waitUntil(lambda: playground_page.classifies, timeout=WAIT)
+    qtbot.waitUntil(lambda: playground_page.classifies)
     yield playground_page
     playground_page.stop_background_work()
     playground_page.close()
@@ -67,7 +66,7 @@ def read(table: BarTable) -> list[list[str]]:
 def classify(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
     page.classifier.box.setPlainText(text)
     page.press_primary()
-    qtbot.waitUntil(lambda: not page.classifier.controller.link.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.classifier.controller.link.busy)
 
 
 def test_one_text_shows_all_labels_with_the_likeliest_first(
@@ -106,7 +105,7 @@ def test_failure_is_shown_and_the_text_stays(
         "classify.not_trained", "This run has no trained classifier yet.", "Train first."
     )
     scenario(classify=[emit(events.Failed(problem=problem))])
-    with qtbot.waitSignal(page.classifier.controller.failed, timeout=WAIT) as shown:
+    with qtbot.waitSignal(page.classifier.controller.failed) as shown:
         classify(page, qtbot, "Where is it?")
     assert shown.args == [problem]
     assert page.classifier.answered.isHidden()
@@ -135,7 +134,7 @@ def test_renamed_run_does_not_end_the_chat(
     assert page.classifies, "a classifier that was trained meanwhile is shown"
     page.set_mode("chat")
     state.open(project_folder)
-    qtbot.waitUntil(lambda: page.classifies, timeout=WAIT)
+    qtbot.waitUntil(lambda: page.classifies)
 
 
 def test_status_is_cleared_when_the_worker_is_released(
@@ -146,7 +145,7 @@ def test_status_is_cleared_when_the_worker_is_released(
     view = page.classifier
     view.box.setPlainText("Where is it?")
     page.press_primary()
-    qtbot.waitUntil(lambda: bool(view.status.text()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(view.status.text()))
     page.set_mode("chat")
     assert view.status.text() == ""
 

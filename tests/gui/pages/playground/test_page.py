@@ -32,8 +32,6 @@ from lora_studio.gui.window.main_window import Window
 from tests.helpers.models import model_facts
 from tests.helpers.runs.job_events import emit
 
-WAIT = 30_000
-
 
 def answered(column: int, text: str, **more: Any) -> dict[str, Any]:
     return emit(events.Answered(column=column, text=text, tokens=len(text.split()), **more))
@@ -65,9 +63,7 @@ def page(
     playground_page.resize(1000, 700)
     playground_page.show()
     state.open(project_folder)
-    qtbot.waitUntil(
-        lambda: len(playground_page.controller.conversation.chat_models) == 2, timeout=WAIT
-    )
+    qtbot.waitUntil(lambda: len(playground_page.controller.conversation.chat_models) == 2)
     yield playground_page
     playground_page.stop_background_work()
     playground_page.close()
@@ -81,7 +77,7 @@ def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
 
 
 def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not page.controller.link.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.controller.link.busy)
 
 
 def texts(page: PlaygroundPage) -> list[list[str]]:
@@ -105,7 +101,7 @@ def test_prompt_is_answered_in_every_column_and_saved(
     assert page.prompt.text() == ""
     page.state.open(project_folder)  # the conversation is reloaded
     assert page.controller.conversation.turns == ()
-    qtbot.waitUntil(lambda: len(page.controller.conversation.turns) == 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(page.controller.conversation.turns) == 1)
     assert texts(page) == [["I do not know."], ["It is on its way."]]
 
 
@@ -116,8 +112,8 @@ def test_page_created_late_loads_the_saved_conversations(
     Playground(project_folder).save(conversation)
     state.open(project_folder)
     late = PlaygroundPage(state)
-    qtbot.waitUntil(lambda: late.controller.conversation == conversation, timeout=WAIT)
-    late.stop_background_work()
+    qtbot.waitUntil(lambda: late.controller.conversation == conversation)
+    late.leave()
     late.deleteLater()
 
 
@@ -129,12 +125,10 @@ def test_latest_adapter_is_preselected_until_the_user_chooses(
     (later.adapter / "adapter_config.json").write_text("{}")
     page.controller.find_chat_models()
     latest = WeightedAdapter(folder=str(later.adapter))
-    qtbot.waitUntil(
-        lambda: page.controller.conversation.chat_models[1].adapters == (latest,), timeout=WAIT
-    )
+    qtbot.waitUntil(lambda: page.controller.conversation.chat_models[1].adapters == (latest,))
     mine = AdapterChatModel(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     page.controller.choose(1, mine)
-    with qtbot.waitSignal(page.controller.store.choices_found, timeout=WAIT):
+    with qtbot.waitSignal(page.controller.store.choices_found):
         page.controller.find_chat_models()
     assert page.controller.conversation.chat_models[1] == mine
 
@@ -231,7 +225,7 @@ def test_stop_keeps_the_partial_answer(
     )
     qtbot.keyClicks(page.prompt, "Hi")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
+    qtbot.waitUntil(lambda: texts(page)[0] == ["It is"])
     assert not page.card.send.isVisible()
     page.start_chat(OllamaChatModel(name="bot"))  # answers in progress aren't interrupted
     assert len(page.controller.conversation.turns) == 1
@@ -256,7 +250,7 @@ def test_adapter_weights_are_blended_by_slider(
     slider.setFocus()
     qtbot.keyClick(slider, Qt.Key.Key_PageUp)
     assert blend.numbers[0].value() == 1.25
-    qtbot.waitUntil(lambda: adapters(page, 1) == [(str(run.adapter), 1.25)], timeout=WAIT)
+    qtbot.waitUntil(lambda: adapters(page, 1) == [(str(run.adapter), 1.25)])
     menu = page.columns[1].menu
     menu.show_choices([*page.controller.choices])
     menu.fill()
@@ -289,13 +283,13 @@ def test_blind_vote_hides_names_until_it_is_cast_and_counted(
     index = page.blind_vote.order.index(1)
     page.votes.better[index].click()
     assert all(each.menu.isVisible() for each in shown)
-    qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)
+    qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file())
     ask(page, qtbot, "And now?")  # a separate comparison
     assert len(page.controller.conversation.turns) == 1
     page.votes.tie.click()
-    qtbot.waitUntil(lambda: len(Playground(project_folder).load_votes()) == 2, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(Playground(project_folder).load_votes()) == 2)
     page.tally.click()
-    qtbot.waitUntil(lambda: page.findChild(TallyDialog) is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: page.findChild(TallyDialog) is not None)
     dialog = page.findChild(TallyDialog)
     assert isinstance(dialog, TallyDialog)
     rows = [[dialog.table.item(line, index).text() for index in range(5)] for line in range(2)]
@@ -312,12 +306,12 @@ def test_two_clicks_open_one_tally_dialog(page: PlaygroundPage, qtbot: QtBot) ->
 
     page.tally.click()
     page.tally.click()
-    qtbot.waitUntil(lambda: bool(open_ones()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(open_ones()))
     qtbot.wait(200)  # the second answer arrives
     (dialog,) = open_ones()
     dialog.reject()
     page.tally.click()
-    qtbot.waitUntil(lambda: bool(open_ones()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(open_ones()))
     open_ones()[0].reject()
 
 
@@ -334,7 +328,7 @@ def test_prompt_tokens_are_shown_with_details(
     page.columns[0].turns[0].tokens.click()
     dialog = page.findChild(TokensDialog)
     assert isinstance(dialog, TokensDialog)
-    qtbot.waitUntil(lambda: dialog.view.text() == "<|user|>Hi", timeout=WAIT)
+    qtbot.waitUntil(lambda: dialog.view.text() == "<|user|>Hi")
     assert dialog.view.describe_token(0) == "Token 1 of 2: id 1, special  '<|user|>'"
     dialog.reject()
     settle(page, qtbot)
@@ -397,7 +391,7 @@ def test_unsent_prompt_is_restored(
     page.save_draft()
     page.state.open(project_folder)
     assert page.prompt.text() == ""
-    qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
+    qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou")
 
 
 @pytest.mark.slow
@@ -414,9 +408,7 @@ def test_page_without_a_model_shows_a_hint_until_one_is_set(
     assert not window.playground.empty.isVisible()
     controller = window.playground.controller
     assert controller.find_blocker() == ""
-    qtbot.waitUntil(
-        lambda: bool(controller.choices), timeout=WAIT
-    )  # the file, as llama.cpp runs it
+    qtbot.waitUntil(lambda: bool(controller.choices))  # the file, as llama.cpp runs it
     assert controller.choices[0].chat_model == GgufChatModel(file=str(project_folder / "m.gguf"))
 
 
@@ -426,7 +418,7 @@ def test_run_opens_in_the_playground_from_the_table(
 ) -> None:
     window.open_project(project_folder)
     window.show_page("runs")
-    qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 1)
     window.runs.table.choose([run.path.name])
     window.runs.run_actions.actions["chat"].trigger()
     assert window.page_name == "playground"

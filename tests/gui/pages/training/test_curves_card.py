@@ -19,8 +19,6 @@ from lora_studio.gui.pages.training.curves_card import CurvesCard, ImageExportDi
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.plots.test_plots import step_done
 
-WAIT = 30_000
-
 
 def write_run(folder: Path, name: str, loss: float, steps: int = 40, **more: object) -> RunFolder:
     run = RunFolder(folder / "runs" / name)
@@ -59,7 +57,7 @@ def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
         card.plot.bar.compare_opened.emit()
         (action,) = [a for a in card.plot.bar.compare.menu().actions() if name in a.text()]
         action.trigger()
-    qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others))
 
 
 @pytest.mark.slow
@@ -89,7 +87,7 @@ def test_run_without_steps_is_reported(
     card.state.messages.connect_view()
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[2].trigger()
-    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(posted))
     assert posted == ["1 Jan, 00:00:00 · empty has no training steps to compare."]
     assert card.plot.bar.list_checked() == []
 
@@ -103,7 +101,7 @@ def test_unreadable_run_is_reported_and_unticked(
     card.state.messages.posted.connect(lambda message: posted.append(message.text))
     card.state.messages.connect_view()
     card.plot.bar.compare.menu().actions()[1].trigger()
-    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(posted))
     assert "events.jsonl" in str(posted[0])
     assert card.plot.bar.list_checked() == []
     assert card.plot.others == []
@@ -130,7 +128,7 @@ def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
     assert dialog.acceptMode() == QFileDialog.AcceptMode.AcceptSave
     dialog.fileSelected.emit(str(file))
     dialog.close()
-    qtbot.waitUntil(file.exists, timeout=WAIT)
+    qtbot.waitUntil(file.exists)
 
 
 @pytest.mark.slow
@@ -181,7 +179,7 @@ def test_csv_export_finishes_when_another_run_starts(
     dialog.fileSelected.emit(str(tmp_path / "values.csv"))
     dialog.close()
     card.clear()
-    qtbot.waitUntil((tmp_path / "values.csv").exists, timeout=WAIT)
+    qtbot.waitUntil((tmp_path / "values.csv").exists)
 
 
 def test_unwritable_csv_file_is_reported(qtbot: QtBot, card: CurvesCard, tmp_path: Path) -> None:
@@ -194,6 +192,6 @@ def test_unwritable_csv_file_is_reported(qtbot: QtBot, card: CurvesCard, tmp_pat
     assert dialog is not None
     dialog.fileSelected.emit(str(tmp_path / "file" / "values.csv"))
     dialog.close()
-    qtbot.waitUntil(lambda: bool(posted), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(posted))
     assert "File exists" in str(posted[0])
     QCoreApplication.processEvents()

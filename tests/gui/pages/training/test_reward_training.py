@@ -11,9 +11,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.problems import warning
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.training import ShownAnswer
+from lora_studio.core.protocol.training import PreviewAnswer, ShownAnswer
+from lora_studio.core.rewards.spec import TITLES
+from lora_studio.gui.controls.choices import FlagControl
+from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.pages.training.reward_list import RewardList
+from lora_studio.gui.pages.training.reward_trial import RewardTrial
 from lora_studio.gui.plots.drawing import SpreadTrace
 from lora_studio.gui.plots.metrics import EACH_REWARD
 from lora_studio.gui.plots.run_curves import RunCurves
@@ -121,3 +127,120 @@ def test_comparison_of_reward_runs_starts_with_the_reward(qtbot: QtBot) -> None:
     assert "Eval loss" not in titles
     overlay.set_runs([])
     assert overlay.shown_metric == "loss"
+
+
+@pytest.fixture
+def rewards(qtbot: QtBot) -> RewardList:
+    """Return an empty reward editor."""
+    control = RewardList()
+    qtbot.addWidget(control)
+    return control
+
+
+def collect(rewards: RewardList) -> list[Any]:
+    """Return the list in which the values that are edited from now on appear."""
+    edits: list[Any] = []
+    rewards.edited.connect(edits.append)
+    return edits
+
+
+def test_menu_adds_a_reward_of_each_kind(rewards: RewardList) -> None:
+    edits = collect(rewards)
+    for action in rewards.menu.actions():
+        action.trigger()
+    assert edits[-1] == [{"kind": kind} for kind in TITLES]
+    assert [editor.kind for editor in rewards.rewards] == list(TITLES)
+
+
+def test_settings_at_their_default_are_not_stored(rewards: RewardList) -> None:
+    rewards.show_value([{"kind": "exact"}, {"kind": "number"}])
+    edits = collect(rewards)
+    flag, weight = (rewards.rewards[0].controls[name] for name in ("verbatim", "weight"))
+    assert isinstance(flag, FlagControl)
+    assert isinstance(weight, LineControl)
+    weight.edited.emit(2.0)
+    flag.edited.emit(True)
+    assert edits[-1] == [{"kind": "exact", "weight": 2.0, "verbatim": True}, {"kind": "number"}]
+    flag.edited.emit(False)
+    assert edits[-1] == [{"kind": "exact", "weight": 2.0}, {"kind": "number"}]
+
+
+def test_a_reward_is_titled_as_its_curve(rewards: RewardList) -> None:
+    rewards.show_value([{"kind": "regex"}, {"kind": "regex"}, {"kind": "exact", "name": "<b>Form"}])
+    edits = collect(rewards)
+
+    def titles() -> list[str]:
+        return [editor.title.text() for editor in rewards.rewards]
+
+    assert titles() == ["Regular expression", "Regular expression 2", "<b>Form"]
+    rewards.rewards[0].controls["name"].edited.emit("Equation")
+    assert edits[-1][0] == {"kind": "regex", "name": "Equation"}
+    assert titles() == ["Equation", "Regular expression", "<b>Form"]
+    assert rewards.rewards[0].remove.accessibleName() == "Remove Equation"
+
+
+def test_a_reward_is_removed(rewards: RewardList) -> None:
+    rewards.show_value([{"kind": "exact"}, "nonsense", {"kind": "length"}])
+    edits = collect(rewards)
+    rewards.rewards[1].remove.click()
+    assert edits == [[{"kind": "exact"}, "nonsense"]]
+    assert len(rewards.rewards) == 1
+
+
+@pytest.mark.parametrize("value", ["nonsense", None, 3, [{"kind": "?"}], [{"kind": []}]])
+def test_values_that_are_no_rewards_are_not_shown(rewards: RewardList, value: Any) -> None:
+    rewards.show_value(value)
+    assert rewards.rewards == []
+
+
+_ANSWERS = (
+    PreviewAnswer(prompt="1 + 1?", text="<b>2</b>\nor so", values={"exact": 1.0, "exact_2": None}, reward=None),
+    PreviewAnswer(prompt="1 + 2?", text="", values={"exact": 0.0, "exact_2": 0.5}, reward=0.5),
+)  # fmt: skip
+
+
+@pytest.fixture
+def trial(qtbot: QtBot) -> RewardTrial:
+    """Return the panel of a new project."""
+    trial = RewardTrial(ProjectState())
+    qtbot.addWidget(trial)
+    trial.show()
+    return trial
+
+
+def test_trial_needs_a_model_data_and_rewards(trial: RewardTrial) -> None:
+    state = trial._state
+    for step, field, value in (
+        ("model", "source", "org/some-model"),
+        ("dataset", "sources", [{"path": "prompts.jsonl"}]),
+    ):
+        state.set(step, field, value)
+        assert not trial.start_button.isEnabled()
+    state.set("training", "rewards", [{"kind": "exact"}])
+    assert trial.start_button.isEnabled()
+    state.set("training", "rewards", [])
+    assert not trial.start_button.isEnabled()
+
+
+def test_answers_rewards_and_problems_are_shown(trial: RewardTrial) -> None:
+    trial._latest = "t"
+    problem = warning("training.reward_constant", "The reward is constant.", "Change it.")
+    trial._on_event(events.RewardsPreviewed(id="t", answers=_ANSWERS, problems=(problem,)))
+    table = trial.table
+    titles = [table.horizontalHeaderItem(at).text() for at in range(table.columnCount())]
+    assert titles == ["Prompt", "Answer", "Exact match", "Exact match 2", "Total"]
+    rows = [[table.item(row, at).text() for at in range(5)] for row in range(2)]
+    assert rows == [
+        ["1 + 1?", "<b>2</b> or so", "1.00", "–", "–"],
+        ["1 + 2?", "(empty)", "0", "0.50", "0.50"],
+    ]
+    assert "<b>" not in table.item(0, 1).toolTip()
+    trial.resize(300, 400)
+    assert min(table.columnWidth(at) for at in range(5)) >= 100
+    assert table.horizontalScrollBar().maximum() > 0
+    assert trial.problems.text() == "⚠ The reward is constant. Change it."
+    trial._on_event(events.RewardsPreviewed(id="older", answers=()))
+    assert table.rowCount() == 2
+    trial._on_event(events.Failed(id="t", problem=problem.model_copy(update={"severity": "error"})))
+    assert trial.problems.text().startswith("✗")
+    assert table.isHidden()

@@ -10,12 +10,17 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from lora_studio.cli import event_text
+from lora_studio.core.curves.verdict import divergence_verdict
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.evaluation_text import describe_predictions
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.annotations import RunAnnotations, list_noted_steps
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.classification import ClassificationReport
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training.page import SampleView, TrainingPage
+from lora_studio.gui.pages.training import verdict_card
+from lora_studio.gui.pages.training.page import LogView, SampleView, TrainingPage
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
@@ -142,3 +147,74 @@ def test_plots_follow_the_text_size(qtbot: QtBot, qapp: QApplication) -> None:
     finally:
         theme.get_theme().set_text_size(100)
     assert plot.strip.minimumHeight() < plot.chart.minimumHeight()
+
+
+FIRST, SECOND = divergence_verdict("The loss rose."), divergence_verdict("The loss rose more.")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list whose only value is the time, in seconds, that the card reads."""
+    now = [100.0]
+    monkeypatch.setattr(verdict_card.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_warning_stays_for_its_duration_after_the_cause_is_gone(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    assert warning.update(None) is None
+    assert warning.update(FIRST) is FIRST
+    clock[0] += 9
+    assert warning.update(None) is FIRST
+    clock[0] += 2
+    assert warning.update(None) is None
+
+
+def test_newer_warning_replaces_the_older_and_restarts_the_time(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    warning.update(FIRST)
+    clock[0] += 9
+    assert warning.update(SECOND) is SECOND
+    clock[0] += 9
+    assert warning.update(None) is SECOND
+
+
+def test_cleared_warning_is_gone_immediately(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    warning.update(FIRST)
+    warning.clear()
+    assert warning.update(None) is None
+
+
+_METRICS = {"recall_at_1": 0.25, "recall_at_5": 0.5, "recall_at_10": 0.75, "mrr": 0.4}
+_REPORT = ClassificationReport(labels=("a", "b"), confusion=((0, 0, 3), (1, 0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (events.Evaluated(step=0, loss=1.5, metrics=_METRICS), "Before training: recall@1 25 %"),
+        (events.Evaluated(step=8, loss=1.5, metrics=_METRICS), "step 8: loss 1.50, recall@1 25 %"),
+        (events.Evaluated(step=8, loss=0.5, classification=_REPORT), "accuracy 75 %, macro F1 42.9 %"),
+    ],
+)  # fmt: skip
+def test_terminal_and_log_say_the_same_of_predictions(
+    qtbot: QtBot, event: events.Evaluated, expected: str
+) -> None:
+    log = LogView()
+    qtbot.addWidget(log)
+    log.on_event(event)
+    said = str(event_text.describe(event))
+    assert expected in said
+    assert said in log.toPlainText()
+
+
+def test_log_says_that_training_started(qtbot: QtBot) -> None:
+    log = LogView()
+    qtbot.addWidget(log)
+    log.on_event(events.Started(command="train"))
+    assert log.toPlainText().endswith("  Training started")
+
+
+def test_other_evaluations_have_only_a_loss() -> None:
+    assert describe_predictions(events.Evaluated(step=8, loss=0.5)) is None
