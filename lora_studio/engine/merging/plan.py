@@ -197,16 +197,14 @@ def _require_mergeable(merged: Sequence[Adapter], tensors: dict[str, WeightSourc
     require_one_vocabulary(merged)
     for adapter in merged:
         if missing := adapter_files.find_missing_weights(adapter, tensors):
-            raise (
-                fail(
-                    "merging.missing_weights",
-                    "The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in "
-                    "full.",
-                    "Copy or download the adapter again. If it was never complete, ask its author for the missing weights.",
-                    where=Where(step="merging", file=str(adapter.folder)),
-                    folder=str(adapter.folder),
-                    tensors=", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else ""),
-                )
+            raise fail(
+                "merging.missing_weights",
+                "The adapter in {folder} is incomplete: it lacks {tensors}, which its settings list as trained in "
+                "full.",
+                "Copy or download the adapter again. If it was never complete, ask its author for the missing weights.",
+                where=Where(step="merging", file=str(adapter.folder)),
+                folder=str(adapter.folder),
+                tensors=", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else ""),
             )
         if adapter.complication:
             raise NeedsPeftError(adapter.complication)
@@ -223,24 +221,20 @@ def _find_replacements(
         for name, stored in adapter.replacements.items():
             target = _get_stored_name(name, sources)
             if target in replacements and not is_equal(replacements[target], stored):
-                raise (
-                    fail(
-                        "merging.two_wholes",
-                        "Two of the adapters trained {tensor} in full, and a model can have only one.",
-                        "Merge only one of them.",
-                        where=Where(step="merging", file=str(adapter.folder)),
-                        tensor=name,
-                    )
+                raise fail(
+                    "merging.two_wholes",
+                    "Two of the adapters trained {tensor} in full, and a model can have only one.",
+                    "Merge only one of them.",
+                    where=Where(step="merging", file=str(adapter.folder)),
+                    tensor=name,
                 )
             if adapter.weight != 1.0 and name in adapter.trained_whole:
-                raise (
-                    fail(
-                        "merging.weighted_whole",
-                        "The adapter trained {tensor} in full, which can't be weighted.",
-                        "Set this adapter's weight to 1.",
-                        where=Where(step="merging", file=str(adapter.folder)),
-                        tensor=name,
-                    )
+                raise fail(
+                    "merging.weighted_whole",
+                    "The adapter trained {tensor} in full, which can't be weighted.",
+                    "Set this adapter's weight to 1.",
+                    where=Where(step="merging", file=str(adapter.folder)),
+                    tensor=name,
                 )
             embedding = find_tied_embedding(sources)
             original = sources.get(target, sources.get(embedding))
