@@ -54,8 +54,10 @@ from lora_studio.core.templates.probing.probe_conversations import (
     SystemState,
     count_calls,
 )
-from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober, ProbeRenderer
-from lora_studio.core.templates.probing.tools import (
+from lora_studio.core.templates.probing.prober import (
+    THINK_NAMES,
+    Prober,
+    ProbeRenderer,
     find_result_style,
     probe_calls,
     probe_tools,

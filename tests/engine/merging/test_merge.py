@@ -24,7 +24,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import deltas, merge
+from lora_studio.engine.merging import merge, plan
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.failures import CancelledError
@@ -229,15 +229,15 @@ def test_blockwise_merge_equals_merge_at_once(
         magnitude = torch.rand(outputs) + 0.5
         save_file({"a": a, "b": b, "m": magnitude}, file)
         held = {tensor.name: tensor for tensor in safetensors_files.read_header(file)}
-        update: deltas.WeightDelta = deltas.LowRankDelta(
-            deltas.LowRankFactor(held["a"], True),
-            deltas.LowRankFactor(held["b"], False),
+        update: plan.WeightDelta = plan.LowRankDelta(
+            plan.LowRankFactor(held["a"], True),
+            plan.LowRankFactor(held["b"], False),
             1.7,
             transposed=kind == "transposed",
             rounded=kind == "rounded",
         )
         if kind == "dora":
-            update = deltas.DoraDelta(update, held["m"])
+            update = plan.DoraDelta(update, held["m"])
         change = update.load()
     expected = weight.clone()
     if kind == "dora":
@@ -245,7 +245,7 @@ def test_blockwise_merge_equals_merge_at_once(
         expected = ((magnitude / norm).view(-1, 1) * (weight + delta)).to(dtype)
     else:
         expected += delta.to(dtype) if kind == "rounded" else delta
-    blocks = deltas.split_range(shape[0], deltas.count_block_rows(*shape))
+    blocks = plan.split_range(shape[0], plan.count_block_rows(*shape))
     result = torch.cat([change(weight[first:last].clone(), first, last) for first, last in blocks])
     assert torch.equal(result, expected)
 

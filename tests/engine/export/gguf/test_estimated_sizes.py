@@ -18,7 +18,7 @@ from lora_studio.core.export import (
     should_use_imatrix,
 )
 from lora_studio.core.gguf_sizes import estimate_bytes
-from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.catalog import LinearLayers, ModelShape
 from lora_studio.core.protocol.events import ModelInspected
 from lora_studio.engine.export.gguf import quantizer
 from tests.helpers.models import model_facts
