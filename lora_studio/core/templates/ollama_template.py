@@ -1,6 +1,6 @@
 """Derive an Ollama TEMPLATE with stop strings from any chat template, and prove the texts equal.
 
-The chat template is probed (`probing`), written as a Go template (`writing`) and compared with it
+The chat template is probed (`probing`), written as a Go template (`emitter`) and compared with it
 on other conversations (`proof`). No model is recognized by name.
 """
 
