@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.core.export import BITS_PER_WEIGHT, QUANTIZATIONS, Quantization
-from lora_studio.core.model.shape import LinearLayers
+from lora_studio.core.model.catalog import LinearLayers
 from lora_studio.core.protocol.events import ModelInspected
 
 #: Bits per weight of llama.cpp's types, with the scales of their blocks (ggml-common.h).

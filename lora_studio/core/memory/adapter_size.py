@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from lora_studio.core.lora.spec import LoraSpec, Targets
-from lora_studio.core.model.shape import LinearLayers
+from lora_studio.core.model.catalog import LinearLayers
 from lora_studio.core.protocol.events import ModelInspected, ParametersCounted
 
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)

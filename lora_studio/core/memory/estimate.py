@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from lora_studio.core.memory.plan import BYTES, SOFTMAX_ON_GPU, MemoryPlan, count_logits_at_once
 from lora_studio.core.memory.weights import estimate_dequantized_bytes, estimate_process_bytes
-from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.catalog import LinearLayers, ModelShape
 from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer

@@ -12,8 +12,7 @@ from lora_studio.core.memory import adapter_size, advice
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
-from lora_studio.core.model.catalog import ModelEntry, ModelOutline
-from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.catalog import LinearLayers, ModelEntry, ModelOutline, ModelShape
 from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.protocol.events import Device, ModelInspected
 from lora_studio.core.training.spec import TrainingSpec

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
-from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.catalog import ModelShape
 from lora_studio.core.model.spec import ModelSpec, list_device_names
 from lora_studio.core.protocol.model import Device, DevicesFound, ModelInspected
 from lora_studio.core.tasks.table import TASKS

@@ -8,8 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, text
-from lora_studio.core.model.catalog import ModelEntry, ModelLocation
-from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.catalog import ModelEntry, ModelLocation, ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol.base import BaseCommand, BaseEvent

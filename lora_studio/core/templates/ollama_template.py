@@ -1,6 +1,6 @@
 """Derive an Ollama TEMPLATE with stop strings from any chat template, and prove the texts equal.
 
-The chat template is probed (`probing`), written as a Go template (`writing`) and compared with it
+The chat template is probed (`probing`), written as a Go template (`emitter`) and compared with it
 on other conversations (`proof`). No model is recognized by name.
 """
 
@@ -54,8 +54,10 @@ from lora_studio.core.templates.probing.probe_conversations import (
     SystemState,
     count_calls,
 )
-from lora_studio.core.templates.probing.prober import THINK_NAMES, Prober, ProbeRenderer
-from lora_studio.core.templates.probing.tools import (
+from lora_studio.core.templates.probing.prober import (
+    THINK_NAMES,
+    Prober,
+    ProbeRenderer,
     find_result_style,
     probe_calls,
     probe_tools,

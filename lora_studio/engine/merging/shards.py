@@ -22,9 +22,8 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.files import create_folder, write_atomic
 from lora_studio.core.system.foreign_files import NamingFile, open_regular, read_json
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import deltas
-from lora_studio.engine.merging.deltas import Apply
-from lora_studio.engine.merging.plan import GrownTensor, MergedTensor
+from lora_studio.engine.merging import plan
+from lora_studio.engine.merging.plan import Apply, GrownTensor, MergedTensor
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
@@ -294,8 +293,8 @@ def _get_blocks(output: MergedTensor) -> list[tuple[int, int]]:
         return [(0, source.length)]
     columns = math.prod(source.shape[1:])
     if len(source.shape) > 2:  # experts
-        return deltas.split_range(source.length, max(deltas.BLOCK // max(columns, 1), 1))
-    return deltas.split_range(source.length, deltas.count_block_rows(source.length, columns))
+        return plan.split_range(source.length, max(plan.BLOCK // max(columns, 1), 1))
+    return plan.split_range(source.length, plan.count_block_rows(source.length, columns))
 
 
 def _compute_checksum(block: numpy.ndarray) -> int:

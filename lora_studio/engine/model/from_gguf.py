@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from transformers import PreTrainedTokenizerFast
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
@@ -18,20 +31,6 @@ from lora_studio.engine.runtime.llama_cpp import Llama
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-import importlib
-from collections.abc import Callable
-
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
-from transformers import PreTrainedTokenizerFast
 
 
 def convert(file: Path, folder: Path, job: JobContext) -> None:
@@ -336,32 +335,21 @@ _LLAMA3 = (
 _QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 
-def _split_by_pattern(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
-    return lambda: pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-
-
-def _split_digits() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
-
-
-def _split_plain() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-
-
 _REMEDY = "Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}."
 
+
+def _split(*before: pre_tokenizers.PreTokenizer, use_regex: bool = True) -> Any:
+    """Return a pre-tokenizer for byte-level BPE after others."""
+    split_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+    return pre_tokenizers.Sequence([*before, split_bytes]) if before else split_bytes
+
+
+def _split_by_pattern(pattern: str) -> Any:
+    return _split(pre_tokenizers.Split(Regex(pattern), behavior="isolated"), use_regex=False)
+
+
 #: `tokenizer.ggml.pre` -> how text is split before byte-level BPE.
-SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
+SPLITS = {
     **dict.fromkeys(
         ("llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe"), _split_by_pattern(_LLAMA3)
     ),
@@ -369,9 +357,10 @@ SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
         ("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), _split_by_pattern(_QWEN2)
     ),
     **dict.fromkeys(
-        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), _split_digits
+        ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"),
+        _split(pre_tokenizers.Digits(individual_digits=True)),
     ),
-    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _split_plain),
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _split()),
 }
 
 
@@ -463,7 +452,7 @@ def _build_byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokeniz
     )
     if name == "qwen2":
         backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = SPLITS[name]()
+    backend.pre_tokenizer = SPLITS[name]
     backend.decoder = decoders.ByteLevel()
     return backend
 

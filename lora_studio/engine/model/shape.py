@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.catalog import LinearLayers, ModelShape
 from lora_studio.engine.model import capped_attention, loading
 
 #: Layers whose input is the output of the part before them, not the block's normalized input.

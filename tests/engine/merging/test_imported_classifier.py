@@ -13,12 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.tasks.table import TASKS
-from lora_studio.engine.merging import imported_runs
 from lora_studio.engine.model.loading import load_tokenizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run
@@ -128,15 +126,6 @@ def test_what_is_no_classifier_is_refused_and_leaves_nothing(
     run, channel = import_it(tmp_path, base, adapter)
     assert channel.last(events.Failed).problem.code == code
     assert not run.adapter.exists()
-
-
-def test_log_says_how_many_labels_it_leaves_out() -> None:
-    labels = tuple(f"label {number}" for number in range(1, 24))
-    described = str(imported_runs._describe_labels(labels, text("config.json")))
-    assert described.startswith("Labels from config.json: label 1, label 2, ")
-    assert described.endswith(", label 20, and 3 more.")
-    described = str(imported_runs._describe_labels(labels[:3], text("config.json")))
-    assert described == "Labels from config.json: label 1, label 2, and label 3."
 
 
 def test_classifier_of_another_model_is_refused(tiny: TinyModel, tmp_path: Path) -> None:

@@ -290,6 +290,7 @@ def test_quantized_base_is_dequantized_like_bitsandbytes(
     recorder = merge(tmp_path / "packed", adapter, tmp_path / "m", MergingSpec(dtype="bf16"))
     assert not recorder.of(events.LogLine)
     assert recorder.of(events.Warned)[0].problem.code == "merging.dequantized_base"
+    assert "quantization_config" not in (tmp_path / "m" / "config.json").read_text("utf-8")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "packed").dequantize()
     plain = plain.to(torch.bfloat16)
     expected = PeftModel.from_pretrained(plain, adapter).merge_and_unload().state_dict()

@@ -22,7 +22,7 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import deltas, merge, model_files
+from lora_studio.engine.merging import merge, model_files
 from lora_studio.engine.merging import plan as merging_plan
 from lora_studio.engine.model import gguf_header
 from lora_studio.engine.selftest.judging import StageComparison
@@ -105,8 +105,10 @@ def repeat(name: str) -> Plant:
 
 def scale_delta(factor: float) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        correct = deltas.LowRankDelta.compute_delta
-        patch.setattr(deltas.LowRankDelta, "compute_delta", lambda *a: correct(*a).mul_(factor))
+        correct = merging_plan.LowRankDelta.compute_delta
+        patch.setattr(
+            merging_plan.LowRankDelta, "compute_delta", lambda *a: correct(*a).mul_(factor)
+        )
 
     return plant
 
@@ -137,7 +139,7 @@ def round_early(correct: Any) -> Any:
     """Add updates in 16 bits."""
     del correct
 
-    def load(self: deltas.LowRankDelta) -> Any:
+    def load(self: merging_plan.LowRankDelta) -> Any:
         a, b = self.a.read(), self.b.read()
 
         def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
@@ -148,7 +150,7 @@ def round_early(correct: Any) -> Any:
     return load
 
 
-def without_magnitude(self: deltas.DoraDelta) -> Any:
+def without_magnitude(self: merging_plan.DoraDelta) -> Any:
     return self.low_rank.load()
 
 
@@ -157,7 +159,7 @@ def first_expert(correct: Any) -> Any:
 
 
 def next_rows(correct: Any) -> Any:
-    def load(self: deltas.RowsDelta) -> Any:
+    def load(self: merging_plan.RowsDelta) -> Any:
         return correct(dataclasses.replace(self, indices=tuple(i + 1 for i in self.indices)))
 
     return load
@@ -217,18 +219,18 @@ MERGING: list[tuple[str, str, Plant, str, dict[str, Any]]] = [
     ("alpha halved", "llama", scale_delta(0.5), f"{FIRST} has the adapter's update at 0.50 times", {}),
     ("scale a little wrong", "llama", scale_delta(1.05), f"{FIRST} has the adapter's update at 1.05 times", {}),
     ("update subtracted", "llama", scale_delta(-1.0), f"{FIRST} has the adapter's update at -1.00 times", {}),
-    ("rounded before it is added", "llama", replace_function(deltas.LowRankDelta, "load", round_early), f"{FIRST} differs", {}),
+    ("rounded before it is added", "llama", replace_function(merging_plan.LowRankDelta, "load", round_early), f"{FIRST} differs", {}),
     ("half of a tensor", "llama", replace_function(merge.merging_shards, "_compute_rows", scale_norm), "down_proj.weight differs", {}),
     ("rsLoRA ignored", "rslora", change_layer(use_rslora=False), f"{FIRST} has the adapter's update at 0.50 times", {}),
     ("alpha of modules ignored", "patterns", change_layer(alpha_pattern={}), f"{V_PROJ} has the adapter's update at 0.25 times", {}),
-    ("magnitudes ignored", "dora", lambda patch: patch.setattr(deltas.DoraDelta, "load", without_magnitude), f"{FIRST} differs", {}),
+    ("magnitudes ignored", "dora", lambda patch: patch.setattr(merging_plan.DoraDelta, "load", without_magnitude), f"{FIRST} differs", {}),
     ("trained head lost", "head", lambda patch: patch.setattr(merging_plan, "_find_replacements", lambda *_: {}), "lm_head.weight is missing", {}),
     ("head stays tied", "head", lambda patch: patch.setattr(merging_plan, "_untie", lambda sources, new, updates, merged: new.clear()), "lm_head.weight is missing", {}),
     ("head called tied", "head", change_settings(tie_word_embeddings=True), "config.json: tie_word_embeddings is true instead of false", {}),
-    ("rows of other tokens", "tokens", replace_function(deltas.RowsDelta, "load", next_rows), "model.embed_tokens.weight differs", {}),
+    ("rows of other tokens", "tokens", replace_function(merging_plan.RowsDelta, "load", next_rows), "model.embed_tokens.weight differs", {}),
     ("biases lost", "biases", lambda patch: patch.setattr(merging_plan, "_find_replacements", lambda *_: {}), "model.layers.0.self_attn.q_proj.bias contains only zeros", {}),
-    ("bias of B scaled", "bias of B", replace_function(deltas.BiasDelta, "load", lambda correct: lambda self: correct(dataclasses.replace(self, scale=1.0))), "q_proj.bias has the adapter's update at 0.50 times", {}),
-    ("one expert for all", "experts", replace_function(deltas.LowRankFactor, "read", first_expert), "model.layers.0.mlp.experts.1.down_proj.weight differs", {}),
+    ("bias of B scaled", "bias of B", replace_function(merging_plan.BiasDelta, "load", lambda correct: lambda self: correct(dataclasses.replace(self, scale=1.0))), "q_proj.bias has the adapter's update at 0.50 times", {}),
+    ("one expert for all", "experts", replace_function(merging_plan.LowRankFactor, "read", first_expert), "model.layers.0.mlp.experts.1.down_proj.weight differs", {}),
     ("expert left out", "experts", leave_out("layers.1.mlp.experts.3.down_proj"), "model.layers.1.mlp.experts.3.down_proj.weight is the base model's", {}),
     ("gate and up exchanged", "experts", exchange("model.layers.0.mlp.experts.2.gate_proj.weight", "model.layers.0.mlp.experts.2.up_proj.weight"), "model.layers.0.mlp.experts.2.up_proj.weight differs", {}),
     ("second adapter forgotten", "llama", replace_function(merging_plan, "_plan_updates", forget_adapter), f"{FIRST} ", {"further": ("second=0.7",)}),

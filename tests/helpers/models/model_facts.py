@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lora_studio.core.export import BITS_PER_WEIGHT
-from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.catalog import ModelShape
 from lora_studio.core.network import connections
 from lora_studio.core.network.connections import Contact, ContactRecord
 from lora_studio.core.network.purposes import Purpose

@@ -12,9 +12,9 @@ file systems with sparse files. The quantizer's dry run needs no more.
 - `--compare REQUEST` writes an outline too, and compares what the tensors would be with those of
 other GGUF files (`tensor_comparison.py`).
 
-- The file of an embedding model says how it pools (`embedding_header.py`).
+- The file of an embedding model says how it pools.
 
-- A tensor with NaN or infinite values ends the conversion (`finite_values.py`).
+- A tensor with NaN or infinite values ends the conversion.
 
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.

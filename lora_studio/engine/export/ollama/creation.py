@@ -489,9 +489,7 @@ def _compute_expected(run: RunFolder, gguf: Path, longest: int, job: JobContext)
             if len(expected) < _TEXTS and len(ids) <= longest:
                 job.check()
                 vector = llama.embed(ids)
-                assert (
-                    vector is not None
-                )  # the converter writes the pooling (`gguf/embedding_header.py`)
+                assert vector is not None  # the converter writes the pooling
                 expected.append(_Expected(each, vector))
     return expected
 

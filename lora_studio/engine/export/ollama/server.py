@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,31 +117,22 @@ def chat(
 
     `options` are Ollama's: num_predict, temperature, top_p, seed.
     """
-    server = create_client(host)
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
 
     def ask() -> OllamaReply:
         pieces: list[str] = []
-        answer = _AnswerText()
-        with server.create_client() as client:
-            for part in client.chat(name, turns, stream=True, options=dict(options)):
-                job.check()
-                pieces.append(answer.filter_text(part))
-                if part.done:
-                    finished = part.done_reason != "length"
-                    prompt_tokens = part.prompt_eval_count or 0
-                    return OllamaReply(
-                        "".join(pieces), part.eval_count or 0, finished, prompt_tokens
-                    )
+        for part in stream(host, name, messages, options):
+            job.check()
+            pieces.append(part.text)
+            if part.last:
+                return replace(part, text="".join(pieces))
         raise fail(
             "ollama.interrupted",
             "The Ollama server at {host} stopped in the middle of its answer.",
             "Check its log (`ollama serve` prints it) and try again.",
-            host=server.host,
+            host=create_client(host).host,
         )
 
-    with translate_ollama_errors(server):
-        return run_cancellable(job, ask)
+    return run_cancellable(job, ask)
 
 
 def stream(

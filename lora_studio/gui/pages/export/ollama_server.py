@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QGridLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLineEdit, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.export import (
@@ -25,6 +25,7 @@ from lora_studio.gui.widgets.basics import (
     CollapsibleSection,
     button,
     clear_layout,
+    column,
     label,
     row,
     set_role,
@@ -60,12 +61,9 @@ class OllamaServerPanel(QWidget):
         self.models = OllamaModels()
         self.more = CollapsibleSection(tr("Models in Ollama"))
         self.more.add(self.models)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.ROW)
-        layout.addWidget(self.server)
-        layout.addLayout(row(self.create_button, self.other_name, None))
-        layout.addWidget(self.more)
+        self.setLayout(
+            column(self.server, row(self.create_button, self.other_name, None), self.more)
+        )
         self.models.copy_clicked.connect(self._copy)
         self.models.remove_clicked.connect(self._remove)
 
@@ -235,8 +233,8 @@ class OllamaModels(QWidget):
                 partial(self.remove_clicked.emit, name),
             ),
         )
-        for column, part in enumerate(parts):
-            self._grid.addWidget(part, line, column)
+        for place, part in enumerate(parts):
+            self._grid.addWidget(part, line, place)
 
 
 class ConfirmDialog(Dialog):

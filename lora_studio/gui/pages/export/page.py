@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QWidget
 
 from lora_studio.core.export import ExportSpec, What, suggest_ollama_name
 from lora_studio.core.messages import listed
@@ -577,11 +577,7 @@ class TemplateView(QWidget):
         self.limits = CollapsibleSection(tr("Known differences"))
         self._limits = label(role="muted", wrap=True)
         self.limits.add(self._limits)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.M)
-        for part in (self.verdict, sides, self.facts, self.limits):
-            layout.addWidget(part)
+        self.setLayout(column(self.verdict, sides, self.facts, self.limits, spacing=Spacing.M))
 
     def show_event(self, event: events.TemplateDerived) -> None:
         """Show a derived template, verified or not."""
@@ -690,11 +686,7 @@ class HubUpload(QWidget):
         self.upload = button(tr("Upload…"), self.open, icon="export")
         self.view_online = button(tr("Open on Hugging Face"), self._view_online, kind="link")
         self._dialog: PushDialog | None = None
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.ROW)
-        layout.addWidget(self.what)
-        layout.addLayout(row(self.upload, self.view_online, None))
+        self.setLayout(column(self.what, row(self.upload, self.view_online, None)))
 
     def show_run(self) -> None:
         """Update the texts to the results of the current run."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
@@ -17,7 +17,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing, color, get_theme
 from lora_studio.gui.widgets import tables
-from lora_studio.gui.widgets.basics import button, row
+from lora_studio.gui.widgets.basics import button, column, row
 from lora_studio.gui.widgets.self_test_text import describe_self_test, format_badge
 from lora_studio.gui.widgets.tables import LEFT, RIGHT, TableModel
 from lora_studio.gui.widgets.tooltips import plain_tip
@@ -167,11 +167,7 @@ class QuantTable(Control):
         self.view.set_up_columns()
         self.more = button("", lambda: self.show_all(not self.rows.shows_all))
         self.setFocusProxy(self.view)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.S)
-        layout.addWidget(self.view)
-        layout.addLayout(row(self.more, None))
+        self.setLayout(column(self.view, row(self.more, None), spacing=Spacing.S))
         self.rows.checked.connect(self._on_checked)
         self.rows.modelReset.connect(self._fit)
         get_theme().changed.connect(self._on_theme_changed)
@@ -238,11 +234,11 @@ class _View(QTableView):
         header = self.horizontalHeader()
         header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        for column in range(1, len(_COLUMNS)):
+        for number in range(1, len(_COLUMNS)):
             header.setSectionResizeMode(
-                column,
+                number,
                 QHeaderView.ResizeMode.Stretch
-                if column == _LOSS
+                if number == _LOSS
                 else QHeaderView.ResizeMode.ResizeToContents,
             )
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QMenu, QSpinBox, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
 
 from lora_studio.core import formatting, serving
 from lora_studio.core.messages import Text
@@ -98,11 +108,13 @@ class ServingCard(Card):
         self.status = label(wrap=True)
         self.remedy = label(role="muted", wrap=True)
         self.notes = label(role="muted", wrap=True)
-        self.what_now = button(tr("What now?"), self._explain, kind="link")
-        self.copy_address = button(tr("Copy address"), self._copy_address, icon="copy")
-        self.copy_key = button(tr("Copy API key"), self._copy_key, icon="copy")
-        self.copy_curl = button(tr("Copy curl command"), self._copy_curl, icon="copy")
-        self.copy_python = button(tr("Copy Python code"), self._copy_python, icon="copy")
+        self.what_now = button(
+            tr("What now?"), lambda: self.explain_requested.emit(self.problem), kind="link"
+        )
+        self.copy_address = self._copy_button(tr("Copy address"), serving.get_api_address)
+        self.copy_key = self._copy_button(tr("Copy API key"), lambda ready: ready.key)
+        self.copy_curl = self._copy_button(tr("Copy curl command"), serving.format_curl)
+        self.copy_python = self._copy_button(tr("Copy Python code"), serving.format_python)
         self.log = CodeView(tr("Output of llama-server"))
         self.log.setMaximumBlockCount(_LINES)
         set_scaled_sizes(self.log, height=110)
@@ -248,24 +260,14 @@ class ServingCard(Card):
 
     # --- actions ------------------------------------------------------------------------------
 
-    def _explain(self) -> None:
-        self.explain_requested.emit(self.problem)
+    def _copy_button(
+        self, title: str, describe: Callable[[events.ServerReady], str]
+    ) -> QPushButton:
+        def copy() -> None:
+            if self.ready is not None:
+                self._copy(describe(self.ready))
 
-    def _copy_address(self) -> None:
-        if self.ready is not None:
-            self._copy(serving.get_api_address(self.ready))
-
-    def _copy_key(self) -> None:
-        if self.ready is not None:
-            self._copy(self.ready.key)
-
-    def _copy_curl(self) -> None:
-        if self.ready is not None:
-            self._copy(serving.format_curl(self.ready))
-
-    def _copy_python(self) -> None:
-        if self.ready is not None:
-            self._copy(serving.format_python(self.ready))
+        return button(title, copy, icon="copy")
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

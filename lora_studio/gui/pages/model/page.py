@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
@@ -485,11 +485,7 @@ class PrecisionControl(Control):
         self._format_row = QWidget()
         self._format_row.setLayout(row(label(tr("Data type"), "muted"), self.formats, None))
         self.setFocusProxy(self.cards)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.M)
-        layout.addWidget(self.cards)
-        layout.addWidget(self._format_row)
+        self.setLayout(column(self.cards, self._format_row, spacing=Spacing.M))
         self.cards.edited.connect(self._on_card_chosen)
         self.formats.edited.connect(self.apply_choice)
 
@@ -542,11 +538,7 @@ class DeviceControl(Control):
         self._together = QWidget()
         self._flow = FlowLayout(self._together)
         self._several = label(tr("Train on several GPUs (each processes part of every batch):"), role="caption")  # fmt: skip
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.S)
-        for widget in (self.combo, self._several, self._together):
-            layout.addWidget(widget)
+        self.setLayout(column(self.combo, self._several, self._together, spacing=Spacing.S))
         self.combo.edited.connect(self._choose)
         self.combo.left.connect(self.left)
         self.show_devices(None)
@@ -638,13 +630,15 @@ class DownloadLine(QWidget):
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.page = button(tr("Open model page"), self.page_clicked.emit, kind="link")
         self.online = button(tr("Turn off offline mode"), self.online_requested.emit, kind="link")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.S)
-        layout.addWidget(self.status)
-        layout.addLayout(row(self.sign_in, self.page, self.online, None))
-        layout.addWidget(self.progress)
-        layout.addLayout(row(self.start, self.stop, None))
+        self.setLayout(
+            column(
+                self.status,
+                row(self.sign_in, self.page, self.online, None),
+                self.progress,
+                row(self.start, self.stop, None),
+                spacing=Spacing.S,
+            )
+        )
         self._bytes, self._running, self._resumable = 0, False, False
         self.offer(0)
 

@@ -23,7 +23,7 @@ from lora_studio.core.export import (
 )
 from lora_studio.core.gguf_sizes import estimate_bytes
 from lora_studio.core.llama_cpp import CONVERTER
-from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.catalog import LinearLayers, ModelShape
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol.events import ModelInspected
 from lora_studio.engine.export.gguf import adapter_gguf, converter, quantizer

@@ -16,7 +16,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
-from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.catalog import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset import lengths

@@ -306,14 +306,6 @@ def test_model_that_cannot_be_exported_is_marked_at_its_source(page: ModelPage) 
     assert "model.unknown_pre_tokenizer" not in list_codes()
 
 
-def test_question_about_a_model_names_the_users_llama_cpp(page: ModelPage, tmp_path: Path) -> None:
-    page.state.set("model", "source", "org/one")
-    page.state.set("export", "llama_cpp", str(tmp_path))
-    question = page._make_question()
-    assert question is not None
-    assert question.llama_cpp == str(tmp_path)
-
-
 def test_gated_model_asks_for_a_token_that_is_never_saved(
     qtbot: QtBot, page: ModelPage, worker: Worker, tmp_path: Path
 ) -> None:
@@ -410,19 +402,7 @@ def test_empty_fitting_list_gives_its_reason(page: ModelPage, worker: Worker) ->
     assert page.browser.status.text() == "None of the 5 models found fit on this device."
 
 
-def test_gated_message_disappears_once_access_is_granted(page: ModelPage, worker: Worker) -> None:
-    page.state.set("model", "source", "org/gated")
-    where = Where(step="model", field="source")
-    gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
-    page.state.report("inspect_model", [gated])
-    assert page.download.sign_in.isVisible()
-    page.state.set_answer(model_facts.model(missing_bytes=1000, gated=True))
-    page.state.report("inspect_model", [])
-    assert not page.download.sign_in.isVisible()
-    assert page.download.status.text() == ""
-
-
-def test_gated_message_survives_a_late_account_answer(page: ModelPage, worker: Worker) -> None:
+def test_gated_message_stays_until_access_is_granted(page: ModelPage, worker: Worker) -> None:
     page.browser.show_source("hub")
     page.state.set("model", "source", "org/gated")
     where = Where(step="model", field="source")
@@ -431,6 +411,10 @@ def test_gated_message_survives_a_late_account_answer(page: ModelPage, worker: W
     worker.answer("inspect_account", events.AccountFound(name="", has_token=False))
     assert page.download.sign_in.isVisible()
     assert page.download.status.text() == "It is gated. Sign in."
+    page.state.set_answer(model_facts.model(missing_bytes=1000, gated=True))
+    page.state.report("inspect_model", [])
+    assert not page.download.sign_in.isVisible()
+    assert page.download.status.text() == ""
 
 
 def test_model_folders_are_added_and_removed(page: ModelPage, worker: Worker) -> None:
