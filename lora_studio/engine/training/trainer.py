@@ -58,7 +58,14 @@ from lora_studio.engine.tasks.grpo import CLIP_SHARES, Grpo
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
 from lora_studio.engine.tokens.encoder import TrainingRow
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trainer_state
+from lora_studio.engine.training import (
+    best_adapter,
+    checkpoint_files,
+    kernel_choice,
+    problems,
+    trainer_state,
+)
+from lora_studio.engine.training.best_adapter import BestAdapterStore
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
@@ -70,12 +77,10 @@ from lora_studio.engine.training.problems import (
     restart_required_error,
 )
 from lora_studio.engine.training.recipe import (
-    best_adapter,
     neftune,
     schedules,
     torch_optimizers,
 )
-from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.rollouts import Rollouts
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_batches import (
