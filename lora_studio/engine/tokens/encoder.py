@@ -22,9 +22,9 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableKind, UnusableRow
 from lora_studio.core.tasks.table import TASKS
+from lora_studio.engine.tokens.exact_rendering import Rendered
 from lora_studio.engine.tokens.exact_rendering import render as render
 from lora_studio.engine.tokens.markers import Span
-from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 _START = itemgetter(0)
