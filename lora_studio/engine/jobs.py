@@ -195,8 +195,8 @@ def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
     """Rate answers of the base model with the rewards of a recipe."""
     job.show_stage(text("starting PyTorch"))
     with fast_imports.speed_up_imports():
-        from lora_studio.engine.training.rewarding import trial
-    trial.preview_rewards(command, job)
+        from lora_studio.engine.training import rollouts
+    rollouts.preview_rewards(command, job)
 
 
 @handles(commands.InspectDevices)

@@ -83,6 +83,8 @@ def prepare(work: Path) -> dict[str, Any]:
     """
     import random
 
+    import numpy as np
+
     from lora_studio.core.dataset.spec import DatasetSpec
     from lora_studio.core.model.spec import ModelSpec
     from lora_studio.engine.dataset.prepare import prepare as read
@@ -104,7 +106,13 @@ def prepare(work: Path) -> dict[str, Any]:
     for number in range(recipe.steps):
         chosen = [rows[index] for part in plan.get_step(number) for index in part]
         random.Random(number).shuffle(chosen)
-        steps.append([{"input_ids": row.ids.tolist(), "labels": row.labels} for row in chosen])
+        labels = [np.where(row.trained, row.ids, -100).tolist() for row in chosen]
+        steps.append(
+            [
+                {"input_ids": row.ids.tolist(), "labels": ids}
+                for row, ids in zip(chosen, labels, strict=True)
+            ]
+        )
     (work / "steps.json").write_text(json.dumps(steps))
     return {"model": str(folder), "tokens": [sum(len(r["input_ids"]) for r in s) for s in steps]}
 

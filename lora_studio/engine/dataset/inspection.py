@@ -551,6 +551,6 @@ def check(command: commands.LintDataset, job: JobContext) -> None:
 
             usable = prepare.list_tokenized_rows(tables, fit_to_limit(tables, rows.spec))
         divided = splitting.split(rows, command.seed, job, usable)
-        return divided.training.to_array(), divided.validation.to_array()
+        return divided.training, divided.validation
 
     job.emit(lint.lint(command.dataset, job, tables, split_rows))

@@ -67,11 +67,11 @@ def prepare(
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
         raise _no_usable_rows_error(spec, read, skipped)
-    epoch = mixture.repeat_by_weight(divided.training.to_array(), get_source_weights(rows), seed)
+    epoch = mixture.repeat_by_weight(divided.training, get_source_weights(rows), seed)
     training = select(tables, epoch, spec.max_length)
     if TASKS[rows.task].has_classes:
         _check_labels(tables, spec)
-    validation = select(tables, divided.validation.to_array(), spec.max_length)
+    validation = select(tables, divided.validation, spec.max_length)
     ready = events.DatasetReady(
         task=rows.task,
         rows_read=read,
@@ -122,7 +122,7 @@ def collect_skipped(
         for reason, entry in skipped.items():
             total.setdefault(reason, SkippedRow()).add(entry.rows, entry.count)
     for fix, ids in (divided.dropped if divided else {}).items():
-        rows = [row + 1 for _, row in ids[:NAMED]]
+        rows = (ids[:NAMED, 1] + 1).tolist()
         total.setdefault(SkipReason(REASONS[fix]), SkippedRow()).add(rows, len(ids))
     return dict(sorted(total.items(), key=lambda item: -item[1].count))
 
@@ -140,7 +140,7 @@ def _count_truncated_rows(
 ) -> int:
     if TASKS[rows.task].is_document:  # documents are split instead
         return 0
-    used = np.concatenate([divided.training.to_array(), divided.validation.to_array()])
+    used = np.concatenate([divided.training, divided.validation])
     return int(select(tables, used, rows.spec.max_length).cut.sum())
 
 

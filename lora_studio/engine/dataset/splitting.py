@@ -18,10 +18,9 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups
-from lora_studio.engine.dataset.quality.row_facts import RowFacts, RowId
+from lora_studio.engine.dataset.quality.row_facts import RowFacts
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import Hashes, mix64
 from lora_studio.engine.runtime.channel import JobContext
@@ -41,48 +40,16 @@ from lora_studio.engine.runtime.channel import JobContext
 #: How far the rows held out may be from the requested share, as a fraction of it.
 _TOLERANCE = 0.1
 
-#: Increase this whenever the same rows would be split differently.
-_VERSION = 3
+#: Increase this whenever the same rows would be split or written differently.
+_VERSION = 4
 #: Rows from which a split is cached, since it takes longer than a few seconds.
 _CACHED_FROM = 5_000
 #: Splits of a dataset that are kept: each setting that is tried while planning gives another one.
 _MOST_CACHED = 4
 
 
-class RowIds(Sequence[RowId]):
-    """Rows as (source, index) pairs in 8 bytes each."""
-
-    def __init__(self, sources: NDArray[Any], indices: NDArray[Any]) -> None:
-        """Take one element per row in both arrays."""
-        self.packed: NDArray[np.int64] = sources.astype(np.int64) << 40 | indices.astype(np.int64)
-
-    @classmethod
-    def unpack(cls, packed: NDArray[np.int64]) -> RowIds:
-        """Return the rows of an array that was read from the attribute `packed`."""
-        return cls(packed >> 40, packed & (1 << 40) - 1)
-
-    def to_array(self) -> NDArray[np.int64]:
-        """Return the pairs as an array, [rows, 2]."""
-        return np.column_stack([self.packed >> 40, self.packed & (1 << 40) - 1])
-
-    def __len__(self) -> int:
-        return len(self.packed)
-
-    @overload
-    def __getitem__(self, index: int) -> RowId: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[RowId]: ...
-    def __getitem__(self, index: int | slice) -> RowId | list[RowId]:
-        if isinstance(index, slice):
-            return [_unpack(packed) for packed in self.packed[index].tolist()]
-        return _unpack(int(self.packed[index]))
-
-    def __iter__(self) -> Iterator[RowId]:
-        return map(_unpack, self.packed.tolist())
-
-
-def _unpack(packed: int) -> RowId:
-    return packed >> 40, packed & (1 << 40) - 1
+#: Rows as (source, index) pairs, [rows, 2].
+RowIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -98,19 +65,18 @@ class DatasetSplit:
 
 
 def split(
-    rows: MixedRows, seed: int, job: JobContext, usable: NDArray[np.int64] | None = None
+    rows: MixedRows, seed: int, job: JobContext, usable: RowIds | None = None
 ) -> DatasetSplit:
     """Apply the repairs of the whole dataset and split the rest; raises CancelledError.
 
-    `usable` are the rows to split as (source, index) pairs, [rows, 2]; all rows that have a sample
-    where it is None. The rows of a validation file are the validation rows; without one, rows are
+    `usable` are the rows to split; all rows that have a sample where it is None. The rows of a validation file are the validation rows; without one, rows are
     held out from the sources.
     """
     spec = rows.spec
     holds_out = not spec.validation_file and (spec.validation_share or spec.validation_count)
     if usable is not None and not holds_out and not {*spec.fixes} & dataset_comparison.WHOLE:
         is_training = usable[:, 0] < len(spec.sources)
-        return DatasetSplit(RowIds(*usable[is_training].T), RowIds(*usable[~is_training].T), {})
+        return DatasetSplit(usable[is_training], usable[~is_training], {})
     file = rows.stores[0].folder / f"split-{_get_key(rows, seed, usable)}"
     if (cached := _read(file)) is not None:
         return cached
@@ -123,11 +89,11 @@ def split(
 
 
 def find_dropped_rows(
-    rows: MixedRows, usable: NDArray[np.int64], job: JobContext
+    rows: MixedRows, usable: RowIds, job: JobContext
 ) -> dict[int, NDArray[np.int64]]:
     """Return the positions of the rows that repairs of the whole dataset leave out, by source.
 
-    `usable` are the rows to repair as (source, position) pairs, [rows, 2]. Raises CancelledError.
+    `usable` are the rows to repair. Raises CancelledError.
     """
     if not {*rows.spec.fixes} & dataset_comparison.WHOLE:
         return {}
@@ -142,18 +108,21 @@ def find_dropped_rows(
     }
 
 
-def _find_present(facts: RowFacts, usable: NDArray[np.int64] | None) -> Mask:
+def _find_present(facts: RowFacts, usable: RowIds | None) -> Mask:
     if usable is None:
         return np.ones(len(facts), dtype=bool)
-    every = RowIds(facts["source"], facts["index"])
-    return np.isin(every.packed, RowIds(*usable.T).packed)
+    return np.isin(_pack(_get_ids(facts, np.ones(len(facts), bool))), _pack(usable))
+
+
+def _pack(ids: RowIds) -> NDArray[np.int64]:
+    return ids[:, 0] << 40 | ids[:, 1]
 
 
 def _divide(
     rows: MixedRows,
     compared: ComparisonResult,
     seed: int,
-    usable: NDArray[np.int64] | None,
+    usable: RowIds | None,
     job: JobContext,
 ) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
@@ -175,7 +144,7 @@ def _divide(
     return DatasetSplit(_get_ids(facts, present & ~held_out), _get_ids(facts, held_out), dropped)
 
 
-def _get_key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
+def _get_key(rows: MixedRows, seed: int, usable: RowIds | None) -> str:
     """Return a hash of all that a split depends on."""
     spec = rows.spec
     facts: list[Any] = [
@@ -198,7 +167,7 @@ def _write(file: Path, divided: DatasetSplit) -> None:
         older.unlink(missing_ok=True)
     parts = [divided.training, divided.validation, *divided.dropped.values()]
     head = json.dumps([[*divided.dropped], [len(part) for part in parts]]).encode()
-    write_atomic(file, head + b"\n" + b"".join(part.packed.tobytes() for part in parts))
+    write_atomic(file, head + b"\n" + b"".join(part.tobytes() for part in parts))
 
 
 def _get_time(file: Path) -> float:
@@ -211,12 +180,12 @@ def _read(file: Path) -> DatasetSplit | None:
     try:
         head, _, data = file.read_bytes().partition(b"\n")
         fixes, counts = json.loads(head)
-        packed = np.frombuffer(data, dtype=np.int64)
+        ids = np.frombuffer(data, dtype=np.int64).reshape(-1, 2)
     except (OSError, ValueError):  # missing or damaged
         return None
-    if sum(counts) != len(packed):
+    if sum(counts) != len(ids):
         return None
-    parts = [RowIds.unpack(part) for part in np.split(packed, np.cumsum(counts)[:-1])]
+    parts = np.split(ids, np.cumsum(counts)[:-1])
     return DatasetSplit(parts[0], parts[1], dict(zip(fixes, parts[2:], strict=True)))
 
 
@@ -271,4 +240,4 @@ def _group_rows(rows: MixedRows, compared: ComparisonResult, present: Mask) -> N
 
 
 def _get_ids(facts: RowFacts, mask: Mask) -> RowIds:
-    return RowIds(facts["source"][mask], facts["index"][mask])
+    return np.column_stack([facts["source"][mask], facts["index"][mask]]).astype(np.int64)

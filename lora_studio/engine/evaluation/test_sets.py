@@ -330,13 +330,13 @@ def _add_prompts(run: RunFolder, trained: TrainedPrompts, job: JobContext) -> No
             run=run_names.read_stored_name(run),
         )
     divided = splitting.split(rows, project.training.seed, job)
-    for number, position in enumerate(divided.training):
+    for number, (source, row) in enumerate(divided.training):
         if number % 256 == 0:
             job.report_progress(
                 text("reading the training rows"), number, len(divided.training), "rows"
             )
         try:
-            sample = rows.read_sample(*position)
+            sample = rows.read_sample(int(source), int(row))
         except UnusableRow:
             continue
         prompt, _ = TASKS[sample.task].split_last_answer(sample)

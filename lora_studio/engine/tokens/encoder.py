@@ -22,14 +22,12 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.core.tasks.samples import Message, Sample, TaskName, UnusableKind, UnusableRow
 from lora_studio.core.tasks.table import TASKS
-from lora_studio.engine.tokens.chat_format import Tools
+from lora_studio.engine.tokens.exact_rendering import Rendered
 from lora_studio.engine.tokens.exact_rendering import render as render
 from lora_studio.engine.tokens.markers import Span
-from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 _START = itemgetter(0)
-_IGNORED = -100
 
 Ids = NDArray[np.int32]
 
@@ -50,11 +48,6 @@ class Encoded:
     def tokens(self) -> int:
         """Return the number of tokens that a pass over the row computes."""
         return len(self.ids)
-
-    @property
-    def labels(self) -> list[int]:
-        """Return the ids of trained tokens, -100 elsewhere."""
-        return np.where(self.trained, self.ids, _IGNORED).tolist()
 
 
 @dataclass(frozen=True)
@@ -421,10 +414,6 @@ class Encoder:
         backend.no_padding()
         return backend
 
-    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
-        """Return one conversation, truncated to the limit; raises UnusableRow."""
-        return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
-
     def encode_sample(self, sample: Sample) -> list[Encoded]:
         """Return the sequences of a sample, truncated to the limit: one, two for a pair, all pieces
         of a document.
@@ -550,19 +539,11 @@ def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | No
     return UnusableRow(reason, UnusableKind.LENGTH, limit=spec.max_length)
 
 
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
-) -> list[int]:
-    """Return the prompt tokens for the next answer; raises UnusableRow."""
-    text = render(tokenizer, messages, tools, prompt=True)
-    return tokenizer(text, add_special_tokens=False).input_ids
-
-
 def encode(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], spec: DatasetSpec
 ) -> Encoded:
     """Return one conversation as training sees it; raises UnusableRow."""
-    return Encoder(tokenizer, spec).encode(messages)
+    return Encoder(tokenizer, spec).encode_sample(Sample("sft", tuple(messages)))[0]
 
 
 def _build_conversation(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:

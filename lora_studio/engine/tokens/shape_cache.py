@@ -25,9 +25,8 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.formats.turns import shift_ranges
 from lora_studio.core.tasks.samples import Message, UnusableRow
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template
-from lora_studio.engine.tokens.exact_rendering import ExactRenderer
+from lora_studio.engine.tokens.exact_rendering import PROMPT_MISMATCH, ExactRenderer, Rendered
 from lora_studio.engine.tokens.markers import THINKING, Span
-from lora_studio.engine.tokens.rendered_text import PROMPT_MISMATCH, Rendered
 
 TrainOn = Literal["answers", "last_answer", "everything"]
 Thinking = Literal["train", "mask", "remove"]

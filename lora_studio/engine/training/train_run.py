@@ -390,15 +390,16 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
 
     Without a validation split, training rows are used instead, and the manifest records that.
     """
-    chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
-    samples = [rows.read_sample(*position) for position in chosen]
+    has_validation = len(split.validation) > 0
+    chosen = split.validation[:_HELD_OUT] if has_validation else split.training[:_BORROWED]
+    samples = [rows.read_sample(*position) for position in chosen.tolist()]
     write_atomic(run.heldout_file, "".join(f"{_format_line(sample)}\n" for sample in samples))
     checksums.record_checksums(run, run.path, [run.heldout_file.name])
     run.update_manifest(
         heldout={
             "conversations": len(samples),
             "from": "validation rows"
-            if split.validation
+            if has_validation
             else "training rows (no rows were held out)",
         }
     )

@@ -54,11 +54,18 @@ from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tasks import classification, embedding
-from lora_studio.engine.tasks.grpo import CLIP_SHARES
+from lora_studio.engine.tasks.grpo import CLIP_SHARES, Grpo
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
 from lora_studio.engine.tokens.encoder import TrainingRow
-from lora_studio.engine.training import checkpoint_files, kernel_choice, problems, trainer_state
+from lora_studio.engine.training import (
+    best_adapter,
+    checkpoint_files,
+    kernel_choice,
+    problems,
+    trainer_state,
+)
+from lora_studio.engine.training.best_adapter import BestAdapterStore
 from lora_studio.engine.training.checkpoint_files import Checkpoint
 from lora_studio.engine.training.evaluation import Evaluator
 from lora_studio.engine.training.frozen_models.reference_logprobs import ReferenceLogprobs
@@ -70,13 +77,11 @@ from lora_studio.engine.training.problems import (
     restart_required_error,
 )
 from lora_studio.engine.training.recipe import (
-    best_adapter,
     neftune,
     schedules,
     torch_optimizers,
 )
-from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
-from lora_studio.engine.training.rewarding.rollouts import create_rollouts
+from lora_studio.engine.training.rollouts import Rollouts
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_batches import (
     StepBatches,
@@ -113,9 +118,11 @@ class Trainer:
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
         self.state = TrainerState(trainer_state.choose_starting_level(spec))
         self._set_up_steps(data)
-        self.rollouts = create_rollouts(
-            spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
-        )  # fmt: skip
+        self.rollouts: Rollouts | None = None
+        if isinstance(self.objective, Grpo):
+            self.rollouts = Rollouts(
+                spec, tuned, data, self.objective, self.job, ranks, self._autocast, self._enter_inference
+            )  # fmt: skip
         self.watch, self.device_load = MemoryWatch(self.device), DeviceLoad(self.device)
         self.watch.check_between_layers(self.model)
         self.recovery = OomRecovery(self)

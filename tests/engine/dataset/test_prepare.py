@@ -84,8 +84,8 @@ def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[Tok
     return dataset_prepare.tokenize(mixture.open_dataset(spec, make_job()), tokenizer, make_job())
 
 
-def everything(result: PreparedDataset) -> list[tuple[list[int], list[int]]]:
-    return [(row.ids.tolist(), row.labels) for row in EncodedRows(result.training)]
+def everything(result: PreparedDataset) -> list[tuple[list[int], list[bool]]]:
+    return [(row.ids.tolist(), row.trained.tolist()) for row in EncodedRows(result.training)]
 
 
 # --- the token cache --------------------------------------------------------------------------

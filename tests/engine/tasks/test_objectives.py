@@ -47,6 +47,11 @@ Wrapped = Callable[..., peft.PeftModel]
 ByTrl = tuple[list[dict[str, Any]], Path]
 
 
+def labels_of(row: Encoded) -> list[int]:
+    """Return the IDs of trained tokens, and -100 elsewhere."""
+    return np.where(row.trained, row.ids, -100).tolist()
+
+
 def rows_of() -> list[Encoded]:
     """Return random rows: one with two trained spans, one with one, and one trained from the start."""
     generator = np.random.default_rng(1)
@@ -78,7 +83,10 @@ def own_sum(model: peft.PeftModel, rows: list[Encoded]) -> float:
     """Return the sum of transformers' own loss, row by row."""
     total = 0.0
     for row in rows:
-        ids, labels = torch.from_numpy(row.ids.astype(np.int64))[None], torch.tensor([row.labels])
+        ids, labels = (
+            torch.from_numpy(row.ids.astype(np.int64))[None],
+            torch.tensor([labels_of(row)]),
+        )
         count = int((labels[:, 1:] != -100).sum())
         total += float(model(input_ids=ids, labels=labels).loss.detach()) * count
     return total
@@ -456,7 +464,7 @@ VARIANTS: list[tuple[dict[str, Any], Callable[[LogprobModel], Dpo | Simpo]]] = [
 @pytest.fixture(scope="module")
 def by_trl(tiny: TinyModel, merged: Path) -> ByTrl:
     """One step of `VARIANTS`, KTO, ORPO, and fine-tuning by TRL, in one process; its imports take longer."""
-    rows = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows_of()]
+    rows = [{"input_ids": row.ids.tolist(), "labels": labels_of(row)} for row in rows_of()]
     variants = [
         *(settings for settings, _ in VARIANTS),
         {"method": "kto", "rows": LABELED},

@@ -28,6 +28,7 @@ from lora_studio.engine.tasks.preference import RewardModeling, attach_reward_he
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tokens.encoder import EncodedPair
 from tests.engine.conftest import TinyModel
+from tests.engine.tasks.test_classification import FakeBase
 from tests.engine.tasks.test_objectives import (
     PAIRS,
     answer,
@@ -48,20 +49,12 @@ ROWS = [
 ]
 
 
-class FakeBase:
-    """What the head needs of a loaded base."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.new_tokens: dict[int, list[int]] = {}
-
-
 def make_reward_model(folder: Path, seed: int = 3) -> peft.PeftModel:
     """Return a tiny 32-bit model with a head, whose B matrices aren't zero."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(seed)
     model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
-    attach_reward_head(AdaptedModel(FakeBase(base), model), seed)  # type: ignore[arg-type]
+    attach_reward_head(AdaptedModel(FakeBase(base, folder), model), seed)  # type: ignore[arg-type]
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.tasks.samples import Message, Role, Sample, UnusableRow
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, encode_prompt
+from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, render
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES
 
@@ -103,19 +102,12 @@ def test_tokens_before_the_last_answer_are_its_prompt(
     # Gemma 2's template refuses system messages.
     chat = CHAT if family == "gemma2" else (turn("system", "Be short."), *CHAT)
     encoded = encode(tokenizer, chat, DatasetSpec())
-    prompt = encode_prompt(tokenizer, chat[:-1])
+    prompt = tokenizer(
+        render(tokenizer, chat[:-1], prompt=True), add_special_tokens=False
+    ).input_ids
     assert encoded.ids[: len(prompt)].tolist() == prompt
     assert not encoded.trained[len(prompt) - 1]
     assert encoded.trained[len(prompt)]
-
-
-def test_labels_are_minus_100_where_nothing_trains(tokenizer: PreTrainedTokenizerBase) -> None:
-    encoded = encode(tokenizer, CHAT, DatasetSpec())
-    expected = [
-        i if on else -100 for i, on in zip(encoded.ids.tolist(), encoded.trained, strict=True)
-    ]
-    assert encoded.labels == expected
-    assert set(np.asarray(encoded.labels)[~encoded.trained]) == {-100}
 
 
 def test_only_answers_marked_for_training_train(

@@ -22,7 +22,7 @@ from lora_studio.core.tasks.samples import Message, Sample, ToolCall, UnusableRo
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoder
-from lora_studio.engine.tokens.rendered_text import Rendered
+from lora_studio.engine.tokens.exact_rendering import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES

@@ -13,8 +13,8 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import RunState
-from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
 from tests.engine.training.test_bad_disk import train_on_bad_disk
+from tests.engine.training.test_best_adapter import start  # noqa: F401
 from tests.helpers.faults import bad_clock
 
 pytestmark = [

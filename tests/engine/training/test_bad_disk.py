@@ -17,7 +17,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import checkpoint_files
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
+from tests.engine.training.test_best_adapter import start  # noqa: F401
 from tests.helpers.faults import bad_disk
 from tests.helpers.faults.killed_runs import ForkingEngine, new_small_run
 from tests.helpers.runs.jobs import train

@@ -14,7 +14,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.heldout import read_heldout
-from tests.engine.training.recipe.test_best_adapter import eval_losses, start  # noqa: F401
+from tests.engine.training.test_best_adapter import eval_losses, start  # noqa: F401
 from tests.helpers.runs.jobs import handle, train
 
 WEIGHTS = "adapter_model.safetensors"

@@ -7,7 +7,7 @@ import numpy as np
 from lora_studio.engine.tasks.grpo import SampledAnswer
 from lora_studio.engine.tokens.batches import collate_shared
 from lora_studio.engine.tokens.encoder import Encoded
-from lora_studio.engine.training.rewarding.rollouts import batch_by_prompt
+from lora_studio.engine.training.rollouts import batch_by_prompt
 
 
 def answer_to(prompt: list[int], ids: list[int]) -> SampledAnswer:

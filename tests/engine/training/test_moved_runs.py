@@ -15,7 +15,7 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import Flags
-from tests.engine.training.recipe.test_best_adapter import start  # noqa: F401
+from tests.engine.training.test_best_adapter import start  # noqa: F401
 from tests.helpers.runs.jobs import handle, train
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the folder is found through /proc")

@@ -27,7 +27,7 @@ from lora_studio.engine.rewards.registry import ScoredAnswers
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.tokens.encoder import check_length
 from lora_studio.engine.training import trainer
-from lora_studio.engine.training.rewarding.rollouts import RolloutReport, Rollouts
+from lora_studio.engine.training.rollouts import RolloutReport, Rollouts
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job, new_run, train, write_rows
 
@@ -174,9 +174,10 @@ def test_sharded_ranks_take_the_tokens_of_the_first(
     ranks = ProcessGroup(is_sharded=is_sharded)
     tuned: Any = SimpleNamespace(model=torch.nn.Identity(), base=SimpleNamespace(tokenizer=None))
     objective: Any = SimpleNamespace(logprob_model=SimpleNamespace(writes_directly=False))
+    data: Any = SimpleNamespace(rewards=None, validation=[])
     rollouts = Rollouts(
-        TrainingSpec(), tuned, objective, None, make_job(), ranks, [], nullcontext, nullcontext
-    )  # type: ignore[arg-type]  # no validation rows
+        TrainingSpec(), tuned, data, objective, make_job(), ranks, nullcontext, nullcontext
+    )
     assert rollouts._write_answers([], GroupSampling(2, 4, 8)) == []
     assert given["sync_tokens"] == (ranks.broadcast if is_sharded else list)
 

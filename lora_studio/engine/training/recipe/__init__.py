@@ -1,1 +1,1 @@
-"""What a recipe selects: optimizer, schedule, embedding noise, the adapter to keep."""
+"""What a recipe selects: optimizer, schedule, embedding noise."""

@@ -366,7 +366,9 @@ def test_dropping_duplicates_keeps_one_of_each(contents: list[int], fixes: set[s
         file = write_rows(Path(folder, "rows.jsonl"), [known[content] for content in contents])
         spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": sorted(fixes)})
         division = split(mixture.open_dataset(spec, make_job()), 1, make_job())
-    remaining = sorted(index for _, index in [*division.training, *division.validation])
+    remaining = sorted(
+        index for _, index in [*division.training.tolist(), *division.validation.tolist()]
+    )
     assert remaining == sorted({contents.index(content) for content in contents})
     assert len(remaining) + sum(map(len, division.dropped.values())) == len(contents)
 

@@ -195,7 +195,7 @@ def test_file_of_only_faults_reports_the_first_faulty_line(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
+def test_inspecting_and_tokenizing_import_no_torch(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD])
     code = (
         "import sys\nfrom lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
@@ -204,10 +204,12 @@ def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
         "    emit = staticmethod(lambda event: print(event.rows_used))\n"
         "    open_file = report_progress = check = staticmethod(lambda *about: None)\n"
         f"jobs.run_command(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"
-        "print(sorted({'torch', 'datasets', 'transformers'} & {*sys.modules}))"
+        "print(sorted({'torch', 'datasets', 'transformers'} & {*sys.modules}))\n"
+        # What processes that tokenize import.
+        "import lora_studio.engine.dataset.rows.token_cache\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "[]"]
+    assert done.stdout.split() == ["1", "[]", "False"]
 
 
 # --- pages ----------------------------------------------------------------------------------------

@@ -35,9 +35,8 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
 from lora_studio.engine.devices.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.training import checkpoint_files, train_run
+from lora_studio.engine.training import best_adapter, checkpoint_files, train_run
 from lora_studio.engine.training.distributed import launch
-from lora_studio.engine.training.recipe import best_adapter
 from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import make_teacher

@@ -6,48 +6,23 @@ import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import BestMetric
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.training.trainer_state import EvaluationResult
 
 
-class EvaluatedStep(Protocol):
-    """The loss on the validation rows after a step, and the score of answers to them."""
-
-    @property
-    def step(self) -> int:
-        """Return the step."""
-        ...
-
-    @property
-    def loss(self) -> float:
-        """Return the loss."""
-        ...
-
-    @property
-    def score(self) -> float | None:
-        """Return the mean score of answers, None if they weren't scored."""
-        ...
-
-    @property
-    def reward(self) -> float | None:
-        """Return the mean reward of answers, None outside of reward training."""
-        ...
-
-
-E = TypeVar("E", bound=EvaluatedStep)
-
-
-def find_best_evaluation(evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
+def find_best_evaluation(
+    evaluations: Sequence[EvaluationResult], spec: TrainingSpec
+) -> EvaluationResult | None:
     """Return the evaluation with the highest score or lowest finite loss, the first of equal ones."""
     finite = [evaluation for evaluation in evaluations if math.isfinite(get_cost(evaluation, spec))]
     return min(finite, key=lambda evaluation: get_cost(evaluation, spec)) if finite else None
 
 
-def get_cost(evaluation: EvaluatedStep, spec: TrainingSpec) -> float:
+def get_cost(evaluation: EvaluationResult, spec: TrainingSpec) -> float:
     """Return what the best evaluation has least of: the loss, or the negative score of answers.
 
     Infinite without a score: memory ran out, and the evaluation can't be the best one.
@@ -57,7 +32,7 @@ def get_cost(evaluation: EvaluatedStep, spec: TrainingSpec) -> float:
     return math.inf if evaluation.score is None else -evaluation.score
 
 
-def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bool:
+def is_exhausted(evaluations: Sequence[EvaluationResult], spec: TrainingSpec) -> bool:
     """Return whether early stopping ends the training.
 
     That is when the loss or the score hasn't improved by more than `early_stopping_delta` for
@@ -76,7 +51,7 @@ def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bo
 
 
 def create_ended_early(
-    step: int, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec
+    step: int, evaluations: Sequence[EvaluationResult], spec: TrainingSpec
 ) -> events.EndedEarly:
     """Return what is reported when early stopping ends the training after a step."""
     has_rewards = any(each.reward is not None for each in evaluations)
@@ -97,7 +72,7 @@ class BestAdapterStore:
         self._step_at_checkpoint: int | None = None
 
     def prepare_folder(
-        self, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec
+        self, evaluations: Sequence[EvaluationResult], spec: TrainingSpec
     ) -> Path | None:
         """Return the folder to save the adapter in if the last evaluation is the best, else None.
 
@@ -109,12 +84,14 @@ class BestAdapterStore:
         self._delete_all_but((best.step, self._step_at_checkpoint))
         return self._run.get_best_adapter(best.step)
 
-    def set_checkpoint(self, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> None:
+    def set_checkpoint(self, evaluations: Sequence[EvaluationResult], spec: TrainingSpec) -> None:
         """Record the evaluations that the last checkpoint contains."""
         best = find_best_evaluation(evaluations, spec)
         self._step_at_checkpoint = best.step if best else None
 
-    def find_best(self, evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
+    def find_best(
+        self, evaluations: Sequence[EvaluationResult], spec: TrainingSpec
+    ) -> EvaluationResult | None:
         """Return the evaluation whose stored adapter is to be kept; None to keep the last adapter.
 
         If training stopped while the loss was still falling, the last adapter is kept: it hasn't been

@@ -26,7 +26,7 @@ from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tasks.task import Loss, Objective
 from lora_studio.engine.tokens.batches import BatchPlan
-from lora_studio.engine.training.recipe import best_adapter
+from lora_studio.engine.training import best_adapter
 from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel
 from tests.helpers.runs.jobs import RecordingChannel, handle, new_run, train, write_rows
