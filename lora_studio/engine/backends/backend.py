@@ -8,19 +8,10 @@ from typing import Protocol
 
 import peft
 
+from lora_studio.core.model.embedding_files import EmbeddingOutput
 from lora_studio.core.project.project import Project
-from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.model.loading import LoadedModel
 from lora_studio.engine.runtime.channel import JobContext
-
-
-@dataclass(frozen=True)
-class EmbeddingOutput:
-    """How the hidden states of a text become its vector; texts have at most `max_length` tokens."""
-
-    pooling: Pooling
-    dimensions: int
-    max_length: int
 
 
 @dataclass

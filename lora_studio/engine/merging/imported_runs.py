@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.core.lora.adapters import get_use
-from lora_studio.core.messages import text
-from lora_studio.core.model.folders import list_pooling_modes, read_pooling
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.lora.adapters import CLASSIFIES, get_use, require_mergeable
+from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.model.embedding_files import (
+    EmbeddingOutput,
+    list_pooling_modes,
+    parse_pooling,
+    read_pooling,
+    write_modules,
+)
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
@@ -23,27 +30,16 @@ from lora_studio.core.system.files import (
     link_file,
     link_or_copy,
 )
-from lora_studio.core.system.foreign_files import open_regular
+from lora_studio.core.system.foreign_files import open_regular, read_json
+from lora_studio.core.training.recipe_checks import no_classifier_error
 from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import library, model_files
+from lora_studio.engine.merging.plan import SCORE
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.model.folder import require_inside
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
-
-if TYPE_CHECKING:  # imports PyTorch
-    from lora_studio.engine.backends.backend import EmbeddingOutput
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from lora_studio.core.lora.adapters import CLASSIFIES, require_mergeable
-from lora_studio.core.messages import Text, listed
-from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, warning
-from lora_studio.core.system.foreign_files import read_json
-from lora_studio.core.training.recipe_checks import no_classifier_error
-from lora_studio.engine.lora.adapter_files import Adapter
-from lora_studio.engine.merging.plan import SCORE
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedConfig
@@ -80,7 +76,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(base, folder)
         if output is not None:
-            _write_modules(folder, output)
+            write_modules(folder, output)
         if classifier is not None:
             classifier.write_config(folder, trust=spec.trust_remote_code)
     if classifier is not None:
@@ -118,21 +114,13 @@ def _copy_adapter(source: Path, folder: Path, job: JobContext) -> None:
             copy_file(require_inside(file), folder / file.name, lambda _: job.check())
 
 
-def _write_modules(folder: Path, output: EmbeddingOutput) -> None:
-    from lora_studio.engine.tasks import embedding  # imports PyTorch
-
-    embedding.write_modules(folder, output)
-
-
 def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutput:
     """Return how the model of an adapter to import makes vectors.
 
     The files of sentence-transformers beside the adapter say it, else those beside the base model; without
     any, the last token is pooled. Raises ProblemError for another pooling than the last token or the mean.
     """
-    from lora_studio.engine.backends.backend import EmbeddingOutput  # imports PyTorch
     from lora_studio.engine.model import loading
-    from lora_studio.engine.tasks.embedding import parse_pooling
 
     project = run.load_project()
     base = sources.resolve(project.model, job)

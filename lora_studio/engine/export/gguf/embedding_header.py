@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core import limits
-from lora_studio.core.model.folders import list_pooling_modes, read_pooling
+from lora_studio.core.model.embedding_files import list_pooling_modes, read_pooling
 from lora_studio.core.system.foreign_files import read_json
 
 #: `enum llama_pooling_type` (llama.h), by the mode of sentence-transformers.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lora_studio.core import limits
 from lora_studio.core.messages import Text
-from lora_studio.core.model.folders import read_pooling
+from lora_studio.core.model.embedding_files import read_pooling
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.export.gguf.converter import locate_converter
