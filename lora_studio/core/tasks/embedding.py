@@ -14,7 +14,6 @@ from lora_studio.core.tasks.samples import Sample, TaskName
 from lora_studio.core.tasks.task import PairFault, Turns
 
 PoolingChoice = Literal["auto", "last", "mean"]
-Pooling = Literal["last", "mean"]
 
 
 class EmbeddingSettings(Spec):

@@ -11,8 +11,8 @@ from peft.tuners.trainable_tokens import TrainableTokensLayer
 from transformers import set_seed
 
 from lora_studio.core.messages import text
+from lora_studio.core.model.embedding_files import EmbeddingOutput
 from lora_studio.core.project.project import Project
-from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.loading import LoadedModel
@@ -21,15 +21,6 @@ from lora_studio.engine.runtime.channel import JobContext
 # WORKAROUND: PEFT 0.21 reads this from each of its layers before it turns it off, and layers of new tokens lack it,
 # because they don't cast their input.
 TrainableTokensLayer.cast_input_dtype_enabled = False
-
-
-@dataclass(frozen=True)
-class EmbeddingOutput:
-    """How the hidden states of a text become its vector; texts have at most `max_length` tokens."""
-
-    pooling: Pooling
-    dimensions: int
-    max_length: int
 
 
 @dataclass

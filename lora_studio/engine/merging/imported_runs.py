@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.lora.adapters import CLASSIFIES, get_use, require_mergeable
 from lora_studio.core.messages import Text, listed, text
-from lora_studio.core.model.folders import list_pooling_modes, read_pooling
+from lora_studio.core.model.embedding_files import (
+    EmbeddingOutput,
+    list_pooling_modes,
+    parse_pooling,
+    read_pooling,
+    write_modules,
+)
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
@@ -35,10 +41,8 @@ from lora_studio.engine.model.folder import require_inside
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
-if TYPE_CHECKING:  # take seconds to import
+if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedConfig
-
-    from lora_studio.engine.backends.backend import EmbeddingOutput
 
 
 def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
@@ -70,9 +74,7 @@ def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
         if not (folder / "tokenizer_config.json").is_file():
             model_files.copy_tokenizer(base, folder)
         if output is not None:
-            from lora_studio.engine.tasks import embedding  # imports PyTorch
-
-            embedding.write_modules(folder, output)
+            write_modules(folder, output)
         if classifier is not None:
             classifier.write_config(folder, trust=spec.trust_remote_code)
     if classifier is not None:
@@ -116,9 +118,7 @@ def _read_output(source: Path, run: RunFolder, job: JobContext) -> EmbeddingOutp
     The files of sentence-transformers beside the adapter say it, else those beside the base model; without
     any, the last token is pooled. Raises ProblemError for another pooling than the last token or the mean.
     """
-    from lora_studio.engine.backends.backend import EmbeddingOutput  # imports PyTorch
     from lora_studio.engine.model import loading
-    from lora_studio.engine.tasks.embedding import parse_pooling
 
     project = run.load_project()
     base = sources.resolve(project.model, job)

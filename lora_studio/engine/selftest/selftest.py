@@ -32,6 +32,7 @@ from lora_studio.core.export import DIRECT_SOURCE, MERGED_SOURCE
 from lora_studio.core.lora.adapters import AdapterMix
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.model.embedding_files import Pooling
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
@@ -40,7 +41,6 @@ from lora_studio.core.runs import checksums, heldout, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.system.files import create_folder
-from lora_studio.core.tasks.embedding import Pooling
 from lora_studio.engine.chat import adapters
 from lora_studio.engine.devices import lock
 from lora_studio.engine.export.gguf import conversion, direct_gguf, quantizer

@@ -22,14 +22,20 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
-from lora_studio.core.model.folders import MODULES, POOLING_CONFIG, list_pooling_modes, read_pooling
+from lora_studio.core.model.embedding_files import (
+    EmbeddingOutput,
+    Pooling,
+    list_pooling_modes,
+    parse_pooling,
+    read_pooling,
+)
 from lora_studio.core.problems import ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.tasks.embedding import Pooling, PoolingChoice, needs_two_rows_error
+from lora_studio.core.tasks.embedding import PoolingChoice, needs_two_rows_error
 from lora_studio.core.training.retrieval import MRR, RECALLS
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.devices import copy_to_device
 from lora_studio.engine.devices.oom_capture import fail_together
 from lora_studio.engine.devices.ranks import (
@@ -48,9 +54,6 @@ from lora_studio.engine.tasks.task import Loss, Objective, TaskTraining
 from lora_studio.engine.tokens.batches import Batch, batch_by_length
 from lora_studio.engine.tokens.encoder import EncodedSearchPair, Ids, TextEdges
 
-#: The modes of sentence-transformers' pooling, and those that can be trained here.
-_ALL_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")  # fmt: skip
-_MODES: dict[Pooling, str] = {"last": "lasttoken", "mean": "mean_tokens"}
 #: Queries that are compared with all texts at once.
 _AT_ONCE = 1024
 
@@ -195,34 +198,6 @@ def resolve_pooling(choice: PoolingChoice, base: Path) -> Pooling:
         where=Where(step="training", field="pooling"),
         modes=", ".join(modes) or "?",
     )
-
-
-def parse_pooling(modes: Sequence[str]) -> Pooling | None:
-    """Return the pooling that a model's modes combine to, None for one that can't be trained here."""
-    return next((pooling for pooling, mode in _MODES.items() if modes == [mode]), None)
-
-
-def write_modules(folder: Path, output: EmbeddingOutput) -> None:
-    """Write the files that let sentence-transformers load a model's folder as an embedding model."""
-    kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
-    modules = [
-        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for at, (path, kind) in enumerate(kinds)
-    ]
-    files = {
-        MODULES: modules,
-        f"1_Pooling/{POOLING_CONFIG}": {
-            "word_embedding_dimension": output.dimensions,
-            **{f"pooling_mode_{mode}": mode == _MODES[output.pooling] for mode in _ALL_MODES},
-            "include_prompt": True,
-        },
-        "sentence_bert_config.json": {"max_seq_length": output.max_length, "do_lower_case": False},
-        "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
-    }  # fmt: skip
-    for name, content in files.items():
-        file = folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(content, indent=2), "utf-8")
 
 
 def embed(logprob_model: LogprobModel, texts: Sequence[Ids], pooling: Pooling) -> torch.Tensor:

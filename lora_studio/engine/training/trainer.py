@@ -17,6 +17,7 @@ import torch
 from torch.optim import Optimizer
 
 from lora_studio.core.messages import Text, text
+from lora_studio.core.model import embedding_files
 from lora_studio.core.problems import InvalidContentError, Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import checksums
@@ -53,7 +54,7 @@ from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tasks import classification, embedding
+from lora_studio.engine.tasks import classification
 from lora_studio.engine.tasks.grpo import CLIP_SHARES, Grpo
 from lora_studio.engine.tasks.table import create_objective
 from lora_studio.engine.tasks.task import Divisors, ReferenceObjective
@@ -814,7 +815,7 @@ class AdapterSaver:
         ):
             checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)
             if self._tuned.embedding is not None:
-                embedding.write_modules(folder, self._tuned.embedding)
+                embedding_files.write_modules(folder, self._tuned.embedding)
             if self._tuned.labels:
                 config = self._tuned.base.model.config
                 padding = tokenizer.pad_token_id

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from gguf import GGUFReader
 
+from lora_studio.core.model.embedding_files import EmbeddingOutput, write_modules
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.chat import ServedRun
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.export.gguf.converter import convert
 from lora_studio.engine.model import gguf_header
@@ -25,7 +25,7 @@ from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.llama_cpp import EmbeddingLlama
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.selftest import VectorComparer
-from lora_studio.engine.tasks.embedding import append_end_token, write_modules
+from lora_studio.engine.tasks.embedding import append_end_token
 from tests.engine.export.serving.test_server import on_path, post, serve_until
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.models.llama_cpp_folder import llama_cpp_folder

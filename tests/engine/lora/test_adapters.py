@@ -23,7 +23,12 @@ from lora_studio.core.lora.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model.folders import list_pooling_modes, read_pooling
+from lora_studio.core.model.embedding_files import (
+    EmbeddingOutput,
+    list_pooling_modes,
+    read_pooling,
+    write_modules,
+)
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -32,7 +37,6 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_task
 from lora_studio.core.tasks.samples import Message
 from lora_studio.core.tasks.table import TASKS
-from lora_studio.engine.backends.backend import EmbeddingOutput
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import (
     combining,
@@ -43,7 +47,6 @@ from lora_studio.engine.merging import (
     merge as merging_merge,
 )
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.tasks.embedding import write_modules
 from tests.helpers.models.tiny_models import ATTENTION, random_adapter, tiny_model
 from tests.helpers.runs.jobs import handle, new_run, recorded_job
 

@@ -22,10 +22,11 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_studio.core.chat import Sampling
+from lora_studio.core.model.embedding_files import EmbeddingOutput
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.tasks.grpo import ClipRange, GrpoVariant
-from lora_studio.engine.backends.backend import AdaptedModel, EmbeddingOutput
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.generation import prefix_cache

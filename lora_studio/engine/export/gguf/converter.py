@@ -16,7 +16,7 @@ from lora_studio.core import limits
 from lora_studio.core.llama_cpp import CONVERTER, LORA_CONVERTER, copy_allowed
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.catalog import get_architecture
-from lora_studio.core.model.folders import read_pooling
+from lora_studio.core.model.embedding_files import read_pooling
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json, read_text

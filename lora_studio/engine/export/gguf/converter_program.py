@@ -38,7 +38,7 @@ import numpy as np
 
 from lora_studio.core import limits
 from lora_studio.core.model import remote_code
-from lora_studio.core.model.folders import list_pooling_modes, read_pooling
+from lora_studio.core.model.embedding_files import list_pooling_modes, read_pooling
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import consent
 from lora_studio.core.system.foreign_files import read_bytes, read_json

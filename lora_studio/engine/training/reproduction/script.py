@@ -43,19 +43,11 @@ from lora_studio.core.system.files import (
 from lora_studio.core.system.foreign_files import NamingFile, raise_unless_damaged, read_text
 from lora_studio.core.system.programs import resolve_closure
 from lora_studio.core.tasks.classification import weigh_classes
-from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.engine.lora import attach, initialization
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tasks import classification
-from lora_studio.engine.tokens.encoder import (
-    Encoded,
-    EncodedClassified,
-    EncodedLabeled,
-    EncodedPair,
-    EncodedPrompt,
-    EncodedSearchPair,
-    Ids,
-)
+from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.problems import (
     script_changed_warning,
     script_not_written_warning,
@@ -72,29 +64,6 @@ from lora_studio.engine.training.reproduction.statements import (
 #: Maximum lines of the adapter's settings in a script; longer ones are in a file beside its rows.
 _MAX_SETTINGS_LINES = 40
 
-_OBJECTIVES = {
-    "sft": "It trains on the answers of each row (supervised fine-tuning).",
-    "text": "It trains on every token of its documents (continued pre-training).",
-    "distillation": "It trains on the trained tokens of each row, and on a teacher's probabilities.",
-    "dpo": "It trains on which of two answers is better, relative to the base model (DPO).",
-    "orpo": "It trains on which of two answers is better, and on the better one (ORPO).",
-    "simpo": "It trains on which of two answers is better, by their mean log p (SimPO).",
-    "reward": "It trains a score of answers, higher for the better of two (reward model).",
-    "kto": "It trains on which answers are good, relative to the base model (KTO).",
-    "grpo": "It trains on rewards of answers that the model writes itself (GRPO).",
-    "embedding": "It trains vectors of texts: queries find their own text among all of a step.",
-    "classification": "It trains which label a text has (sequence classification).",
-}
-
-
-#: What the loss of a step is the mean over.
-_UNITS = {
-    "preference": "pairs",
-    "kto": "answers",
-    "embedding": "queries",
-    "classification": "texts",
-}
-
 
 def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
     """Write `train.py`, its rows and its requirements into the run folder.
@@ -107,7 +76,7 @@ def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext
             write_rows(facts, folder, job)
             source = render_script(run, facts, folder)
             rewards = None
-            if facts.task == "grpo":
+            if facts.objective.uses_trl:
                 rewards = render_rewards(facts.project.training.rewards, folder)
         checksums.record_checksums(run, run.data)
         needed = list_locked_requirements(*_list_packages(facts))
@@ -135,7 +104,7 @@ def _list_packages(facts: ReproductionFacts) -> tuple[set[str], dict[str, str]]:
     modules = {type(facts.optimizer).__module__.partition(".")[0]}
     if facts.tuned.base.precision in ("4bit", "8bit"):
         modules.add("bitsandbytes")
-    if facts.task != "grpo":
+    if not facts.objective.uses_trl:
         return modules, {}
     modules |= {"datasets", *reward_scripts.list_packages(facts.project.training.rewards)}
     return modules, {"trl": reward_scripts.TRL_VERSION}
@@ -150,8 +119,8 @@ def render_script(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str
     if lora.count("\n") >= _MAX_SETTINGS_LINES:
         write_file(folder / "lora_config.json", json.dumps(settings, indent=2))
         lora = ""
-    name = "grpo.py.jinja" if facts.task == "grpo" else "train.py.jinja"
-    return _get_environment().get_template(name).render(values, lora=lora)
+    template = _get_environment().get_template(f"{facts.objective.template}.py.jinja")
+    return template.render(values, lora=lora)
 
 
 def render_rewards(specs: Iterable[RewardSpec], folder: Path) -> str:
@@ -178,18 +147,16 @@ def _get_environment() -> jinja2.Environment:
 def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
     """Return the variables of the templates."""
     project, tuned = facts.project, facts.tuned
-    task: str = project.training.preference if facts.task == "preference" else facts.task
-    task = "distillation" if project.training.distills(facts.task) else task
     return (
         statements.build_optimizer(facts.optimizer)
         | statements.build_base_model(run, facts)
-        | _get_model_values(run, facts, folder, task)
-        | _get_training_values(facts, task)
+        | _get_model_values(run, facts, folder)
+        | _get_training_values(facts)
         | statements.build_teacher(run, facts)
-        | (reward_scripts.build_trl_values(facts) if task == "grpo" else {})
+        | (reward_scripts.build_trl_values(facts) if facts.objective.uses_trl else {})
         | {
             "name": project.name.replace("\\", "/").replace('"', "'"),
-            "objective": _OBJECTIVES[task],
+            "objective": facts.objective.summary,
             "notes": list_differences(
                 facts, (run.read_manifest().get("backend") or {}).get("name", "")
             ),
@@ -199,17 +166,15 @@ def _get_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[
     )
 
 
-def _get_model_values(
-    run: RunFolder, facts: ReproductionFacts, folder: Path, task: str
-) -> dict[str, Any]:
-    tuned, spec = facts.tuned, facts.project.training
+def _get_model_values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
+    tuned, spec, objective = facts.tuned, facts.project.training, facts.objective
     dtype = tuned.base.dtype
     return {
         "prepares": attach.is_prepared(tuned.base.model),
         "gradient_checkpointing": spec.gradient_checkpointing != "off",
         "start": statements.build_start_adapter(run, facts, folder),
-        "reference": statements.get_reference_adapter(facts) if task in ("dpo", "kto") else None,
-        "has_other_adapter": task in ("dpo", "kto", "grpo"),
+        "reference": statements.get_reference_adapter(facts) if objective.compares else None,
+        "has_other_adapter": objective.compares or objective.uses_trl,
         "has_reference_dropout": statements.has_reference_dropout(tuned),
         "converts": statements.can_convert_adapter(facts),
         "head_deviation": classification.HEAD_DEVIATION,
@@ -222,25 +187,20 @@ def _get_model_values(
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
         "packed": facts.is_packed,
         "filled": facts.is_filled and bool(facts.project.lora.dropout or spec.neftune_alpha),
-        "neftune": (spec.neftune_alpha or None) if task != "grpo" else None,  # an option of TRL's
+        "neftune": None if objective.uses_trl else spec.neftune_alpha or None,  # an option of TRL's
     }
 
 
-def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
-    spec = facts.project.training
+def _get_training_values(facts: ReproductionFacts) -> dict[str, Any]:
+    spec, objective = facts.project.training, facts.objective
     groups = facts.optimizer.param_groups
-    return {
-        "task": "sft" if task == "text" else task,
-        "unit": _UNITS.get(facts.task, "tokens"),
-        "pools": task in ("embedding", "classification"),
-        "mask": "pooled" if task in ("embedding", "classification") else "trained",
-        "pooling": spec.pooling if task == "embedding" else None,
-        "similarity_scale": spec.similarity_scale,
+    return {name: getattr(spec, name) for name in objective.settings} | {
+        "unit": objective.unit,
+        "pools": objective.pools,
+        "mask": "pooled" if objective.pools else "trained",
+        "names_labels": bool(facts.label_counts),
         "random": "torch.cuda" if facts.tuned.base.device.type == "cuda" else "torch",
-        "beta": _get_beta(spec, task),
-        "gamma": spec.simpo_gamma,
-        "loss_type": spec.dpo_loss if task == "dpo" else None,
-        "label_smoothing": spec.label_smoothing,
+        "beta": getattr(spec, objective.beta) if objective.beta else None,
         "seed": spec.seed,
         "steps": facts.steps,
         "learning_rate": spec.learning_rate,
@@ -254,16 +214,10 @@ def _get_training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
     }
 
 
-def _get_beta(spec: TrainingSpec, task: str) -> float | None:
-    if task == "simpo":
-        return spec.simpo_beta
-    return spec.beta if task in ("dpo", "orpo", "kto") else None
-
-
 def list_differences(facts: ReproductionFacts, backend: str) -> list[str]:
     """Return how the script differs from the run, in whole sentences."""
     spec, sentences = facts.project.training, []
-    if facts.task == "grpo":
+    if facts.objective.uses_trl:
         sentences += reward_scripts.list_reward_differences(facts)
     elif facts.project.lora.dropout or spec.neftune_alpha:
         sentences.append(
@@ -343,11 +297,11 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
     `trained.npy`; a classifier has its labels in `labels.npy` [rows] int64 and `labels.json`. Prompts are
     written by `write_prompts`.
     """
-    if facts.task == "grpo":
+    if facts.objective.uses_trl:
         write_prompts(facts, folder)
         _write_order(facts, folder)
         return
-    pools = facts.task in ("embedding", "classification")
+    pools = facts.objective.pools
     lengths = np.fromiter(_iter_lengths(facts), np.int32)
     _save(folder / "lengths.npy", lengths)
     total = int(lengths.sum(dtype=np.int64))
@@ -364,18 +318,16 @@ def write_rows(facts: ReproductionFacts, folder: Path, job: JobContext) -> None:
                 ids.write(np.asarray(part.ids, np.int32).tobytes())
                 masks.write(mask.tobytes())
     job.report_progress(text("writing train.py"), 0, None)
-    if facts.task in ("kto", "classification"):
-        _write_labels(facts, folder)
+    if (label_type := facts.objective.label_type) is not None:
+        labels = (int(facts.rows[number].label) for number in range(len(facts.rows)))  # type: ignore[union-attr]
+        _save(folder / "labels.npy", np.fromiter(labels, label_type))
+    if facts.label_counts:
+        _write_label_names(facts, folder)
     _write_order(facts, folder)
 
 
-def _write_labels(facts: ReproductionFacts, folder: Path) -> None:
-    """Write the label of each row; for a classifier also the names of labels and their weights in the loss."""
-    labels = (_label(facts, number) for number in range(len(facts.rows)))
-    if facts.task == "kto":
-        _save(folder / "labels.npy", np.fromiter(labels, np.uint8))
-        return
-    _save(folder / "labels.npy", np.fromiter(labels, np.int64))
+def _write_label_names(facts: ReproductionFacts, folder: Path) -> None:
+    """Write the names of a classifier's labels and their weights in the loss."""
     weights = weigh_classes([*facts.label_counts.values()], facts.project.training.class_weights)
     named = dict(zip(facts.label_counts, weights, strict=True))
     write_file(folder / "labels.json", json.dumps(named, ensure_ascii=False, indent=2))
@@ -402,7 +354,7 @@ def _open_array(file: Path, kind: type[np.generic], length: int) -> Iterator[IO[
 
 
 def _iter_lengths(facts: ReproductionFacts) -> Iterator[int]:
-    if facts.task not in ("preference", "embedding"):
+    if TASKS[facts.task].sequences == 1:
         yield from facts.rows.lengths
         return
     for number in range(len(facts.rows)):
@@ -410,35 +362,7 @@ def _iter_lengths(facts: ReproductionFacts) -> Iterator[int]:
 
 
 def _get_sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
-    match facts.rows[number]:
-        case EncodedPair() as pair:
-            return pair.chosen, pair.rejected
-        case EncodedLabeled() as labeled:
-            return (labeled.answer,)
-        case EncodedSearchPair() as texts:
-            found = (texts.query, texts.positive, texts.negative)
-            is_mean = facts.project.training.pooling == "mean"
-            return tuple(_mark_pooled(ids, is_mean=is_mean) for ids in found)
-        case EncodedClassified() as classified:
-            return (_mark_pooled(classified.text.ids, is_mean=False),)
-        case EncodedPrompt():
-            raise TypeError("a prompt has no target tokens")
-        case row:
-            return (row,)
-
-
-def _mark_pooled(ids: Ids | None, *, is_mean: bool) -> Encoded:
-    """Return a text whose marked tokens make up its vector: all for the mean, else the last one."""
-    ids = np.empty(0, np.int32) if ids is None else ids
-    marked = np.full(len(ids), is_mean)
-    marked[-1:] = True
-    return Encoded(ids, marked)
-
-
-def _label(facts: ReproductionFacts, number: int) -> int:
-    row = facts.rows[number]
-    assert isinstance(row, EncodedLabeled | EncodedClassified)
-    return int(row.label)
+    return facts.objective.get_sequences(facts.rows[number], facts.project.training)
 
 
 def _write_order(facts: ReproductionFacts, folder: Path) -> None:

@@ -28,6 +28,7 @@ from lora_studio.engine.model.capped_attention import has_capped_scores
 from lora_studio.engine.tasks import classification
 from lora_studio.engine.tokens.batches import BatchPlan
 from lora_studio.engine.training.recipe import schedules
+from lora_studio.engine.training.reproduction.objectives import ScriptObjective, find_objective
 from lora_studio.engine.training.step_batches import TrainingRows
 
 #: Entries of a LoraConfig that say where an adapter came from, not what it is.
@@ -41,6 +42,11 @@ _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout", "miss_dropout")
 
 #: The only attention of transformers that caps scores.
 _CAPPING_ATTENTION = 'attn_implementation="eager"'
+
+#: The labels of a classifier, before its base is loaded with them.
+_LABELS = """# Each label and its weight in the loss.
+LABELS = json.loads((DATA / "labels.json").read_text("utf-8"))
+"""
 
 #: Initial values that are computed from rows or rounding errors, not from the weights alone.
 _COMPUTED = ("eva", "loftq")
@@ -60,7 +66,7 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
         arguments.append("trust_remote_code=True")
     if has_capped_scores(facts.tuned.base.model.config):
         arguments.append(_CAPPING_ATTENTION)
-    if facts.task == "classification":
+    if facts.label_counts:
         arguments += [
             "id2label=dict(enumerate(LABELS))",
             "label2id={label: number for number, label in enumerate(LABELS)}",
@@ -76,18 +82,11 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
         "revision": format_assignment("REVISION", commit) if commit else None,
         "quantization": quantization
         and format_call("quantization = transformers.BitsAndBytesConfig", quantization),
-        "load": format_call(f"model = transformers.{_get_class(facts)}.from_pretrained", arguments),
+        "load": (_LABELS if facts.label_counts else "")
+        + format_call(
+            f"model = transformers.{facts.objective.model_class}.from_pretrained", arguments
+        ),
     }
-
-
-def _get_class(facts: ReproductionFacts) -> str:
-    """Return the class of transformers that loads the base for a task."""
-    match facts.task:
-        case "classification":
-            return "AutoModelForSequenceClassification"
-        case "embedding":
-            return "AutoModel"
-    return "AutoModelForCausalLM"
 
 
 def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
@@ -291,6 +290,11 @@ class ReproductionFacts:
     world_size: int
     step: int
     label_counts: dict[str, int]
+
+    @property
+    def objective(self) -> ScriptObjective:
+        """Return what the script says about what was trained."""
+        return find_objective(self.task, self.project.training)
 
 
 #: Maximum columns of a line, the default of formatters.
