@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text as CellText
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
@@ -150,16 +148,18 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
     if not contacts:
         display.print_line(text("No host was contacted in the last 7 days."))
         return
-    table = Table("Host", "Purpose", "Sent", "Received", "Last contact", box=None)
-    for contact in contacts:
-        host = format_address(contact.host, contact.port)
-        table.add_row(
-            CellText(str(text("{host} (this computer)", host=host)) if contact.is_local else host),
-            CellText(str(TITLES[contact.purpose])),
-            *network_report.format_bytes(contact),
-            formatting.format_time(contact.last),
-        )
-    display.console.print(table)
+    display.print_table(
+        ("Host", "Purpose", "Sent", "Received", "Last contact"),
+        (
+            (
+                format_address(one.host, one.port) + " (this computer)" * one.is_local,
+                TITLES[one.purpose],
+                *network_report.format_bytes(one),
+                formatting.format_time(one.last),
+            )
+            for one in contacts
+        ),
+    )
     if any(contact.uncounted for contact in contacts):
         display.print_line(
             text(
@@ -170,15 +170,11 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
 
 
 def _print_possible(possible: list[PossibleContact], display: Display) -> None:
-    table = Table("Feature", "Would contact", "When", box=None)
-    for one in possible:
-        table.add_row(
-            CellText(str(TITLES[one.purpose])),
-            CellText("\n".join(one.hosts) or "–"),
-            CellText(str(one.when)),
-        )
     display.print_line("")
-    display.console.print(table)
+    display.print_table(
+        ("Feature", "Would contact", "When"),
+        ((TITLES[one.purpose], "\n".join(one.hosts) or "–", one.when) for one in possible),
+    )
     if proxies := network_report.list_proxies():
         display.print_line(
             text("Connections can go through your proxy {hosts}.", hosts=", ".join(proxies))

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from lora_studio import __version__
 from lora_studio.cli import headless
@@ -165,18 +164,23 @@ def list_(
             ]
         )
         return
-    table = Table("", "Engine", "Version", "PyTorch", "Python", "Size", box=None)
-    for environment in installed:
-        mark = "✓" if environment == current else ""
-        table.add_row(
-            mark,
-            environment.name,
-            environment.app_version,
-            environment.torch,
-            environment.python_version,
-            formatting.format_size(environment.bytes),
-        )
-    Display().console.print(table if installed else "No engines are installed.")
+    if not installed:
+        Display().console.print("No engines are installed.")
+        return
+    Display().print_table(
+        ("", "Engine", "Version", "PyTorch", "Python", "Size"),
+        (
+            (
+                "✓" if one == current else "",
+                one.name,
+                one.app_version,
+                one.torch,
+                one.python_version,
+                formatting.format_size(one.bytes),
+            )
+            for one in installed
+        ),
+    )
 
 
 @app.command()
