@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
@@ -43,7 +43,7 @@ from lora_studio.setup.events import (
 from lora_studio.setup.tools import StopFlag
 
 if TYPE_CHECKING:
-    from lora_studio.setup.operations import SetupRequest
+    from lora_studio.setup.operations import EngineSetup, SetupRequest
 
 
 Mode = Literal["install", "repair", "update"]
@@ -229,18 +229,6 @@ STAGES = {
 }
 
 
-class SetupSteps(Protocol):
-    """A setup: its plan, and the installation that follows on request."""
-
-    stop: StopFlag
-
-    def prepare(self) -> Iterator[Event]:
-        """Yield events until `SetupPlanned`."""
-
-    def carry_out(self) -> Iterator[Event]:
-        """Yield the events of the installation."""
-
-
 class SetupThread(DetachedThread):
     """Iterates over the events of one piece of work.
 
@@ -284,14 +272,14 @@ class EngineControl(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        make: Callable[[SetupRequest, StopFlag], SetupSteps] | None = None,
+        make: Callable[[SetupRequest, StopFlag], EngineSetup] | None = None,
     ) -> None:
         """Create the control; `make` returns the steps of a setup."""
         super().__init__(parent)
         self.make = make or _set_up
         self._thread: SetupThread | None = None
         self._stop = StopFlag()
-        self._set_up: SetupSteps | None = None
+        self._set_up: EngineSetup | None = None
         self._switches = False
         self.machine: MachineFound | None = None
         self.plan: SetupPlanned | None = None
@@ -353,7 +341,7 @@ class EngineControl(QObject):
         work = self._make_setup(request)
         self.start(work.carry_out, work.stop)
 
-    def _make_setup(self, request: SetupRequest) -> SetupSteps:
+    def _make_setup(self, request: SetupRequest) -> EngineSetup:
         """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
@@ -416,7 +404,7 @@ class EngineControl(QObject):
             self.switched.emit()
 
 
-def _set_up(request: SetupRequest, stop: StopFlag) -> SetupSteps:
+def _set_up(request: SetupRequest, stop: StopFlag) -> EngineSetup:
     """Return the real setup, imported late because it takes 7 % of the window's startup time."""
     from lora_studio.setup.operations import EngineSetup
 
