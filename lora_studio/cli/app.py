@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections import UserDict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -67,28 +67,13 @@ _LAZY = {
 }
 
 
-class _Commands(dict[str, Any]):
+class _Commands(UserDict[str, Any]):
     """The commands by name; those of `_LAZY` are None until they are looked up."""
-
-    def __init__(self, own: Mapping[str, Any]) -> None:
-        super().__init__({**own, **dict.fromkeys(_LAZY)})
 
     def __getitem__(self, name: str) -> Any:
         if (command := super().__getitem__(name)) is None:
             command = self[name] = _import_command(name)
         return command
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a command, imported if necessary."""
-        if name in self:
-            return self[name]
-        return default
-
-    def items(self) -> Any:
-        return [(name, self[name]) for name in self]
-
-    def values(self) -> Any:
-        return [self[name] for name in self]
 
 
 def _import_command(name: str) -> Any:
@@ -109,7 +94,7 @@ class _LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands(self.commands)
+        self.commands = _Commands({**self.commands, **dict.fromkeys(_LAZY)})
 
 
 app = typer.Typer(
