@@ -12,6 +12,7 @@ from lora_studio.cli import common, headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonOption,
+    ProjectArgument,
     ask,
     exit_on_problem,
     parse_model,
@@ -82,7 +83,7 @@ def merge(
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
     adapter: Annotated[
         Path | None,
         typer.Option(help="Adapter folder in PEFT format. Creates a run that you can merge."),

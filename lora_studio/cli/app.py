@@ -17,10 +17,18 @@ from typer.core import TyperGroup
 
 from lora_studio import __version__
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_problem, print_json
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonObjectOption,
+    PresetOption,
+    ProjectArgument,
+    RunArgument,
+    SetOption,
+    exit_on_problem,
+    print_json,
+)
 from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
 from lora_studio.client import oom_supervisor
-from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import text
@@ -104,20 +112,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Change a setting for this run, for example --set training.epochs=1."
-    ),
-]
-
-PresetOption = Annotated[
-    str,
-    typer.Option(help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."),
-]
 
 
 def main() -> NoReturn:

@@ -16,6 +16,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonObjectOption,
+    RunArgument,
     add_spec_options,
     ask,
     exit_on_problem,
@@ -58,7 +59,6 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.paths import expand_home
 
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option(

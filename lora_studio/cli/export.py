@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, ask, exit_on_problem, parse_model
+from lora_studio.cli.common import JsonLinesOption, RunArgument, ask, exit_on_problem, parse_model
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
@@ -19,7 +19,6 @@ from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import get_facts
 
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
 QuantOption = Annotated[
     list[str] | None,
     typer.Option(
