@@ -16,7 +16,6 @@ from lora_studio import __version__
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
-from lora_studio.cli.event_text import describe_machine
 from lora_studio.client import worker
 from lora_studio.core import formatting
 from lora_studio.core.messages import READABLE, text
@@ -410,7 +409,7 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
             text("No engine is installed. Jobs run in {python}", python=report["python"])
         )
     display.print_line(text("Engine folder: {folder}", folder=report["folder"]))
-    display.print_line(describe_machine(detect.Accelerator.model_validate(report["machine"])))
+    display.print_line(detect.Accelerator.model_validate(report["machine"]).describe())
     if report["can_roll_back_to"]:
         display.print_line(
             text(

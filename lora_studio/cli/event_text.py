@@ -6,12 +6,11 @@ import textwrap
 from functools import singledispatch
 
 from lora_studio.core import serving
-from lora_studio.core.messages import NO_TEXT, Template, Text, counted, fill, join_sentences, text
+from lora_studio.core.messages import NO_TEXT, Template, Text, counted, fill, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation_text import describe_predictions, describe_row_counts
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.setup import events as setup_events
-from lora_studio.setup.detect import Accelerator
 
 #: Kind of an event -> its description, filled with the fields of the event.
 _TEMPLATES: dict[str, Template] = {
@@ -303,23 +302,7 @@ def _describe_server_ready(event: events.ServerReady) -> Text:
 
 @describe.register
 def _describe_machine_found(event: setup_events.MachineFound) -> Text:
-    return describe_machine(event.accelerator)
-
-
-def describe_machine(accelerator: Accelerator) -> Text:
-    """Return the device that PyTorch can use on this computer, with memory and driver."""
-    if accelerator.variant == "cpu":
-        cpu = text("PyTorch runs on the CPU ({title}): no supported GPU.", title=accelerator.title)
-        return join_sentences([cpu, accelerator.note]) if accelerator.note else cpu
-    parts = [text("{title}", title=accelerator.title or accelerator.variant)]
-    if accelerator.memory:
-        parts.append(text("{memory:memory}", memory=accelerator.memory))
-    if accelerator.driver:
-        parts.append(text("driver {version}", version=accelerator.driver))
-    if accelerator.cuda:
-        parts.append(text("CUDA {version}", version=".".join(map(str, accelerator.cuda))))
-    device = text("{parts}.", parts=tuple(parts))
-    return join_sentences([device, accelerator.note]) if accelerator.note else device
+    return event.accelerator.describe()
 
 
 @describe.register

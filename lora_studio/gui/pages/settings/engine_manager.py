@@ -27,7 +27,6 @@ from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder, open_file_dialog
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, engines, folders
-from lora_studio.setup.detect import Accelerator
 from lora_studio.setup.events import (
     Cancelled,
     Done,
@@ -616,7 +615,7 @@ class EngineDialog(Dialog):
         rows = [
             (
                 tr("This computer"),
-                describe_machine(control.machine.accelerator) if control.machine else "",
+                localize(control.machine.accelerator.describe()) if control.machine else "",
             ),
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
@@ -677,21 +676,3 @@ def _describe_download(plan: SetupPlanned) -> str:
         size=size,
         installed=formatting.format_number(plan.reused),
     )
-
-
-def describe_machine(accelerator: Accelerator) -> str:
-    """Return the hardware that the engine computes on, for display."""
-    if accelerator.variant == "cpu":
-        text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
-            name=accelerator.title
-        )
-        return f"{text} {localize(accelerator.note)}" if accelerator.note else text
-    parts = [accelerator.title or accelerator.variant]
-    if accelerator.memory:
-        parts.append(formatting.format_memory(accelerator.memory))
-    if accelerator.driver:
-        parts.append(tr("driver {version}").format(version=accelerator.driver))
-    if accelerator.cuda:
-        parts.append(f"CUDA {accelerator.cuda[0]}.{accelerator.cuda[1]}")
-    text = ", ".join(parts)
-    return f"{text}. {localize(accelerator.note)}" if accelerator.note else text
