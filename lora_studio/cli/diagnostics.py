@@ -13,7 +13,7 @@ from lora_studio.cli.console import Display
 from lora_studio.client import network_report
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
-from lora_studio.core.messages import READABLE, text
+from lora_studio.core.messages import READABLE, fill, text
 from lora_studio.core.network import connections
 from lora_studio.core.network.connections import Contact
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
@@ -88,30 +88,18 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
     display.print_line(f"Python {report['python']} on {report['system']}")
     if engine := report["engine"]:
         display.print_line(
-            text(
-                "Engine {name}: version {version}, PyTorch {torch}, Python {python}",
-                name=engine["name"],
-                version=engine["app_version"],
-                torch=engine["torch"],
-                python=engine["python_version"],
+            fill(
+                "Engine {name}: version {app_version}, PyTorch {torch}, Python {python_version}",
+                engine,
             )
         )
     for name, version in report["packages"].items():
         display.print_line(f"{name}: {version or 'not installed'}")
     for device in report["devices"]:
-        display.print_line(
-            text(
-                "Device {name}: {title}, {memory:memory}",
-                name=device["name"],
-                title=device["title"],
-                memory=device["total_bytes"],
-            )
-        )
+        display.print_line(fill("Device {name}: {title}, {total_bytes:memory}", device))
     ollama = report["ollama"]
     display.print_line(
-        text("Ollama {version} at {host}", version=ollama["version"], host=ollama["host"])
-        if ollama
-        else text("Ollama: not running")
+        fill("Ollama {version} at {host}", ollama) if ollama else text("Ollama: not running")
     )
     display.print_findings(Problem.model_validate(problem) for problem in report["problems"])
 

@@ -18,7 +18,7 @@ from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_pr
 from lora_studio.cli.console import Display
 from lora_studio.client import worker
 from lora_studio.core import formatting
-from lora_studio.core.messages import READABLE, text
+from lora_studio.core.messages import READABLE, fill, text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.setup import detect, engines, folders, operations
@@ -395,13 +395,9 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
     engine = report["engine"]
     if engine:
         display.print_line(
-            text(
-                "Engine {name}: version {version}, PyTorch {torch}, Python {python}, {size:size}",
-                name=engine["name"],
-                version=engine["app_version"],
-                torch=engine["torch"],
-                python=engine["python_version"],
-                size=engine["bytes"],
+            fill(
+                "Engine {name}: version {app_version}, PyTorch {torch}, Python {python_version}, {bytes:size}",
+                engine,
             )
         )
     elif report["python"]:

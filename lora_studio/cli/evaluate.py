@@ -50,7 +50,7 @@ from lora_studio.core.evaluation.test_sets import (
     PlaygroundPrompts,
     TestSetReport,
 )
-from lora_studio.core.messages import Text, counted, listed, text
+from lora_studio.core.messages import Text, counted, fill, listed, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
@@ -416,15 +416,8 @@ def _describe_refused(event: events.ColumnRefused) -> Text:
 
 @describe.register
 def _describe_column(event: events.ColumnEvaluated) -> Text:
-    column = event.column
-    return text(
-        "{column}: {answered} answered, {cached} of them known from before, {failed} failed, {time:duration}.",
-        column=column.key,
-        answered=column.answered,
-        cached=column.cached,
-        failed=column.failed,
-        time=column.seconds,
-    )
+    template = "{key}: {answered} answered, {cached} of them known from before, {failed} failed, {seconds:duration}."
+    return fill(template, vars(event.column))
 
 
 def show(

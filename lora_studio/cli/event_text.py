@@ -165,12 +165,9 @@ def _describe_shard_written(event: events.ShardWritten) -> Text:
 def _describe_adapter_combined(event: events.AdapterCombined) -> Text:
     return counted(
         event.layers,
-        "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {size:size}.",
-        "Combined adapter ({method}): {folder}, rank {rank}, {n} layers, {size:size}.",
-        method=event.method,
-        folder=event.folder,
-        rank=event.rank,
-        size=event.bytes,
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {bytes:size}.",
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layers, {bytes:size}.",
+        **vars(event),
     )
 
 
@@ -251,11 +248,9 @@ def _describe_similarity(event: events.SelfTested, least: float) -> Text:
 def _describe_pushed(event: events.Pushed) -> Text:
     return counted(
         event.files,
-        "Uploaded {what} ({n} file, {size:size}): {url}",
-        "Uploaded {what} ({n} files, {size:size}): {url}",
-        what=event.what,
-        size=event.bytes,
-        url=event.url,
+        "Uploaded {what} ({n} file, {bytes:size}): {url}",
+        "Uploaded {what} ({n} files, {bytes:size}): {url}",
+        **vars(event),
     )
 
 
@@ -310,19 +305,12 @@ def _describe_setup_planned(event: setup_events.SetupPlanned) -> Text:
     plan = counted(
         event.packages,
         "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} package, "
-        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{reused} already installed. Download {download:size}; uses {needed:size} of disk space, "
         "{free:size} free in {folder}.",
         "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} packages, "
-        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{reused} already installed. Download {download:size}; uses {needed:size} of disk space, "
         "{free:size} free in {folder}.",
-        variant=event.variant,
-        torch=event.torch,
-        python=event.python,
-        installed=event.reused,
-        download=event.download,
-        needed=event.needed,
-        free=event.free,
-        folder=event.folder,
+        **vars(event),
     )
     if event.needed > event.free:
         return text("{plan} There is not enough free space.", plan=plan)
