@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.table import Table
 
 from lora_studio.cli import common, headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonOption,
+    ProjectArgument,
     ask,
     exit_on_problem,
     parse_model,
@@ -83,7 +83,7 @@ def merge(
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
     adapter: Annotated[
         Path | None,
         typer.Option(help="Adapter folder in PEFT format. Creates a run that you can merge."),
@@ -136,12 +136,11 @@ def list_(
     if as_json:
         print_json([facts.model_dump(mode="json", context=READABLE) for facts in event.adapters])
         return
-    table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
-    for facts in event.adapters:
-        table.add_row(*_format_cells(facts))
-    display.console.print(
-        table if event.adapters else str(text("No adapters in {folders}.", folders=named))
-    )
+    if not event.adapters:
+        display.console.print(str(text("No adapters in {folders}.", folders=named)))
+        return
+    titles = ("Adapter", "Kind", "Rank", "Modules", "Base", "Size")
+    display.print_table(titles, map(_format_cells, event.adapters))
 
 
 @app.command()
@@ -280,58 +279,50 @@ def _format_cells(facts: AdapterFacts) -> list[str]:
 
 
 def _print_shown(event: events.AdapterShown, display: Display) -> None:
-    facts = event.adapter
-    table = Table(box=None, show_header=False)
-    table.add_row("Adapter", facts.folder)
-    table.add_row("Kind", facts.kind)
-    table.add_row("Base", facts.base or "unknown")
-    table.add_row("Rank, alpha", f"{_format_cells(facts)[2]}, {facts.alpha:g}")
-    table.add_row(
-        "Parameters",
-        f"{formatting.format_count(facts.parameters)}, {formatting.format_size(facts.bytes)}",
+    facts, fit = event.adapter, event.fit
+    size = f"{formatting.format_count(facts.parameters)}, {formatting.format_size(facts.bytes)}"
+    shown: list[tuple[str, object]] = [
+        ("Adapter", facts.folder),
+        ("Kind", facts.kind),
+        ("Base", facts.base or "unknown"),
+        ("Rank, alpha", f"{_format_cells(facts)[2]}, {facts.alpha:g}"),
+        ("Parameters", size),
+        ("Trained in full", ", ".join(facts.trained_whole)),
+        ("Note", facts.note),
+    ]
+    if fit is not None:
+        verdict = ("fits. " if fit.fits else "doesn't fit. ") + str(fit.reason)
+        shown += [(f"Model {fit.model}", verdict), ("", fit.warning)]
+    display.print_facts(shown)
+    display.print_table(
+        ("Layer", "Rank", "Scale", "‖ΔW‖"),
+        (
+            (
+                layer.module,
+                layer.rank,
+                f"{layer.scale:.3g}",
+                "" if layer.norm is None else f"{layer.norm:.3g}",
+            )
+            for layer in facts.layers
+        ),
     )
-    if facts.trained_whole:
-        table.add_row("Trained in full", ", ".join(facts.trained_whole))
-    if facts.note:
-        table.add_row("Note", str(facts.note))
-    if event.fit is not None:
-        verdict = "fits" if event.fit.fits else "doesn't fit"
-        table.add_row(f"Model {event.fit.model}", f"{verdict}. {event.fit.reason}".strip())
-        if event.fit.warning:
-            table.add_row("", str(event.fit.warning))
-    display.console.print(table)
-    layers = Table("Layer", "Rank", "Scale", "‖ΔW‖", box=None)
-    for layer in facts.layers:
-        norm = "" if layer.norm is None else f"{layer.norm:.3g}"
-        layers.add_row(layer.module, str(layer.rank), f"{layer.scale:.3g}", norm)
-    display.console.print(layers)
 
 
 def _print_plan(event: events.MergePlanned, display: Display) -> None:
     if display.as_json:
         print_json(event)
         return
-    table = Table(box=None, show_header=False)
-    table.add_row(
-        "Changes",
-        str(
-            text(
-                "{changed:d} of {total:d} tensors",
-                changed=event.tensors_changed,
-                total=event.tensors,
-            )
-        ),
+    needed, free = map(formatting.format_size, (event.missing, event.free))
+    done = event.finished_shards
+    display.print_facts(
+        [
+            ("Changes", f"{event.tensors_changed} of {event.tensors} tensors"),
+            ("Precision", f"{event.dtype}, {formatting.format_plural(event.shards, 'file')}"),
+            ("Disk", f"{needed} needed, {free} free"),
+            ("Memory", f"about {formatting.format_memory(event.memory)} at its peak"),
+            ("Finished", formatting.format_plural(done, "file") if done else ""),
+            ("Merged by PEFT", event.by_peft),
+        ]
     )
-    table.add_row("Precision", f"{event.dtype}, {formatting.format_plural(event.shards, 'file')}")
-    table.add_row(
-        "Disk",
-        str(text("{needed:size} needed, {free:size} free", needed=event.missing, free=event.free)),
-    )
-    table.add_row("Memory", str(text("about {memory:memory} at its peak", memory=event.memory)))
-    if event.finished_shards:
-        table.add_row("Finished", formatting.format_plural(event.finished_shards, "file"))
-    if event.by_peft:
-        table.add_row("Merged by PEFT", str(event.by_peft))
-    display.console.print(table)
     for problem in event.problems:
         display.print_problem(problem)

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping
+from collections import UserDict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,10 +17,18 @@ from typer.core import TyperGroup
 
 from lora_studio import __version__
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_problem, print_json
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonObjectOption,
+    PresetOption,
+    ProjectArgument,
+    RunArgument,
+    SetOption,
+    exit_on_problem,
+    print_json,
+)
 from lora_studio.cli.console import Display, SafeConsole, make_printable, write_out
 from lora_studio.client import oom_supervisor
-from lora_studio.core import formatting
 from lora_studio.core.curves import metrics
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.messages import text
@@ -67,28 +75,13 @@ _LAZY = {
 }
 
 
-class _Commands(dict[str, Any]):
+class _Commands(UserDict[str, Any]):
     """The commands by name; those of `_LAZY` are None until they are looked up."""
-
-    def __init__(self, own: Mapping[str, Any]) -> None:
-        super().__init__({**own, **dict.fromkeys(_LAZY)})
 
     def __getitem__(self, name: str) -> Any:
         if (command := super().__getitem__(name)) is None:
             command = self[name] = _import_command(name)
         return command
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a command, imported if necessary."""
-        if name in self:
-            return self[name]
-        return default
-
-    def items(self) -> Any:
-        return [(name, self[name]) for name in self]
-
-    def values(self) -> Any:
-        return [self[name] for name in self]
 
 
 def _import_command(name: str) -> Any:
@@ -109,7 +102,7 @@ class _LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands(self.commands)
+        self.commands = _Commands({**self.commands, **dict.fromkeys(_LAZY)})
 
 
 app = typer.Typer(
@@ -119,20 +112,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Change a setting for this run, for example --set training.epochs=1."
-    ),
-]
-
-PresetOption = Annotated[
-    str,
-    typer.Option(help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."),
-]
 
 
 def main() -> NoReturn:

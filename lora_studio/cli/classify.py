@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_studio.cli import common, headless
-from lora_studio.cli.common import exit_on_problem
+from lora_studio.cli.common import RunArgument, exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import iter_until_ended
@@ -46,7 +46,7 @@ JsonTextsOption = Annotated[
 
 
 def classify(
-    path: Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")],
+    path: RunArgument,
     texts: TextsArgument = None,
     file: FileOption = None,
     column: ColumnOption = "",

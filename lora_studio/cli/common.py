@@ -17,11 +17,11 @@ from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import iter_until_ended
-from lora_studio.core import problems
+from lora_studio.core import formatting, problems
 from lora_studio.core.messages import READABLE, join_sentences
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
-from lora_studio.core.project import access_requests
+from lora_studio.core.project import access_requests, presets
 from lora_studio.core.project.access_requests import AccessRequest
 from lora_studio.core.project.project import Draft, Project
 from lora_studio.core.protocol import commands, events
@@ -30,6 +30,18 @@ from lora_studio.core.spec import Spec
 from lora_studio.core.system import consent
 from lora_studio.core.system.paths import expand_home
 
+ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a setting for this run, for example --set training.epochs=1."
+    ),
+]
+PresetOption = Annotated[
+    str,
+    typer.Option(help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."),
+]
 JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 JsonObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

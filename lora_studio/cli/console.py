@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -13,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text as CellText
 
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
@@ -183,6 +185,18 @@ class Display:
         """Print the heading of a step."""
         self._end_stage()
         self.console.print(f"\n[bold]{escape(text)}[/bold]")
+
+    def print_facts(self, facts: Iterable[tuple[str, object]]) -> None:
+        """Print names and values below each other; a name without a value is left out."""
+        self.print_table((), ((name, value) for name, value in facts if value))
+
+    def print_table(self, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print rows of cells, without a head if there are no titles; texts are printed as they are."""
+        self._end_stage()
+        table = Table(*titles, box=None, show_header=bool(titles))
+        for cells in rows:
+            table.add_row(*(CellText(str(cell)) for cell in cells))
+        self.console.print(table)
 
     def print_problem(self, problem: Problem) -> None:
         """Print a problem of the command: what happened, where, and what to do."""

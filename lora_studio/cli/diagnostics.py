@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text as CellText
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonObjectOption, collect_answers, print_json
@@ -15,7 +13,7 @@ from lora_studio.cli.console import Display
 from lora_studio.client import network_report
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
-from lora_studio.core.messages import READABLE, text
+from lora_studio.core.messages import READABLE, fill, text
 from lora_studio.core.network import connections
 from lora_studio.core.network.connections import Contact
 from lora_studio.core.network.purposes import TITLES, PossibleContact, format_address
@@ -90,30 +88,18 @@ def _print_doctor(report: dict[str, Any], display: Display) -> None:
     display.print_line(f"Python {report['python']} on {report['system']}")
     if engine := report["engine"]:
         display.print_line(
-            text(
-                "Engine {name}: version {version}, PyTorch {torch}, Python {python}",
-                name=engine["name"],
-                version=engine["app_version"],
-                torch=engine["torch"],
-                python=engine["python_version"],
+            fill(
+                "Engine {name}: version {app_version}, PyTorch {torch}, Python {python_version}",
+                engine,
             )
         )
     for name, version in report["packages"].items():
         display.print_line(f"{name}: {version or 'not installed'}")
     for device in report["devices"]:
-        display.print_line(
-            text(
-                "Device {name}: {title}, {memory:memory}",
-                name=device["name"],
-                title=device["title"],
-                memory=device["total_bytes"],
-            )
-        )
+        display.print_line(fill("Device {name}: {title}, {total_bytes:memory}", device))
     ollama = report["ollama"]
     display.print_line(
-        text("Ollama {version} at {host}", version=ollama["version"], host=ollama["host"])
-        if ollama
-        else text("Ollama: not running")
+        fill("Ollama {version} at {host}", ollama) if ollama else text("Ollama: not running")
     )
     display.print_findings(Problem.model_validate(problem) for problem in report["problems"])
 
@@ -150,16 +136,18 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
     if not contacts:
         display.print_line(text("No host was contacted in the last 7 days."))
         return
-    table = Table("Host", "Purpose", "Sent", "Received", "Last contact", box=None)
-    for contact in contacts:
-        host = format_address(contact.host, contact.port)
-        table.add_row(
-            CellText(str(text("{host} (this computer)", host=host)) if contact.is_local else host),
-            CellText(str(TITLES[contact.purpose])),
-            *network_report.format_bytes(contact),
-            formatting.format_time(contact.last),
-        )
-    display.console.print(table)
+    display.print_table(
+        ("Host", "Purpose", "Sent", "Received", "Last contact"),
+        (
+            (
+                format_address(one.host, one.port) + " (this computer)" * one.is_local,
+                TITLES[one.purpose],
+                *network_report.format_bytes(one),
+                formatting.format_time(one.last),
+            )
+            for one in contacts
+        ),
+    )
     if any(contact.uncounted for contact in contacts):
         display.print_line(
             text(
@@ -170,15 +158,11 @@ def _print_contacts(contacts: list[Contact], display: Display) -> None:
 
 
 def _print_possible(possible: list[PossibleContact], display: Display) -> None:
-    table = Table("Feature", "Would contact", "When", box=None)
-    for one in possible:
-        table.add_row(
-            CellText(str(TITLES[one.purpose])),
-            CellText("\n".join(one.hosts) or "–"),
-            CellText(str(one.when)),
-        )
     display.print_line("")
-    display.console.print(table)
+    display.print_table(
+        ("Feature", "Would contact", "When"),
+        ((TITLES[one.purpose], "\n".join(one.hosts) or "–", one.when) for one in possible),
+    )
     if proxies := network_report.list_proxies():
         display.print_line(
             text("Connections can go through your proxy {hosts}.", hosts=", ".join(proxies))

@@ -11,16 +11,14 @@ from types import FrameType
 from typing import Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from lora_studio import __version__
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, exit_on_problem, print_json
 from lora_studio.cli.console import Display
-from lora_studio.cli.event_text import describe_machine
 from lora_studio.client import worker
 from lora_studio.core import formatting
-from lora_studio.core.messages import READABLE, text
+from lora_studio.core.messages import READABLE, fill, text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.setup import detect, engines, folders, operations
@@ -165,18 +163,23 @@ def list_(
             ]
         )
         return
-    table = Table("", "Engine", "Version", "PyTorch", "Python", "Size", box=None)
-    for environment in installed:
-        mark = "✓" if environment == current else ""
-        table.add_row(
-            mark,
-            environment.name,
-            environment.app_version,
-            environment.torch,
-            environment.python_version,
-            formatting.format_size(environment.bytes),
-        )
-    Display().console.print(table if installed else "No engines are installed.")
+    if not installed:
+        Display().console.print("No engines are installed.")
+        return
+    Display().print_table(
+        ("", "Engine", "Version", "PyTorch", "Python", "Size"),
+        (
+            (
+                "✓" if one == current else "",
+                one.name,
+                one.app_version,
+                one.torch,
+                one.python_version,
+                formatting.format_size(one.bytes),
+            )
+            for one in installed
+        ),
+    )
 
 
 @app.command()
@@ -392,13 +395,9 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
     engine = report["engine"]
     if engine:
         display.print_line(
-            text(
-                "Engine {name}: version {version}, PyTorch {torch}, Python {python}, {size:size}",
-                name=engine["name"],
-                version=engine["app_version"],
-                torch=engine["torch"],
-                python=engine["python_version"],
-                size=engine["bytes"],
+            fill(
+                "Engine {name}: version {app_version}, PyTorch {torch}, Python {python_version}, {bytes:size}",
+                engine,
             )
         )
     elif report["python"]:
@@ -406,7 +405,7 @@ def _print_status(report: dict[str, Any], display: Display) -> None:
             text("No engine is installed. Jobs run in {python}", python=report["python"])
         )
     display.print_line(text("Engine folder: {folder}", folder=report["folder"]))
-    display.print_line(describe_machine(detect.Accelerator.model_validate(report["machine"])))
+    display.print_line(detect.Accelerator.model_validate(report["machine"]).describe())
     if report["can_roll_back_to"]:
         display.print_line(
             text(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 import typer
 from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, ask_all, print_json
+from lora_studio.cli.common import (
+    JsonObjectOption,
+    PresetOption,
+    ProjectArgument,
+    ask_all,
+    print_json,
+)
 from lora_studio.cli.console import Display
 from lora_studio.cli.event_text import describe
 from lora_studio.core import formatting
@@ -26,7 +31,6 @@ from lora_studio.core.memory.weights import describe_placement, spread_over_gpus
 from lora_studio.core.messages import READABLE, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.core.project import presets
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate, describe_teacher
@@ -37,7 +41,7 @@ _Answer = TypeVar("_Answer", bound=events.Event)
 
 
 def estimate_(
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
     as_json: JsonObjectOption = False,
     change: Annotated[
         list[str] | None,
@@ -45,12 +49,7 @@ def estimate_(
             "--set", help="Change a setting first, for example --set training.micro_batch=8."
         ),
     ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help=f"Preset: {formatting.join_names([p.name for p in presets.PRESETS], 'or')}."
-        ),
-    ] = "",
+    preset: PresetOption = "",
 ) -> None:
     """Estimate the memory and time of a training run, and suggest changes if it doesn't fit."""
     display = Display(as_json=as_json)

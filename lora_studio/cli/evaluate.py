@@ -16,6 +16,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import (
     JsonLinesOption,
     JsonObjectOption,
+    RunArgument,
     add_spec_options,
     ask,
     exit_on_problem,
@@ -49,7 +50,7 @@ from lora_studio.core.evaluation.test_sets import (
     PlaygroundPrompts,
     TestSetReport,
 )
-from lora_studio.core.messages import Text, counted, listed, text
+from lora_studio.core.messages import Text, counted, fill, listed, text
 from lora_studio.core.playground import Playground
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
@@ -58,7 +59,6 @@ from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.paths import expand_home
 
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -416,15 +416,8 @@ def _describe_refused(event: events.ColumnRefused) -> Text:
 
 @describe.register
 def _describe_column(event: events.ColumnEvaluated) -> Text:
-    column = event.column
-    return text(
-        "{column}: {answered} answered, {cached} of them known from before, {failed} failed, {time:duration}.",
-        column=column.key,
-        answered=column.answered,
-        cached=column.cached,
-        failed=column.failed,
-        time=column.seconds,
-    )
+    template = "{key}: {answered} answered, {cached} of them known from before, {failed} failed, {seconds:duration}."
+    return fill(template, vars(event.column))
 
 
 def show(

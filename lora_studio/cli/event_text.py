@@ -6,33 +6,33 @@ import textwrap
 from functools import singledispatch
 
 from lora_studio.core import serving
-from lora_studio.core.messages import NO_TEXT, Text, counted, join_sentences, text
+from lora_studio.core.messages import NO_TEXT, Template, Text, counted, fill, text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.evaluation_text import describe_predictions, describe_row_counts
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.setup import events as setup_events
-from lora_studio.setup.detect import Accelerator
+
+#: Kind of an event -> its description, filled with the fields of the event.
+_TEMPLATES: dict[str, Template] = {
+    "cancelled": "Canceled.",
+    "model_loaded": "Model loaded: {parameters:count} parameters on {device} in {precision}, {memory_bytes:memory}.",
+    "merged": "Merged model: {folder} ({bytes:size}, {dtype}).",
+    "gguf_written": "{quantization}: {file} ({bytes:size}).",
+    "ollama_found": "Ollama {version} is running at {host}.",
+    "engine_ready": "Engine {name} is ready after {seconds:duration}: {folder} ({bytes:size}).",
+    "wheelhouse_ready": "{folder} contains {files} files ({bytes:size}).",
+}
 
 
 @singledispatch
 def describe(event: object) -> Text:
     """Return the description of an event; "" for events that a progress bar shows."""
-    return NO_TEXT
+    return fill(_TEMPLATES.get(getattr(event, "kind", ""), ""), vars(event))
 
 
 @describe.register
-def _describe_log(event: events.LogLine) -> Text:
+def _describe_message(event: events.LogLine | events.Recovered) -> Text:
     return event.text
-
-
-@describe.register
-def _describe_recovered(event: events.Recovered) -> Text:
-    return event.text
-
-
-@describe.register
-def _describe_cancelled(event: events.Cancelled) -> Text:
-    return text("Canceled.")
 
 
 @describe.register
@@ -50,26 +50,9 @@ def _describe_done(event: events.Done) -> Text:
 
 
 @describe.register
-def _describe_model_loaded(event: events.ModelLoaded) -> Text:
-    return text(
-        "Model loaded: {parameters:count} parameters on {device} in {precision}, {memory:memory}.",
-        parameters=event.parameters,
-        device=event.device,
-        precision=event.precision,
-        memory=event.memory_bytes,
-    )
-
-
-@describe.register
 def _describe_parameters_counted(event: events.ParametersCounted) -> Text:
-    return text(
-        "{trainable:count} of {total:count} parameters are trainable ({share:percent}); "
-        "adapter weights: {size:size}.",
-        trainable=event.trainable,
-        total=event.total,
-        share=event.percent / 100,
-        size=event.adapter_bytes,
-    )
+    template = "{trainable:count} of {total:count} parameters are trainable ({share:percent}); adapter weights: {adapter_bytes:size}."
+    return fill(template, vars(event) | {"share": event.percent / 100})
 
 
 describe.register(describe_row_counts)
@@ -137,28 +120,15 @@ def _describe_sampled(event: events.Sampled) -> Text:
 
 @describe.register
 def _describe_ended_early(event: events.EndedEarly) -> Text:
-    match event.best_by:
-        case "loss":
-            return counted(
-                event.evaluations,
-                "Stopped early after step {step}: the eval loss didn't improve in {n} evaluation.",
-                "Stopped early after step {step}: the eval loss didn't improve in {n} evaluations.",
-                step=event.step,
-            )
-        case "score":
-            return counted(
-                event.evaluations,
-                "Stopped early after step {step}: the answer score didn't improve in {n} evaluation.",
-                "Stopped early after step {step}: the answer score didn't improve in {n} evaluations.",
-                step=event.step,
-            )
-        case "reward":
-            return counted(
-                event.evaluations,
-                "Stopped early after step {step}: the mean reward didn't improve in {n} evaluation.",
-                "Stopped early after step {step}: the mean reward didn't improve in {n} evaluations.",
-                step=event.step,
-            )
+    return counted(
+        event.evaluations,
+        "Stopped early after step {step}: the {figure} didn't improve in {n} evaluation.",
+        "Stopped early after step {step}: the {figure} didn't improve in {n} evaluations.",
+        step=event.step,
+        figure={"loss": "eval loss", "score": "answer score", "reward": "mean reward"}[
+            event.best_by
+        ],
+    )
 
 
 @describe.register
@@ -185,45 +155,19 @@ def _describe_adapter_saved(event: events.AdapterSaved) -> Text:
 
 
 @describe.register
-def _describe_merged(event: events.Merged) -> Text:
-    return text(
-        "Merged model: {folder} ({size:size}, {dtype}).",
-        folder=event.folder,
-        size=event.bytes,
-        dtype=event.dtype,
-    )
-
-
-@describe.register
 def _describe_shard_written(event: events.ShardWritten) -> Text:
-    template = (
-        "{file} reused from a previous attempt ({number} of {total}, {size:size})."
-        if event.reused
-        else "{file} written ({number} of {total}, {size:size})."
-    )
-    return text(template, file=event.file, number=event.number, total=event.of, size=event.bytes)
+    written = "reused from a previous attempt" if event.reused else "written"
+    template = "{file} {written} ({number} of {of}, {bytes:size})."
+    return fill(template, vars(event) | {"written": written})
 
 
 @describe.register
 def _describe_adapter_combined(event: events.AdapterCombined) -> Text:
     return counted(
         event.layers,
-        "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {size:size}.",
-        "Combined adapter ({method}): {folder}, rank {rank}, {n} layers, {size:size}.",
-        method=event.method,
-        folder=event.folder,
-        rank=event.rank,
-        size=event.bytes,
-    )
-
-
-@describe.register
-def _describe_gguf_written(event: events.GgufWritten) -> Text:
-    return text(
-        "{quantization}: {file} ({size:size}).",
-        quantization=event.quantization,
-        file=event.file,
-        size=event.bytes,
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layer, {bytes:size}.",
+        "Combined adapter ({method}): {folder}, rank {rank}, {n} layers, {bytes:size}.",
+        **vars(event),
     )
 
 
@@ -304,17 +248,10 @@ def _describe_similarity(event: events.SelfTested, least: float) -> Text:
 def _describe_pushed(event: events.Pushed) -> Text:
     return counted(
         event.files,
-        "Uploaded {what} ({n} file, {size:size}): {url}",
-        "Uploaded {what} ({n} files, {size:size}): {url}",
-        what=event.what,
-        size=event.bytes,
-        url=event.url,
+        "Uploaded {what} ({n} file, {bytes:size}): {url}",
+        "Uploaded {what} ({n} files, {bytes:size}): {url}",
+        **vars(event),
     )
-
-
-@describe.register
-def _describe_ollama_found(event: events.OllamaFound) -> Text:
-    return text("Ollama {version} is running at {host}.", version=event.version, host=event.host)
 
 
 @describe.register
@@ -360,23 +297,7 @@ def _describe_server_ready(event: events.ServerReady) -> Text:
 
 @describe.register
 def _describe_machine_found(event: setup_events.MachineFound) -> Text:
-    return describe_machine(event.accelerator)
-
-
-def describe_machine(accelerator: Accelerator) -> Text:
-    """Return the device that PyTorch can use on this computer, with memory and driver."""
-    if accelerator.variant == "cpu":
-        cpu = text("PyTorch runs on the CPU ({title}): no supported GPU.", title=accelerator.title)
-        return join_sentences([cpu, accelerator.note]) if accelerator.note else cpu
-    parts = [text("{title}", title=accelerator.title or accelerator.variant)]
-    if accelerator.memory:
-        parts.append(text("{memory:memory}", memory=accelerator.memory))
-    if accelerator.driver:
-        parts.append(text("driver {version}", version=accelerator.driver))
-    if accelerator.cuda:
-        parts.append(text("CUDA {version}", version=".".join(map(str, accelerator.cuda))))
-    device = text("{parts}.", parts=tuple(parts))
-    return join_sentences([device, accelerator.note]) if accelerator.note else device
+    return event.accelerator.describe()
 
 
 @describe.register
@@ -384,44 +305,16 @@ def _describe_setup_planned(event: setup_events.SetupPlanned) -> Text:
     plan = counted(
         event.packages,
         "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} package, "
-        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{reused} already installed. Download {download:size}; uses {needed:size} of disk space, "
         "{free:size} free in {folder}.",
         "Engine for {variant} with PyTorch from {torch} and Python {python}: {n} packages, "
-        "{installed} already installed. Download {download:size}; uses {needed:size} of disk space, "
+        "{reused} already installed. Download {download:size}; uses {needed:size} of disk space, "
         "{free:size} free in {folder}.",
-        variant=event.variant,
-        torch=event.torch,
-        python=event.python,
-        installed=event.reused,
-        download=event.download,
-        needed=event.needed,
-        free=event.free,
-        folder=event.folder,
+        **vars(event),
     )
     if event.needed > event.free:
         return text("{plan} There is not enough free space.", plan=plan)
     return plan
-
-
-@describe.register
-def _describe_engine_ready(event: setup_events.EngineReady) -> Text:
-    return text(
-        "Engine {name} is ready after {time:duration}: {folder} ({size:size}).",
-        name=event.name,
-        time=event.seconds,
-        folder=event.folder,
-        size=event.bytes,
-    )
-
-
-@describe.register
-def _describe_wheelhouse_ready(event: setup_events.WheelhouseReady) -> Text:
-    return text(
-        "{folder} contains {files} files ({size:size}).",
-        folder=event.folder,
-        files=event.files,
-        size=event.bytes,
-    )
 
 
 def _shorten(content: str) -> str:

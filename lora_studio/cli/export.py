@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.table import Table
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonLinesOption, ask, exit_on_problem, parse_model
+from lora_studio.cli.common import JsonLinesOption, RunArgument, ask, exit_on_problem, parse_model
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
@@ -20,7 +19,6 @@ from lora_studio.core.runs import step_records
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import get_facts
 
-RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
 QuantOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -238,13 +236,13 @@ def _show_sizes(
     if display.as_json:
         print(events.to_line(estimate, READABLE))
         return
-    table = Table("Quantization", "Size", "Loss", "", box=None)
+    rows = []
     for name, quantization in QUANTIZATIONS.items():
         if name in estimate.bytes:
             note = "needs an importance matrix" if quantization.needs_imatrix else ""
             only = f"only for {quantization.only_for}" if quantization.only_for else note
-            table.add_row(
-                name, formatting.format_size(estimate.bytes[name]), quantization.loss, only
+            rows.append(
+                (name, formatting.format_size(estimate.bytes[name]), quantization.loss, only)
             )
-    display.console.print(table)
+    display.print_table(("Quantization", "Size", "Loss", ""), rows)
     display.print_line(text("Tools: {tools}.", tools=estimate.tools))

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
-from rich.table import Table
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import (
@@ -146,7 +145,7 @@ def inspect(
         if isinstance(event, events.Failed):
             raise typer.Exit(headless.FAILED)
         if isinstance(event, events.ModelInspected) and not as_json:
-            display.console.print(_make_facts_table(event))
+            display.print_facts(_list_facts(event))
             if event.export_problem is not None:
                 display.show(events.Warned(problem=event.export_problem))
 
@@ -227,17 +226,23 @@ def _show(
     if as_json:
         print_json([_dump_json(entry, fit) for entry, fit in (*usable, *unusable)])
         return
-    table = Table("Model", "Parameters", "Size", "License", "Fits", box=None)
-    for entry, fit in (*usable, *unusable):
-        table.add_row(
-            entry.title + (" (gated)" if entry.gated else ""),
-            formatting.format_count(entry.parameters) if entry.parameters else "",
-            formatting.format_size(entry.bytes) if entry.bytes else "",
-            entry.license,
-            str(entry.refusal)
-            or (_describe_incomplete(entry) if entry.missing else describe_verdict(fit)),
-        )
-    display.console.print(table if fits else nothing)
+    if not fits:
+        display.console.print(nothing)
+        return
+    display.print_table(
+        ("Model", "Parameters", "Size", "License", "Fits"),
+        (
+            (
+                entry.title + (" (gated)" if entry.gated else ""),
+                formatting.format_count(entry.parameters) if entry.parameters else "",
+                formatting.format_size(entry.bytes) if entry.bytes else "",
+                entry.license,
+                entry.refusal
+                or (_describe_incomplete(entry) if entry.missing else describe_verdict(fit)),
+            )
+            for entry, fit in (*usable, *unusable)
+        ),
+    )
 
 
 def _dump_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any]:
@@ -286,38 +291,34 @@ def _find_device(display: Display) -> events.Device | None:
     return replies[0].devices[0] if replies and replies[0].devices else None
 
 
-def _make_facts_table(event: events.ModelInspected) -> Table:
-    table = Table(box=None, show_header=False)
-    table.add_row("Model", event.source)
-    table.add_row("Architecture", event.architecture)
-    table.add_row("Parameters", formatting.format_count(event.parameters))
-    table.add_row("Layers", str(event.layers))
-    table.add_row("Vocabulary", formatting.format_plural(event.vocabulary, "token"))
-    table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
-    table.add_row("License", event.license or "unknown")
-    if event.gguf_bytes:
-        file_size = formatting.format_size(event.gguf_bytes)
-        file = f"{event.gguf_type}, {file_size}" if event.gguf_type else file_size
-        table.add_row("GGUF file", file)
-    table.add_row(
-        "Unpacked for training" if event.gguf_bytes else "Precision",
-        event.prequantized or event.stored_dtype,
-    )
-    table.add_row(
-        "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"
-    )
-    if event.gated:
-        table.add_row("Terms", "must be accepted on the Hub")
-    if event.disk_bytes:
-        table.add_row("On disk", formatting.format_size(event.disk_bytes))
-    if event.missing_bytes:
-        table.add_row("To download", formatting.format_size(event.missing_bytes))
-    for precision, size in event.weight_bytes.items():
-        table.add_row(f"Weights in {precision}", formatting.format_memory(size))
-    if event.adapter:
-        table.add_row(
-            "Adapter",
-            f"{formatting.format_count(event.adapter.trainable)} parameters "
-            f"({formatting.format_percent(event.adapter.percent / 100)})",
-        )
-    return table
+def _list_facts(event: events.ModelInspected) -> list[tuple[str, object]]:
+    """Return what is known about a model by name, "" for what doesn't apply."""
+    file = formatting.format_size(event.gguf_bytes) if event.gguf_bytes else ""
+    return [
+        ("Model", event.source),
+        ("Architecture", event.architecture),
+        ("Parameters", formatting.format_count(event.parameters)),
+        ("Layers", event.layers),
+        ("Vocabulary", formatting.format_plural(event.vocabulary, "token")),
+        ("Context", f"{event.context} tokens" if event.context else "unknown"),
+        ("License", event.license or "unknown"),
+        ("GGUF file", f"{event.gguf_type}, {file}" if file and event.gguf_type else file),
+        (
+            "Unpacked for training" if file else "Precision",
+            event.prequantized or event.stored_dtype,
+        ),
+        ("Chat template", "present" if event.has_chat_template else "none (ChatML is added)"),
+        ("Terms", "must be accepted on the Hub" if event.gated else ""),
+        ("On disk", formatting.format_size(event.disk_bytes) if event.disk_bytes else ""),
+        ("To download", formatting.format_size(event.missing_bytes) if event.missing_bytes else ""),
+        *(
+            (f"Weights in {precision}", formatting.format_memory(size))
+            for precision, size in event.weight_bytes.items()
+        ),
+        ("Adapter", _format_adapter(event.adapter) if event.adapter else ""),
+    ]
+
+
+def _format_adapter(adapter: events.ParametersCounted) -> str:
+    share = formatting.format_percent(adapter.percent / 100)
+    return f"{formatting.format_count(adapter.trainable)} parameters ({share})"

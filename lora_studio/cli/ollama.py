@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from lora_studio.cli import headless
 from lora_studio.cli.common import JsonLinesOption, JsonObjectOption, ask, print_json
@@ -229,9 +228,10 @@ def _print_models(server: events.OllamaFound) -> None:
     if not server.details:
         display.print_line("No models yet.")
         return
-    table = Table("Model", "Size", "Quantization", "Changed", box=None)
-    for model in server.details:
-        table.add_row(
-            model.name, formatting.format_size(model.bytes), model.quantization, model.modified[:16]
-        )
-    display.console.print(table)
+    display.print_table(
+        ("Model", "Size", "Quantization", "Changed"),
+        (
+            (one.name, formatting.format_size(one.bytes), one.quantization, one.modified[:16])
+            for one in server.details
+        ),
+    )

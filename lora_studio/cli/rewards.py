@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_studio.cli import headless
-from lora_studio.cli.common import JsonObjectOption, ask, print_json
+from lora_studio.cli.common import JsonObjectOption, ProjectArgument, ask, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
@@ -25,7 +24,7 @@ _NUMBER, _LEAST_TEXT = 6, 12
 
 
 def rewards(
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
     as_json: JsonObjectOption = False,
     change: Annotated[
         list[str] | None,

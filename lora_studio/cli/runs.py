@@ -11,7 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lora_studio.cli import common, headless
-from lora_studio.cli.common import JsonLinesOption, JsonOption, exit_on_problem, print_json
+from lora_studio.cli.common import (
+    JsonLinesOption,
+    JsonOption,
+    ProjectArgument,
+    SetOption,
+    exit_on_problem,
+    print_json,
+)
 from lora_studio.cli.console import Display, write_out
 from lora_studio.core import formatting, messages
 from lora_studio.core.messages import counted, listed, text
@@ -57,7 +64,7 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV with the setti
 
 
 def runs(
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
     search: SearchArgument = None,
     state: StateOption = None,
     sort: SortOption = "begun",
@@ -189,12 +196,7 @@ def cluster(
             "--model/--no-model", help="Include the model if it is a local folder or file."
         ),
     ] = True,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Change a setting for this run, for example --set training.epochs=1."
-        ),
-    ] = None,
+    change: SetOption = None,
 ) -> None:
     """Export a run as a folder that trains on a cluster with one command, on any number of GPUs.
 
@@ -230,7 +232,7 @@ RunsArgument = Annotated[
 @app.callback()
 def queue(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    path: ProjectArgument,
 ) -> None:
     """Queue runs of a project and train them one after another."""
     context.obj = path
@@ -245,12 +247,7 @@ def add(
             help="Runs to start or resume. Without any, the project with its current settings."
         ),
     ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Change a setting for this run, for example --set training.epochs=1."
-        ),
-    ] = None,
+    change: SetOption = None,
     preset: Annotated[str, typer.Option(help="Preset to apply.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="Tag for the new run.")] = None,
     as_json: JsonOption = False,

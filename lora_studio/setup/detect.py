@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.messages import NO_TEXT, Text, counted, text
+from lora_studio.core.messages import NO_TEXT, Text, counted, join_sentences, text
 from lora_studio.core.system.nvml import Nvml
 from lora_studio.core.system.programs import find_on_path, get_empty_folder
 
@@ -71,6 +71,22 @@ class Accelerator(BaseModel):
     capabilities: tuple[tuple[int, int], ...] = ()
     torch: str
     note: Text = NO_TEXT
+
+    def describe(self) -> Text:
+        """Return the device that PyTorch can use on this computer, with memory, driver, and note."""
+        if self.variant == "cpu":
+            template = "No GPU that PyTorch supports. Training runs on the CPU ({name})."
+            device = text(template, name=self.title)
+        else:
+            parts = [text("{title}", title=self.title or self.variant)]
+            if self.memory:
+                parts.append(text("{memory:memory}", memory=self.memory))
+            if self.driver:
+                parts.append(text("driver {version}", version=self.driver))
+            if self.cuda:
+                parts.append(text("CUDA {version}", version=".".join(map(str, self.cuda))))
+            device = text("{parts}." if self.note else "{parts}", parts=tuple(parts))
+        return join_sentences([device, self.note]) if self.note else device
 
 
 def detect_accelerator() -> Accelerator:

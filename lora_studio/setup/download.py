@@ -442,67 +442,47 @@ def _process_in_threads(
     Raises what the work raises, and SetupCancelledError without delay: a thread that still waits
     for a connection is abandoned, and stops as soon as it can.
     """
-    workers = _DownloadThreads(work, files, at_once)
+    halt, pending = StopFlag(), deque(files)
+    results: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        while not halt.asked:
+            try:
+                file = pending.popleft()
+            except IndexError:
+                return
+            try:
+                work(file, halt)
+            except BaseException as error:
+                results.put((file, error))
+                return
+            results.put((file, None))
+
+    threads = [
+        threading.Thread(target=run, name="download", daemon=True)
+        for _ in range(min(at_once, len(files)))
+    ]
+    for thread in threads:
+        thread.start()
     try:
         for _ in files:
-            stop.check()
-            while (result := workers.next_result(_INTERVAL)) is None:
-                yield None
+            result = None
+            while result is None:
                 stop.check()
+                try:
+                    result = results.get(timeout=_INTERVAL)
+                except Empty:
+                    yield None
             file, error = result
             if error is not None:
                 raise error
             yield file
     finally:
-        workers.halt.ask()
+        halt.ask()
         web.wake()
-        workers.join(_END)
-
-
-class _DownloadThreads:
-    """Threads that process one file after another until all are done, one fails, or `halt` is set."""
-
-    def __init__(
-        self,
-        work: Callable[[DownloadFile, StopFlag], None],
-        files: Sequence[DownloadFile],
-        at_once: int,
-    ) -> None:
-        self.halt = StopFlag()
-        self._work = work
-        self._pending = deque(files)
-        self._results: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, name="download", daemon=True)
-            for _ in range(min(at_once, len(files)))
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def next_result(self, seconds: float) -> tuple[DownloadFile, BaseException | None] | None:
-        """Return the next finished file and its error; None on a timeout."""
-        with suppress(Empty):
-            return self._results.get(timeout=seconds)
-        return None
-
-    def join(self, seconds: float) -> None:
-        """Wait for all threads, in total no longer than the timeout."""
-        until = time.monotonic() + seconds
-        for thread in self._threads:
+        until = time.monotonic() + _END
+        for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-
-    def _run(self) -> None:
-        while not self.halt.asked:
-            try:
-                file = self._pending.popleft()
-            except IndexError:
-                return
-            try:
-                self._work(file, self.halt)
-            except BaseException as error:
-                self._results.put((file, error))
-                return
-            self._results.put((file, None))
 
 
 def measure_sizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -9,12 +10,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec
 
 from lora_studio import __version__
 from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import without_secrets
-from lora_studio.core.problems import Problem, ProblemError, Where, error, fail, warning
+from lora_studio.core.problems import ProblemError, Where, error, fail, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import create_folder, link_or_copy
@@ -41,6 +42,46 @@ from lora_studio.setup.pythons import (
     python_not_found_error,
 )
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, build_uv_environment
+
+_P = ParamSpec("_P")
+
+
+def _operation(
+    work: Callable[Concatenate[SetupLog, _P], Iterator[Event]],
+) -> Callable[_P, Iterator[Event]]:
+    """Let work write to a setup's log, and end its events with Done, Failed or Cancelled; errors become problems."""
+
+    @functools.wraps(work)
+    def run(*arguments: _P.args, **named: _P.kwargs) -> Iterator[Event]:
+        log = SetupLog(folders.get_root().log)
+        try:
+            yield from work(log, *arguments, **named)
+            yield Done()
+        except SetupCancelledError:
+            log.write("cancelled")
+            yield Cancelled()
+        except ProblemError as failure:
+            log.write(str(failure))
+            yield Failed(problem=failure.problems[0])
+        except OSError as failure:
+            log.write(traceback.format_exc())
+            path = Path(str(failure.filename or folders.get_root().path))
+            yield Failed(problem=not_writable_error(path, failure).problems[0])
+        except Exception as failure:
+            log.write(traceback.format_exc())
+            yield Failed(
+                problem=error(
+                    "engine.unexpected",
+                    "The setup failed unexpectedly: {error}.",
+                    "The current engine is unchanged. Start the setup again; full details are in the log.",
+                    where=Where(file=str(log.file)),
+                    error=type(failure).__name__,
+                )
+            )
+        finally:
+            log.close()
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -70,11 +111,11 @@ class EngineSetup:
 
     def prepare(self) -> Iterator[Event]:
         """Plan the setup and yield events up to `SetupPlanned`, then Done, Failed, or Cancelled."""
-        return run_setup(self._prepare, self.stop)
+        return _operation(self._prepare)()
 
     def carry_out(self) -> Iterator[Event]:
         """Carry out the plan; make one first if there is none."""
-        return run_setup(self._carry_out, self.stop)
+        return _operation(self._carry_out)()
 
     def _prepare(self, log: SetupLog) -> Iterator[Event]:
         with folders.use_root(self.request.to):
@@ -196,38 +237,18 @@ def summarize_plan(plan: SetupPlan) -> SetupPlanned:
     )  # fmt: skip
 
 
-def run_setup(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
-    """Yield the events of an operation and its ending; errors become problems."""
-    log = SetupLog(folders.get_root().log)
-    try:
-        yield from work(log)
-        yield Done()
-    except SetupCancelledError:
-        log.write("cancelled")
-        yield Cancelled()
-    except ProblemError as error:
-        log.write(str(error))
-        yield Failed(problem=error.problems[0])
-    except OSError as error:
-        log.write(traceback.format_exc())
-        yield Failed(problem=_os_error_problem(error))
-    except Exception as error:
-        log.write(traceback.format_exc())
-        yield Failed(problem=_unexpected_error_problem(error, log))
-    finally:
-        log.close()
-
-
-def check_engine(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
+@_operation
+def check_engine(log: SetupLog, stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
     """Check an engine, by default the current one."""
+    engine = engines.get_engine(name) if name else engines.get_current()
+    if engine is None:
+        raise ProblemError(engines.no_engine_problem())
+    yield from install.check_engine(engine, stop, log, steps)
 
-    def work(log: SetupLog) -> Iterator[Event]:
-        yield from install.check_engine(_get_engine(name), stop, log, steps)
 
-    return run_setup(work, stop)
-
-
+@_operation
 def make_wheelhouse(
+    log: SetupLog,
     folder: Path,
     request: SetupRequest,
     stop: StopFlag,
@@ -240,22 +261,18 @@ def make_wheelhouse(
     `platform` is another system as uv names it (linux, windows, macos); the request's Python is
     then a version such as 3.12. `with_python` puts a standalone build of it there too.
     """
-
-    def work(log: SetupLog) -> Iterator[Event]:
-        target = folder.expanduser().absolute()
-        try:
-            create_folder(target)
-        except OSError as error:
-            raise not_writable_error(target, error) from error
-        _require_network(None)
-        root = folders.get_root()
-        with root.lock():
-            yield from _fill_wheelhouse(
-                target, request, root, stop, log, platform, with_python=with_python
-            )
-            root.discard_cache()
-
-    return run_setup(work, stop)
+    target = folder.expanduser().absolute()
+    try:
+        create_folder(target)
+    except OSError as error:
+        raise not_writable_error(target, error) from error
+    _require_network(None)
+    root = folders.get_root()
+    with root.lock():
+        yield from _fill_wheelhouse(
+            target, request, root, stop, log, platform, with_python=with_python
+        )
+        root.discard_cache()
 
 
 def _fill_wheelhouse(
@@ -297,95 +314,61 @@ def _fill_wheelhouse(
 PLATFORMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 
 
-def adopt_python(path: Path, stop: StopFlag) -> Iterator[Event]:
+@_operation
+def adopt_python(log: SetupLog, path: Path, stop: StopFlag) -> Iterator[Event]:
     """Switch to an existing Python installation of the user."""
-
-    def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.get_root()
-        with root.lock():
-            yield from install.adopt_python(path, root, stop, log)
-
-    return run_setup(work, stop)
+    root = folders.get_root()
+    with root.lock():
+        yield from install.adopt_python(path, root, stop, log)
 
 
-def move_engines(to: Path, stop: StopFlag) -> Iterator[Event]:
-    """Move all engines to another folder."""
-    return run_setup(lambda log: iter_relocation(to, stop, log), stop)
-
-
-def _get_engine(name: str) -> Engine:
-    engine = engines.get_engine(name) if name else engines.get_current()
-    if engine is None:
-        raise ProblemError(engines.no_engine_problem())
-    return engine
-
-
-def _os_error_problem(error: OSError) -> Problem:
-    root = folders.get_root().path
-    return not_writable_error(Path(str(error.filename or root)), error).problems[0]
-
-
-def _unexpected_error_problem(failure: Exception, log: SetupLog) -> Problem:
-    return error(
-        "engine.unexpected",
-        "The setup failed unexpectedly: {error}.",
-        "The current engine is unchanged. Start the setup again; full details are in the log.",
-        where=Where(file=str(log.file)),
-        error=type(failure).__name__,
-    )
-
-
-def roll_back(_stop: StopFlag) -> Iterator[Event]:
+@_operation
+def roll_back(log: SetupLog, _stop: StopFlag) -> Iterator[Event]:
     """Switch back to the previous engine."""
-    return run_setup(_run_locked(engines.roll_back), _stop)
+    yield from _switch(engines.roll_back, log)
 
 
-def switch_engine(name: str, _stop: StopFlag) -> Iterator[Event]:
+@_operation
+def switch_engine(log: SetupLog, name: str, _stop: StopFlag) -> Iterator[Event]:
     """Switch to another installed engine, by name or variant."""
-    return run_setup(
-        _run_locked(lambda root: engines.switch_engine(engines.get_engine(name, root), root)), _stop
+    yield from _switch(
+        lambda root: engines.switch_engine(engines.get_engine(name, root), root), log
     )
 
 
-def remove_engines(name: str, _stop: StopFlag) -> Iterator[Event]:
+def _switch(action: Callable[[EngineRoot], object], log: SetupLog) -> Iterator[Event]:
+    """Switch to another engine under the root's lock."""
+    root = folders.get_root()
+    with root.lock():
+        action(root)
+        current = engines.get_current(root)
+    log.write(f"{current.name if current else 'no engine'} is in use")
+    yield from ()
+
+
+@_operation
+def remove_engines(log: SetupLog, name: str, _stop: StopFlag) -> Iterator[Event]:
     """Delete an engine, or with "" every engine and all downloads."""
-
-    def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.get_root()
-        with root.lock():
-            chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
-            for engine in chosen:
-                engines.deselect_engine(engine, root)
-            yield from engines.iter_engine_deletion(chosen, log)
-            if not name:
-                yield from install.iter_leftover_deletion(root, log)
+    root = folders.get_root()
+    with root.lock():
+        chosen = [engines.get_engine(name, root)] if name else engines.list_engines(root)
+        for engine in chosen:
+            engines.deselect_engine(engine, root)
+        yield from engines.iter_engine_deletion(chosen, log)
         if not name:
-            root.delete()
-            if not os.environ.get(folders.VARIABLE):  # takes precedence over the chosen folder
-                folders.forget_root()
-
-    return run_setup(work, _stop)
-
-
-def _run_locked(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:
-    """Return the work of a short action under the root's lock."""
-
-    def work(log: SetupLog) -> Iterator[Event]:
-        root = folders.get_root()
-        with root.lock():
-            action(root)
-            current = engines.get_current(root)
-        log.write(f"{current.name if current else 'no engine'} is in use")
-        yield from ()
-
-    return work
+            yield from install.iter_leftover_deletion(root, log)
+    if not name:
+        root.delete()
+        if not os.environ.get(folders.VARIABLE):  # takes precedence over the chosen folder
+            folders.forget_root()
 
 
 _MOVING = "Moving"
 
 
-def iter_relocation(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
-    """Move all engines to another folder; raises ProblemError and leaves everything in place.
+@_operation
+def move_engines(log: SetupLog, to: Path, stop: StopFlag) -> Iterator[Event]:
+    """Move all engines to another folder, or leave everything in place.
 
     If canceled or killed before the end, the old folder stays in use and the next attempt copies
     only what is missing.

@@ -11,8 +11,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from lora_studio.cli import event_text
-from lora_studio.gui.pages.settings.engine_manager import describe_machine as describe_in_window
 from lora_studio.setup import detect, plan
 from lora_studio.setup.detect import Accelerator, choose_cuda_build, format_gfx_name
 from lora_studio.setup.tools import find_uv
@@ -96,12 +94,9 @@ def test_gpu_without_code_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert (accelerator.variant, accelerator.torch) == ("cuda", "cu130")
     assert "has no code for 1 " in str(accelerator.note)
-    for described in (
-        str(event_text.describe_machine(accelerator)),
-        describe_in_window(accelerator),
-    ):
-        assert described.startswith("NVIDIA GeForce RTX 5090 + NVIDIA GeForce GTX 1080, 32")
-        assert described.endswith(f"13.0. {accelerator.note}")
+    described = str(accelerator.describe())
+    assert described.startswith("NVIDIA GeForce RTX 5090 + NVIDIA GeForce GTX 1080, 32")
+    assert described.endswith(f"13.0. {accelerator.note}")
 
 
 def test_gpus_are_summarized_best_first_and_equal_ones_counted(

@@ -107,7 +107,7 @@ class BaseEvent(BaseModel):
 T = TypeVar("T")
 
 #: The first kind in a line. It may be that of a nested object, so it is only a guess.
-_KIND, _KIND_BYTES = (re.compile(r'"kind": ?"(\w+)"'), re.compile(rb'"kind": ?"(\w+)"'))
+_KIND = re.compile(rb'"kind": ?"(\w+)"')
 
 
 class LazyUnion(Generic[T]):
@@ -134,11 +134,8 @@ class LazyUnion(Generic[T]):
         return self._adapter.validate_json(line, context=context)
 
     def _guess(self, line: str | bytes) -> type[BaseModel] | None:
-        if isinstance(line, str):
-            kind = _KIND.search(line)
-            return self._models.get(kind[1]) if kind else None
-        found = _KIND_BYTES.search(line)
-        return self._models.get(found[1].decode("ascii", "replace")) if found else None
+        kind = _KIND.search(line.encode("utf-8", "replace") if isinstance(line, str) else line)
+        return self._models.get(kind[1].decode("ascii", "replace")) if kind else None
 
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.chat import Sampling, to_ollama_options
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where, warning
@@ -91,21 +92,15 @@ def derive(
 
 
 def list_parameters(spec: ExportSpec) -> dict[str, float | int]:
-    """Return every sampling parameter, since the defaults differ between versions of Ollama.
+    """Return every sampling parameter, off if the project has no setting for it, since defaults differ.
 
     The penalty was 1.1 before 0.30, and 0.33.3 reads defaults from the GGUF file.
     """
-    return {
-        "temperature": spec.temperature,
-        "top_p": spec.top_p,
-        "top_k": 0,
-        "min_p": 0.0,
-        "typical_p": 1.0,
-        "repeat_penalty": 1.0,
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "num_ctx": spec.num_ctx,
-    }
+    sampling = to_ollama_options(Sampling(temperature=spec.temperature, top_p=spec.top_p))
+    others = {"typical_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    of_a_request = {"num_predict", "seed"}
+    chosen = {name: value for name, value in sampling.items() if name not in of_a_request}
+    return chosen | others | {"num_ctx": spec.num_ctx}
 
 
 def _not_proven_problem(derived: DerivedTemplate) -> Problem:

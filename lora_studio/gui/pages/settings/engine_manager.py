@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
@@ -27,7 +27,6 @@ from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.file_dialogs import choose_folder, open_file_dialog
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, engines, folders
-from lora_studio.setup.detect import Accelerator
 from lora_studio.setup.events import (
     Cancelled,
     Done,
@@ -43,7 +42,7 @@ from lora_studio.setup.events import (
 from lora_studio.setup.tools import StopFlag
 
 if TYPE_CHECKING:
-    from lora_studio.setup.operations import SetupRequest
+    from lora_studio.setup.operations import EngineSetup, SetupRequest
 
 
 Mode = Literal["install", "repair", "update"]
@@ -229,18 +228,6 @@ STAGES = {
 }
 
 
-class SetupSteps(Protocol):
-    """A setup: its plan, and the installation that follows on request."""
-
-    stop: StopFlag
-
-    def prepare(self) -> Iterator[Event]:
-        """Yield events until `SetupPlanned`."""
-
-    def carry_out(self) -> Iterator[Event]:
-        """Yield the events of the installation."""
-
-
 class SetupThread(DetachedThread):
     """Iterates over the events of one piece of work.
 
@@ -284,14 +271,14 @@ class EngineControl(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        make: Callable[[SetupRequest, StopFlag], SetupSteps] | None = None,
+        make: Callable[[SetupRequest, StopFlag], EngineSetup] | None = None,
     ) -> None:
         """Create the control; `make` returns the steps of a setup."""
         super().__init__(parent)
         self.make = make or _set_up
         self._thread: SetupThread | None = None
         self._stop = StopFlag()
-        self._set_up: SetupSteps | None = None
+        self._set_up: EngineSetup | None = None
         self._switches = False
         self.machine: MachineFound | None = None
         self.plan: SetupPlanned | None = None
@@ -353,7 +340,7 @@ class EngineControl(QObject):
         work = self._make_setup(request)
         self.start(work.carry_out, work.stop)
 
-    def _make_setup(self, request: SetupRequest) -> SetupSteps:
+    def _make_setup(self, request: SetupRequest) -> EngineSetup:
         """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
@@ -416,7 +403,7 @@ class EngineControl(QObject):
             self.switched.emit()
 
 
-def _set_up(request: SetupRequest, stop: StopFlag) -> SetupSteps:
+def _set_up(request: SetupRequest, stop: StopFlag) -> EngineSetup:
     """Return the real setup, imported late because it takes 7 % of the window's startup time."""
     from lora_studio.setup.operations import EngineSetup
 
@@ -628,7 +615,7 @@ class EngineDialog(Dialog):
         rows = [
             (
                 tr("This computer"),
-                describe_machine(control.machine.accelerator) if control.machine else "",
+                localize(control.machine.accelerator.describe()) if control.machine else "",
             ),
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
@@ -689,21 +676,3 @@ def _describe_download(plan: SetupPlanned) -> str:
         size=size,
         installed=formatting.format_number(plan.reused),
     )
-
-
-def describe_machine(accelerator: Accelerator) -> str:
-    """Return the hardware that the engine computes on, for display."""
-    if accelerator.variant == "cpu":
-        text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
-            name=accelerator.title
-        )
-        return f"{text} {localize(accelerator.note)}" if accelerator.note else text
-    parts = [accelerator.title or accelerator.variant]
-    if accelerator.memory:
-        parts.append(formatting.format_memory(accelerator.memory))
-    if accelerator.driver:
-        parts.append(tr("driver {version}").format(version=accelerator.driver))
-    if accelerator.cuda:
-        parts.append(f"CUDA {accelerator.cuda[0]}.{accelerator.cuda[1]}")
-    text = ", ".join(parts)
-    return f"{text}. {localize(accelerator.note)}" if accelerator.note else text

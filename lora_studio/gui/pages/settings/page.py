@@ -254,30 +254,22 @@ class TrustedCodeCard(Card):
     def __init__(self) -> None:
         """Show the stored consents."""
         super().__init__(tr("Trusted code"))
-        self._entries: QWidget | None = None
+        self._entries = column(spacing=Spacing.M)
+        self.add(self._entries)
         self.buttons: list[QPushButton] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Read the consents again; other windows and commands may have added some."""
-        if self._entries is not None:
-            # Until it is deleted, it would take the place of the new entries.
-            self.body.removeWidget(self._entries)
-            self._entries.hide()
-            self._entries.deleteLater()
-        self._entries = QWidget()
-        layout = QVBoxLayout(self._entries)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Spacing.M)
+        clear_layout(self._entries)
         self.buttons = []
         trusted = consent.read_trusted()
         if not trusted:
-            layout.addWidget(
+            self._entries.addWidget(
                 label(tr("No code of models or projects is allowed to run."), "muted", wrap=True)
             )
         for digest, entry in trusted.items():
-            layout.addLayout(self._make_entry(digest, entry))
-        self.add(self._entries)
+            self._entries.addLayout(self._make_entry(digest, entry))
 
     def _make_entry(self, digest: str, entry: dict[str, Any]) -> QVBoxLayout:
         folder = str(entry.get("folder", ""))
