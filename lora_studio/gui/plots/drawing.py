@@ -25,8 +25,6 @@ MOST_OTHERS = 4
 MARK_GLYPHS: dict[MarkKind, str] = {
     "checkpoint": "◆", "recovered": "▲", "paused": "‖", "resumed": "▶", "note": "⚑",
 }  # fmt: skip
-#: Minimum number of points that a smoothed line averages over.
-_NARROWEST = 5
 
 
 def _make_role_color(name: str) -> Callable[[ColorPalette], str]:
@@ -81,7 +79,7 @@ class Drawing:
 
     def get_smoothing_width(self, curve: Curve) -> int:
         """Return the number of points that a smoothed line averages over."""
-        return max(_NARROWEST, round(self.share * len(curve.steps))) if self.share else 0
+        return curve.get_window(self.share)
 
     def list_shown_traces(self) -> list[Trace]:
         """Return the traces to read values from, foreground first."""

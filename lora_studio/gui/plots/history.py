@@ -18,6 +18,8 @@ _COUNTERS = ("epoch", "tokens")
 _FACTOR = 8
 #: Minimum number of blocks per pixel column in the level that is drawn.
 _BLOCKS_PER_COLUMN = 4
+#: Minimum number of points that a smoothed line averages over.
+_NARROWEST = 5
 
 
 class MetricHistory:
@@ -132,6 +134,10 @@ class Curve:
             return []
         x, y = self.smooth(self.steps[0], self.steps[-1], most, 1)
         return [(int(step), float(value)) for step, value in zip(x, y, strict=True)]
+
+    def get_window(self, share: float) -> int:
+        """Return the number of points to average over for a share of all steps; 0 for none."""
+        return max(_NARROWEST, round(share * len(self.steps))) if share else 0
 
     def compute_mean(self, index: npt.NDArray[np.int64], width: int) -> Values:
         """Return the mean over `width` points around each of the given points."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
@@ -20,11 +19,10 @@ from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
 from lora_studio.gui.plots.history import Values
 from lora_studio.gui.plots.plot_bar import PlotBar
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.step_plot import Entry, Legend, ReadoutValue, StepPlot
+from lora_studio.gui.plots.step_plot import Entry, ReadoutValue, StepPlot, read_traces
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import Spacing
-from lora_studio.gui.widgets.basics import label
 
 #: Milliseconds between two repaints of a chart that receives data continuously.
 REDRAW_EVERY = 250
@@ -46,7 +44,8 @@ class LossPlot(StepPlot):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty plot."""
-        super().__init__(metrics.get_metric("loss").label, parent)
+        caption = metrics.get_metric("loss").label
+        super().__init__(caption, tr("The curve starts at the first step."), parent)
         self.run = RunCurves(tr("this run"))
         self.others: list[RunCurves] = []
         self.redraws = 0
@@ -58,8 +57,7 @@ class LossPlot(StepPlot):
         self.strip = CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
         self._strip_timer.timeout.connect(self.drawing.refresh_strip)
-        self.legend, self.bar = Legend(), PlotBar()
-        self.empty = label(tr("The curve starts at the first step."), "muted")
+        self.bar = PlotBar(self.show_all)
         self._build_layout()
         self._wire()
         self._show_strip(self.bar.get_shown_metric())
@@ -93,22 +91,15 @@ class LossPlot(StepPlot):
 
     # --- reading values -----------------------------------------------------------------------
 
-    def read_at(self, step: float | None) -> None:
-        """Show the values nearest to a step; None hides them."""
-        source = self._get_run()
-        index = None if step is None else source.steps.find_nearest(step)
-        at = None if index is None else float(source.steps.steps[index])
-        self._reading = at
-        for chart in (self.chart, self.strip):
-            chart.set_cursor(at)
-        if at is None:
-            self.readout.clear()
-            return
-        self.readout.show_values(
-            tr("step {at}").format(at=formatting.format_number(int(at))),
-            self._list_values(at),
-            at=at,
-        )
+    def list_charts(self) -> list[CurveChart]:
+        """Return both charts."""
+        return [self.chart, self.strip]
+
+    def find_step(self, step: float) -> float | None:
+        """Return the nearest step of the run that is read."""
+        history = self._get_run().steps
+        index = history.find_nearest(step)
+        return None if index is None else float(history.steps[index])
 
     def get_readable_steps(self) -> Values:
         """Return the steps of the run that is read."""
@@ -118,22 +109,16 @@ class LossPlot(StepPlot):
         """Return the run whose steps are read: this one if it has steps, or else another."""
         return next((run for run in (self.run, *self.others) if len(run.steps)), self.run)
 
-    def _list_values(self, at: float) -> list[ReadoutValue]:
-        palette = theme.get_palette()
+    def list_values(self, at: float) -> list[ReadoutValue]:
+        """Return the values of all curves at a step, and what happened there."""
         low, high = self.chart.get_x_range()
         reach = max(0.5, 0.006 * (high - low))
-        values: list[ReadoutValue] = []
-        for trace in self.drawing.list_shown_traces():
-            if (value := trace.get_value_near(at, reach)) is not None:
-                color = trace.look.color(palette)
-                values.append(
-                    ReadoutValue(trace.title, trace.metric.format(value), color, trace.mark)
-                )
-        values += [
+        palette = theme.get_palette()
+        marks = [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
             for kind in self.run.list_marks_near(at, reach)
         ]
-        return values
+        return [*read_traces(self.drawing.list_shown_traces(), at, reach), *marks]
 
     # --- painting -----------------------------------------------------------------------------
 
@@ -228,9 +213,6 @@ class LossPlot(StepPlot):
     # --- building -----------------------------------------------------------------------------
 
     def _build_layout(self) -> None:
-        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        over = QVBoxLayout(self.chart.view)
-        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
         set_scaled_sizes(self.strip, at_least=92)
         self.strip.setMaximumHeight(150)
         self.strip.follow(self.chart)
@@ -244,18 +226,14 @@ class LossPlot(StepPlot):
 
     def _wire(self) -> None:
         self.bar.measure_chosen.connect(self._show_strip)
-        self.bar.smoothing_chosen.connect(self._set_smoothing)
+        self.bar.smoothing.valueChanged.connect(lambda _: self._on_smoothing_chosen())
         self.bar.log_toggled.connect(self.chart.set_log)
-        self.bar.show_all.clicked.connect(self.chart.show_all)
         self.bar.save_picture.triggered.connect(self.save_picture_clicked)
         self.bar.save_values.triggered.connect(self.save_values_clicked)
-        self.chart.following_changed.connect(
-            lambda: self.bar.show_all.setVisible(not self.chart.following)
-        )
         self.strip.pointed.connect(self.read_at)
 
-    def _set_smoothing(self, share: float) -> None:
-        self.drawing.set_smoothing(share)
+    def _on_smoothing_chosen(self) -> None:
+        self.drawing.set_smoothing(self.bar.smoothing.share)
         self._describe()
 
 

@@ -12,6 +12,7 @@ from lora_studio.core import formatting
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots import metrics
 from lora_studio.gui.plots.drawing import MOST_OTHERS
+from lora_studio.gui.plots.history import Curve
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.tooltips import plain_tip
@@ -21,49 +22,76 @@ SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
 _USUAL = 4
 
 
+class SmoothingSlider(QSlider):
+    """Chooses over how much of a run smoothed lines average."""
+
+    def __init__(self) -> None:
+        """Start with the usual share."""
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, len(SMOOTHING) - 1)
+        self.setValue(_USUAL)
+        self.setPageStep(2)
+        self.setFixedWidth(96)
+        self.setAccessibleName(tr("Smoothing"))
+        self.caption = label(tr("Smoothing"), "caption")
+        self.caption.setBuddy(self)
+        self.valueChanged.connect(self._describe)
+        self._describe()
+
+    @property
+    def share(self) -> float:
+        """The share of all steps to average over; 0 turns smoothing off."""
+        return SMOOTHING[self.value()]
+
+    def get_width(self, curve: Curve) -> int:
+        """Return the number of points to average over; 0 without smoothing."""
+        return curve.get_window(self.share)
+
+    def _describe(self) -> None:
+        description = (
+            tr("Smoothing: mean over {share} of all steps").format(
+                share=formatting.format_percent(self.share)
+            )
+            if self.share
+            else tr("Smoothing: off")
+        )
+        self.setToolTip(plain_tip(description))
+        self.setAccessibleDescription(description)
+
+
 class PlotBar(QWidget):
     """Controls for quantity, smoothing, comparison and export; the owner draws the curves.
 
     Signals:
         measure_chosen(name): the quantity in the strip below the main curve, "" for none.
-        smoothing_chosen(share), log_toggled(on): how curves are drawn.
+        log_toggled(on): how curves are drawn.
         compare_opened: the menu of other runs is about to open.
         compare_chosen(keys): the checked runs, in the order of checking.
     """
 
     measure_chosen = Signal(str)
-    smoothing_chosen = Signal(float)
     log_toggled = Signal(bool)
     compare_opened = Signal()
     compare_chosen = Signal(list)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, show_all: QPushButton, parent: QWidget | None = None) -> None:
         """Offer the learning rate until other quantities have been recorded."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.strip.setMinimumWidth(110)  # narrower than its longest name in a narrow window
         self.strip.setAccessibleName(tr("Lower chart"))
         self.strip.setToolTip(tr("Quantity in the lower chart"))
-        self.smoothing = QSlider(Qt.Orientation.Horizontal)
-        self.smoothing.setRange(0, len(SMOOTHING) - 1)
-        self.smoothing.setValue(_USUAL)
-        self.smoothing.setPageStep(2)
-        self.smoothing.setFixedWidth(96)
-        self.smoothing.setAccessibleName(tr("Smoothing"))
-        self.show_all = button(tr("Show all"), kind="link", role="accent")
-        self.show_all.hide()
+        self.smoothing = SmoothingSlider()
         self.compare = _make_menu_button(tr("Compare"))
         self.view = _make_menu_button(tr("Curves"))
         self._ticked: list[str] = []
         self._is_chosen = False
         self._shown = "learning_rate"
         self._fill_view()
-        self._build_layout()
+        self._build_layout(show_all)
         self.offer([])
         self.strip.activated.connect(self._on_chosen)
-        self.smoothing.valueChanged.connect(self._on_smoothing_changed)
         self._make_menu(self.compare).aboutToShow.connect(self.compare_opened)
-        self._describe_smoothing()
 
     # --- display ------------------------------------------------------------------------------
 
@@ -100,10 +128,6 @@ class PlotBar(QWidget):
     def _on_chosen(self, _: int) -> None:
         self._is_chosen, self._shown = True, self.get_shown_metric()
         self.measure_chosen.emit(self._shown)
-
-    def share(self) -> float:
-        """Return the share of all steps that smoothed lines average over."""
-        return SMOOTHING[self.smoothing.value()]
 
     # --- other runs ---------------------------------------------------------------------------
 
@@ -160,34 +184,17 @@ class PlotBar(QWidget):
         menu.addActions([self.save_picture, self.save_values])
         self.addActions([self.save_picture, self.save_values])
 
-    def _build_layout(self) -> None:
-        caption = label(tr("Smoothing"), "caption")
-        caption.setBuddy(self.smoothing)
+    def _build_layout(self, show_all: QPushButton) -> None:
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.strip)
-        layout.addWidget(self.show_all)
+        layout.addWidget(show_all)
         layout.addStretch(1)
-        layout.addWidget(caption)
+        layout.addWidget(self.smoothing.caption)
         layout.addWidget(self.smoothing)
         layout.addWidget(self.compare)
         layout.addWidget(self.view)
-
-    def _on_smoothing_changed(self) -> None:
-        self._describe_smoothing()
-        self.smoothing_chosen.emit(self.share())
-
-    def _describe_smoothing(self) -> None:
-        description = (
-            tr("Smoothing: mean over {share} of all steps").format(
-                share=formatting.format_percent(self.share())
-            )
-            if self.share()
-            else tr("Smoothing: off")
-        )
-        self.smoothing.setToolTip(plain_tip(description))
-        self.smoothing.setAccessibleDescription(description)
 
     @staticmethod
     def _make_menu(opener: QPushButton) -> QMenu:

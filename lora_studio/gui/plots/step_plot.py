@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,27 +12,58 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
 from lora_studio.gui.plots.history import Values
-from lora_studio.gui.plots.trace import measure_margin
+from lora_studio.gui.plots.trace import Trace, measure_margin
 from lora_studio.gui.theme import ColorPalette, Spacing
-from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame
+from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame, button, label
 
 
 class StepPlot(FocusFrame):
-    """A chart with a readout of one step, chosen with the mouse or the keyboard."""
+    """A chart with a legend, and a readout of one step, chosen with the mouse or the keyboard."""
 
-    def __init__(self, caption: str, parent: QWidget | None = None) -> None:
-        """Create an empty chart with a caption."""
+    def __init__(self, caption: str, empty: str, parent: QWidget | None = None) -> None:
+        """Create an empty chart with a caption; `empty` is shown while there are no curves."""
         super().__init__(parent)
         self.chart = CurveChart(caption)
-        self.readout = Readout(self.chart)
+        self.readout, self.legend = Readout(self.chart), Legend()
         self._reading: float | None = None
+        self.empty = label(empty, "muted", wrap=True)
+        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        over = QVBoxLayout(self.chart.view)
+        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
+        self.show_all = button(tr("Show all"), self.chart.show_all, kind="link", role="accent")
+        self.show_all.hide()
         self.chart.pointed.connect(self.read_at)
+        self.chart.following_changed.connect(
+            lambda: self.show_all.setVisible(not self.chart.following)
+        )
 
     def read_at(self, step: float | None) -> None:
         """Show the values nearest to a step; None hides them."""
+        at = None if step is None else self.find_step(step)
+        self._reading = at
+        for chart in self.list_charts():
+            chart.set_cursor(at)
+        if at is None:
+            self.readout.clear()
+            return
+        head = tr("step {step}").format(step=formatting.format_number(int(at)))
+        self.readout.show_values(head, self.list_values(at), at=at)
+
+    def list_charts(self) -> list[CurveChart]:
+        """Return the charts that show the step that is read."""
+        return [self.chart]
+
+    def find_step(self, step: float) -> float | None:
+        """Return the nearest step with values, None without any."""
+        raise NotImplementedError
+
+    def list_values(self, at: float) -> list[ReadoutValue]:
+        """Return the values at a step."""
         raise NotImplementedError
 
     def get_readable_steps(self) -> Values:
@@ -94,6 +126,16 @@ class ReadoutValue:
     text: str
     color: str = ""
     mark: str = ""
+
+
+def read_traces(traces: Sequence[Trace], at: float, reach: float = math.inf) -> list[ReadoutValue]:
+    """Return the values of traces at a step, as far as they have one."""
+    palette = theme.get_palette()
+    return [
+        ReadoutValue(trace.title, trace.metric.format(value), trace.look.color(palette), trace.mark)
+        for trace in traces
+        if (value := trace.get_value_near(at, reach)) is not None
+    ]
 
 
 class Readout(QFrame):

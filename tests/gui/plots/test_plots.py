@@ -150,16 +150,16 @@ def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> Non
     assert plot.chart.get_x_range()[1] > 100
     assert plot.strip.get_x_range() == plot.chart.get_x_range()
     qtbot.keyClicks(plot, "+")
-    assert not plot.bar.show_all.isHidden()
+    assert not plot.show_all.isHidden()
     zoomed = plot.chart.get_x_range()
     assert 48 < zoomed[1] - zoomed[0] < 52
     assert plot.strip.get_x_range() == zoomed
     plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
     assert plot.chart.get_x_range() == zoomed, "new steps don't move the zoomed range"
-    plot.bar.show_all.click()
+    plot.show_all.click()
     assert plot.chart.get_x_range()[1] > 150
-    assert plot.bar.show_all.isHidden()
+    assert plot.show_all.isHidden()
 
 
 def test_y_range_fits_the_visible_points(plot: LossPlot) -> None:
