@@ -16,11 +16,15 @@ from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import metrics
-from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.metrics import PlottedMetric
-from lora_studio.gui.plots.plot_bar import SmoothingSlider
-from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.step_plot import Entry, ReadoutValue, StepPlot, read_traces
+from lora_studio.gui.plots.run_curves import Curve, RunCurves, Values
+from lora_studio.gui.plots.step_plot import (
+    Entry,
+    ReadoutValue,
+    SmoothingSlider,
+    StepPlot,
+    read_traces,
+)
 from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing

@@ -10,16 +10,17 @@ from html import escape
 import numpy as np
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
-from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
-from lora_studio.gui.plots.history import Values
+from lora_studio.gui.plots.run_curves import Curve, Values
 from lora_studio.gui.plots.trace import Trace, measure_margin
 from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame, button, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class StepPlot(FocusFrame):
@@ -252,3 +253,45 @@ class _Key(QLabel):
         name, mark, color = self.entry
         tint = color(theme.get_palette())
         self.setText(f'<span style="color:{tint}">{mark}</span>&nbsp; {escape(name)}')
+
+
+#: Stops of the slider: shares of all steps to average over.
+SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
+_USUAL = 4
+
+
+class SmoothingSlider(QSlider):
+    """Chooses over how much of a run smoothed lines average."""
+
+    def __init__(self) -> None:
+        """Start with the usual share."""
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, len(SMOOTHING) - 1)
+        self.setValue(_USUAL)
+        self.setPageStep(2)
+        self.setFixedWidth(96)
+        self.setAccessibleName(tr("Smoothing"))
+        self.caption = label(tr("Smoothing"), "caption")
+        self.caption.setBuddy(self)
+        self.valueChanged.connect(self._describe)
+        self._describe()
+
+    @property
+    def share(self) -> float:
+        """The share of all steps to average over; 0 turns smoothing off."""
+        return SMOOTHING[self.value()]
+
+    def get_width(self, curve: Curve) -> int:
+        """Return the number of points to average over; 0 without smoothing."""
+        return curve.get_window(self.share)
+
+    def _describe(self) -> None:
+        description = (
+            tr("Smoothing: mean over {share} of all steps").format(
+                share=formatting.format_percent(self.share)
+            )
+            if self.share
+            else tr("Smoothing: off")
+        )
+        self.setToolTip(plain_tip(description))
+        self.setAccessibleDescription(description)

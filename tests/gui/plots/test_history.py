@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.curves.metrics import MetricTable
-from lora_studio.gui.plots.history import MetricHistory
+from lora_studio.gui.plots.run_curves import MetricHistory
 
 
 def history(values: list[float]) -> MetricHistory:

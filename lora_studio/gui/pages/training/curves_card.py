@@ -18,8 +18,8 @@ from lora_studio.core.runs.folder import RunFolder, list_started_runs
 from lora_studio.core.system.files import open_atomic
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.plots.drawing import render_picture
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.plots.picture import render_picture
 from lora_studio.gui.plots.run_curves import RunCurvesReader, read_series
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
