@@ -36,7 +36,7 @@ _MAX_COMPARED_RUNS = 30
 
 
 class CurvesCard(Card):
-    """Shows the loss plot, and reads and writes files in background threads, which `leave` ends."""
+    """Shows the loss plot, and reads and writes files in background threads."""
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Build the card with an empty plot."""
