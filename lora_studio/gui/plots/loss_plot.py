@@ -72,7 +72,7 @@ class LossPlot(StepPlot):
 
     def add_event(self, event: object) -> None:
         """Add the data of an event."""
-        if self.run.add_event(event):
+        if self.run.series.on_event(event):
             self._on_changed()
 
     def set_notes(self, steps: Sequence[int]) -> None:

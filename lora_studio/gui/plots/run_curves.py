@@ -34,10 +34,6 @@ class RunCurves:
         self.evaluations = MetricHistory(self.series.evaluations)
         self._notes: tuple[float, ...] = ()
 
-    def add_event(self, event: object) -> bool:
-        """Add the data of an event; return whether it had any."""
-        return self.series.on_event(event)
-
     @property
     def has_rewards(self) -> bool:
         """Whether these are the curves of reward training."""

@@ -54,6 +54,8 @@ class CurvesCard(Card):
         bar.compare_chosen.connect(self._compare)
         self.plot.save_picture_clicked.connect(self.save_picture)
         self.plot.save_values_clicked.connect(self.save_values)
+        state.run_changed.connect(self._enable_saving)
+        self._enable_saving()
 
     def stop_background_work(self) -> None:
         """End the background threads. Can be called repeatedly."""
@@ -65,12 +67,6 @@ class CurvesCard(Card):
         self.reader.stop_background_work()
         self.plot.bar.untick()
         self.plot.clear()
-        self._enable_saving()
-
-    def on_event(self, event: object) -> None:
-        """Follow an event of the run."""
-        self.plot.add_event(event)
-        self._enable_saving()
 
     def _enable_saving(self) -> None:
         for action in (self.plot.bar.save_picture, self.plot.bar.save_values):

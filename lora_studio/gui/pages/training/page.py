@@ -196,7 +196,7 @@ class TrainingPage(StepPage):
         if not self.record.apply(event):
             return
         self.log.on_event(event)
-        self.curves.on_event(event)
+        self.plot.add_event(event)
         self.verdict.on_event(event)
         match event:
             case events.Started():

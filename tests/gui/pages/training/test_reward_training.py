@@ -119,7 +119,7 @@ def test_comparison_of_reward_runs_starts_with_the_reward(qtbot: QtBot) -> None:
     run, overlay = RunCurves("a"), RunOverlay()
     qtbot.addWidget(overlay)
     for event in _events():
-        run.add_event(event)
+        run.series.on_event(event)
     overlay.set_runs([run])
     assert overlay.shown_metric == "reward"
     titles = [overlay.choice.itemText(index) for index in range(overlay.choice.count())]
