@@ -37,7 +37,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project import access_requests, checks, presets, project
 from lora_studio.core.project.project import SUFFIX, Draft
 from lora_studio.core.protocol import commands
-from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import consent, foreign_files, offline, paths
 from lora_studio.core.system.files import create_folder, describe_os_error
@@ -282,8 +282,7 @@ def metrics_command(path: RunArgument) -> None:
         run.load_project()
     series = metrics.read_metrics(run)
     write_out(series.to_csv())
-    expect_checkpoints(series.lost, run)
-    if (warning := lost_steps_warning(run, series.lost)) is not None:
+    if warning := lost_steps_warning(run, series.lost, up_to_checkpoint=True):
         Display().print_problem(warning)
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from lora_studio.client.link import Command, call_later, parse_events
-from lora_studio.client.worker import crash_problem, out_of_memory_problem
+from lora_studio.client.worker import (
+    Command,
+    call_later,
+    crash_problem,
+    out_of_memory_problem,
+    parse_events,
+)
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
-from lora_studio.core.runs.facts import expect_checkpoints, lost_steps_warning
+from lora_studio.core.runs.facts import lost_steps_warning
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import RunState
 from lora_studio.core.system.files import describe_os_error
@@ -81,8 +86,7 @@ class WatchedRun:
             if state.command:
                 yield events.Failed(id=state.command, problem=_moved_problem(self._run))
             return
-        expect_checkpoints(state.lost, self._run)
-        if (warning := lost_steps_warning(self._run, state.lost)) is not None:
+        if warning := lost_steps_warning(self._run, state.lost, up_to_checkpoint=True):
             yield events.Warned(problem=warning)
         if state.command:
             problem = (

@@ -167,4 +167,4 @@ def parts(
         page_parts.queue.stop_background_work()
         page_parts.jobs.cancel()
     qtbot.waitUntil(lambda: not page_parts.jobs.is_following)
-    page_parts.leave()
+    page_parts.stop_background_work()

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -184,27 +184,19 @@ def explain_end(state: RunState) -> Text:
     return text("Its process was killed, for example because the computer ran out of memory.")
 
 
-def find_lost_steps(run: RunFolder, state: RunState) -> Problem | None:
-    """Return the warning about missing metrics of a run; None if none are missing."""
-    lost = replace(state.lost, ranges=[*state.lost.ranges])
-    if not state.command:  # a running training writes events before checkpoints
-        expect_checkpoints(lost, run)
-    return lost_steps_warning(run, lost) if lost.ranges else None
-
-
-def expect_checkpoints(lost: LostSteps, run: RunFolder) -> None:
-    """Add the steps up to the last checkpoint; a running training writes events before checkpoints."""
-    if steps := run.list_checkpoint_steps():
-        lost.expect(steps[-1])
-
-
-def lost_steps_warning(run: RunFolder, lost: LostSteps) -> Problem | None:
+def lost_steps_warning(
+    run: RunFolder, lost: LostSteps, *, up_to_checkpoint: bool = False
+) -> Problem | None:
     """Return the warning about missing metrics; None if none are missing.
 
-    A run that was exported to a cluster starts without the events of its first steps.
+    With `up_to_checkpoint`, those of the last checkpoint are expected: a running training writes events
+    before checkpoints. A run that was exported to a cluster starts without the events of its first steps.
     """
-    before = run.read_manifest().get(EVENTS_START) or 0
-    ranges = [(max(first, before + 1), last) for first, last in lost.ranges if last > before]
+    ranges = lost.ranges
+    if up_to_checkpoint and (steps := run.list_checkpoint_steps()) and steps[-1] > lost.last:
+        ranges = [*ranges, (lost.last + 1, steps[-1])]
+    before = (run.read_manifest().get(EVENTS_START) or 0) if ranges else 0
+    ranges = [(max(first, before + 1), last) for first, last in ranges if last > before]
     if not ranges:
         return None
     return warning(
@@ -231,9 +223,9 @@ def lost_steps_warning(run: RunFolder, lost: LostSteps) -> Problem | None:
 class RunSizes:
     """Bytes on disk of a run and of its checkpoints, and what its adapter can do."""
 
-    total: int = 0
+    bytes: int = 0
+    checkpoint_bytes: int = 0
     checkpoints: int = 0
-    checkpoint_count: int = 0
     has_adapter: bool = False
     writes_text: bool = False
 
@@ -243,12 +235,13 @@ def measure_sizes(run: RunFolder) -> RunSizes:
     steps = 0
     with contextlib.suppress(OSError):
         steps = len(run.list_checkpoint_steps())
-    checkpoints = _measure_folder(str(run.checkpoints))
-    adapter = (run.adapter / "adapter_config.json").is_file() or any(
-        (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)
-    )
+    files = ("adapter_config.json", "adapter_model.safetensors")
     return RunSizes(
-        _measure_folder(str(run.path)), checkpoints, steps, adapter, writes_text(run.adapter)
+        _measure_folder(str(run.path)),
+        _measure_folder(str(run.checkpoints)),
+        steps,
+        any((run.adapter / name).is_file() for name in files),
+        writes_text(run.adapter),
     )
 
 

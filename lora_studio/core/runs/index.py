@@ -236,55 +236,40 @@ def read_summaries(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _collect_values(run: RunFolder, progress: RunState) -> dict[str, Any]:
-    """Return the fields of a summary that don't need the run's settings."""
-    lost, sizes = run_facts.find_lost_steps(run, progress), run_facts.measure_sizes(run)
-    return {
-        "folder": run.path.name,
-        "about": run.read_about(),
-        "created": _read_creation_time(run),
-        "bytes": sizes.total,
-        "checkpoint_bytes": sizes.checkpoints,
-        "checkpoints": sizes.checkpoint_count,
-        "has_adapter": sizes.has_adapter,
-        "writes_text": sizes.writes_text,
-        "loss": progress.loss,
-        "best_eval": progress.best_eval,
-        "best_reward": progress.best_reward,
-        "best_scores": progress.best_scores,
-        "answers": read_answer_score(run.evaluations_folder, checksums.read_recorded(run)),
-        "step": progress.step,
-        "steps": progress.steps,
-        "seconds": progress.seconds,
-        "changed": progress.time,
-        "warning": NO_TEXT if lost is None else lost.what,
-        "command": progress.changing if progress.time else "train",
-    }
-
-
 def _build_summary(run: RunFolder, progress: RunState) -> RunSummary:
-    values = _collect_values(run, progress)
-    about = values["about"]
+    about = run.read_about()
+    lost = run_facts.lost_steps_warning(run, progress.lost, up_to_checkpoint=not progress.command)
+    summary = RunSummary(
+        run.path.name,
+        **asdict(run_facts.measure_sizes(run)),
+        about=about,
+        created=_read_creation_time(run),
+        loss=progress.loss,
+        best_eval=progress.best_eval,
+        best_reward=progress.best_reward,
+        best_scores=progress.best_scores,
+        answers=read_answer_score(run.evaluations_folder, checksums.read_recorded(run)),
+        step=progress.step,
+        steps=progress.steps,
+        seconds=progress.seconds,
+        changed=progress.time,
+        warning=NO_TEXT if lost is None else lost.what,
+        command=progress.changing if progress.time else "train",
+    )
     try:
         frozen = run_facts.read_frozen_settings(run)
     except ProblemError as error:
-        return RunSummary(
-            **values,
-            name=about.title or make_unicode(Path(run.path.name)),
-            state="unreadable",
-            reason=error.problems[0].what,
-        )
-    settings = frozen.settings
-    summary = RunSummary(**values, settings=settings)
-    return replace(
-        summary,
-        name=about.title or frozen.name,
-        state=progress.state if progress.time else run.infer_state(),
-        model=run_facts.get_short_name(str(summary.get_value("model.source"))),
-        data=", ".join(frozen.data),
-        rank=_to_whole(summary.get_value("lora.rank")),
-        reason=progress.problem if progress.state == "failed" else NO_TEXT,
-    )
+        summary.name = about.title or make_unicode(Path(run.path.name))
+        summary.state, summary.reason = "unreadable", error.problems[0].what
+        return summary
+    summary.settings = frozen.settings
+    summary.name = about.title or frozen.name
+    summary.state = progress.state if progress.time else run.infer_state()
+    summary.reason = progress.problem if progress.state == "failed" else NO_TEXT
+    summary.model = run_facts.get_short_name(str(summary.get_value("model.source")))
+    summary.data = ", ".join(frozen.data)
+    summary.rank = _to_whole(summary.get_value("lora.rank"))
+    return summary
 
 
 def _to_whole(value: Any) -> int | None:

@@ -10,21 +10,11 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.messages import NO_TEXT, Text
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.core.runs.folder import RunFolder, list_running_runs
 from lora_studio.gui.jobs.worker_thread import WorkerThread
-
-Kind = Literal[
-    "train",
-    "merge",
-    "export",
-    "import_adapter",
-    "import_model",
-    "create_ollama",
-    "push",
-    "evaluate",
-]
 
 #: Milliseconds between two `changed` signals; steps can arrive by the thousand.
 _CHANGED_INTERVAL = 100
@@ -250,3 +240,65 @@ class JobControl(QObject):
         self.changed.emit()
         if not is_past:
             self.ended.emit(kind, ending)
+
+
+Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]
+
+
+@dataclass
+class JobRecord:
+    """The latest job of one kind: "train", "merge" or "export"."""
+
+    kind: str
+    phase: Phase = "none"
+    problem: Problem | None = None
+    progress: events.Progress | None = None
+    begun: float = 0.0
+    ended: float = 0.0
+    _id: str = ""
+
+    def apply(self, event: object) -> bool:
+        """Apply an event; return whether it belongs to this job."""
+        match event:
+            case events.Started() if event.command in _RUN_JOBS:
+                is_own = event.command == self.kind
+                self._id = event.id if is_own else ""  # of another job, the following events are
+                if is_own:
+                    self.phase, self.problem, self.progress = "running", None, None
+                    self.begun = event.time
+                return is_own
+        if not self._id or getattr(event, "id", "") != self._id:
+            return False
+        match event:
+            case events.Progress():
+                self.progress = event
+            case events.Done():
+                phase: Phase = "stopped" if event.stopped else "paused" if event.paused else "done"
+                self._end(phase, event)
+            case events.Failed():
+                self.problem = event.problem
+                self._end("failed", event)
+            case events.Cancelled():
+                self._end("cancelled", event)
+        return True
+
+    def clear(self) -> None:
+        """Reset the record for another run."""
+        self.phase, self.problem, self.progress, self._id = "none", None, None, ""
+        self.begun = self.ended = 0.0
+
+    def is_running(self, job_under_way: str) -> bool:
+        """Return whether the job is running."""
+        return job_under_way == self.kind
+
+    def was_cut_off(self, job_under_way: str) -> bool:
+        """Return whether the job started and its worker vanished."""
+        return self.phase == "running" and not self.is_running(job_under_way)
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the job in seconds."""
+        return max(0.0, self.ended - self.begun)
+
+    def _end(self, phase: Phase, event: events.Ending) -> None:
+        self.phase, self.ended, self.progress = phase, event.time, None

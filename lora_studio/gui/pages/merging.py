@@ -14,8 +14,8 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.controls.adapter_weights import AdapterList
+from lora_studio.gui.jobs.control import JobRecord
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
-from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.page import StepPage

@@ -25,8 +25,6 @@ Values = npt.NDArray[np.float64]
 
 #: Height of an axis label including its spacing, in multiples of the font height.
 _LINE = 1.25
-#: Milliseconds between two repaints of a chart that receives data continuously.
-REDRAW_EVERY = 250
 
 
 class _View(WheelNeedsFocus, pg.PlotWidget):

@@ -8,34 +8,37 @@ from functools import partial
 import numpy as np
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
 from lora_studio.core.messages import listed, text
 from lora_studio.core.protocol import events
 from lora_studio.gui import theme
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots import metrics
-from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.metrics import PlottedMetric
-from lora_studio.gui.plots.plot_bar import SMOOTHING
-from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.step_plot import Entry, Legend, ReadoutValue, StepPlot
+from lora_studio.gui.plots.run_curves import Curve, RunCurves, Values
+from lora_studio.gui.plots.step_plot import (
+    Entry,
+    ReadoutValue,
+    SmoothingSlider,
+    StepPlot,
+    read_traces,
+)
 from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import set_scaled_sizes
 from lora_studio.gui.theme import ColorPalette, Spacing
-from lora_studio.gui.widgets.basics import button, flow_row, label, row
-from lora_studio.gui.widgets.tooltips import plain_tip
+from lora_studio.gui.widgets.basics import flow_row, row
 
 #: Maximum number of runs in one chart: the number of colors to distinguish them.
 MOST = len(theme.LIGHT.series)
 LETTERS = "ABCDEF"
 #: Prefix of the names of evaluation quantities.
 _EVAL = "eval:"
-_NARROWEST = 5
 #: Minimum height of the chart in pixels; the table above it takes the rest.
 _LOWEST = 110
+#: Shown without runs.
+_SELECT = mark("To see their curves, select runs in the table.")
 
 
 def make_letter_color(index: int) -> Callable[[ColorPalette], str]:
@@ -54,32 +57,20 @@ class RunOverlay(StepPlot):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty chart."""
-        super().__init__("", parent)
+        super().__init__("", tr(_SELECT), parent)
         self.runs: list[RunCurves] = []
         self._is_chosen = False
         self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.choice.setAccessibleName(tr("Plotted quantity"))
         self.choice.setToolTip(tr("Metric to plot for the selected runs"))
-        self.smoothing = QSlider(Qt.Orientation.Horizontal)
-        self.smoothing.setRange(0, len(SMOOTHING) - 1)
-        self.smoothing.setValue(4)
-        self.smoothing.setFixedWidth(96)
-        self.smoothing.setAccessibleName(tr("Smoothing"))
+        self.smoothing = SmoothingSlider()
         self.log = QCheckBox(tr("Logarithmic"))
-        self.show_all = button(tr("Show all"), kind="link", role="accent")
-        self.show_all.hide()
         set_scaled_sizes(self.chart, at_least=_LOWEST)
-        self.legend = Legend()
-        self.empty = label(tr("To see their curves, select runs in the table."), "muted", wrap=True)
         self._build_layout()
         self._offer()
         self.choice.activated.connect(self._on_chosen)
         self.smoothing.valueChanged.connect(lambda _: self._draw())
         self.log.toggled.connect(self.chart.set_log)
-        self.show_all.clicked.connect(self.chart.show_all)
-        self.chart.following_changed.connect(
-            lambda: self.show_all.setVisible(not self.chart.following)
-        )
         self.setAccessibleName(tr("Curves of the selected runs"))
         self._draw()
 
@@ -97,27 +88,17 @@ class RunOverlay(StepPlot):
 
     # --- reading values -----------------------------------------------------------------------
 
-    def read_at(self, step: float | None) -> None:
-        """Show the values of every run near a step; None hides them."""
-        drawn = [trace for trace in self.chart.traces if trace.title and len(trace.curve.steps)]
-        if step is None or not drawn:
-            self._reading = None
-            self.chart.set_cursor(None)
-            self.readout.clear()
-            return
-        at = min((_get_nearest(trace.curve, step) for trace in drawn), key=lambda s: abs(s - step))
-        self._reading = at
-        self.chart.set_cursor(at)
-        palette = theme.get_palette()
-        values = [
-            ReadoutValue(
-                trace.title, trace.metric.format(value), trace.look.color(palette), trace.mark
-            )
-            for trace in sorted(drawn, key=lambda trace: trace.title)
-            if (value := trace.get_value_near(at)) is not None
-        ]
-        head = tr("step {step}").format(step=formatting.format_number(int(at)))
-        self.readout.show_values(head, values, at=at)
+    def find_step(self, step: float) -> float | None:
+        """Return the nearest step of any run."""
+        steps = [_get_nearest(trace.curve, step) for trace in self._list_read()]
+        return min(steps, key=lambda at: abs(at - step), default=None)
+
+    def list_values(self, at: float) -> list[ReadoutValue]:
+        """Return the values of every run at a step."""
+        return read_traces(sorted(self._list_read(), key=lambda trace: trace.title), at)
+
+    def _list_read(self) -> list[Trace]:
+        return [trace for trace in self.chart.traces if trace.title and len(trace.curve.steps)]
 
     def get_readable_steps(self) -> Values:
         """Return the steps of all runs."""
@@ -184,24 +165,12 @@ class RunOverlay(StepPlot):
         has_any = any(len(trace.curve.steps) for trace in traces)
         self.empty.setVisible(not has_any)
         self.empty.setText(
-            tr("The selected runs didn't record this.")
-            if self.runs
-            else tr("To see their curves, select runs in the table.")
+            tr("The selected runs didn't record this.") if self.runs else tr(_SELECT)
         )
         self._describe(name)
 
     def _describe(self, name: str) -> None:
-        """Update the tooltip of the smoothing and what a screen reader says of the plot."""
-        share = SMOOTHING[self.smoothing.value()]
-        self.smoothing.setToolTip(
-            plain_tip(
-                tr("Smoothing: mean over {share} of all steps").format(
-                    share=formatting.format_percent(share)
-                )
-                if share
-                else tr("Smoothing: off")
-            )
-        )
+        """Update what a screen reader says of the plot."""
         self.setAccessibleDescription(
             localize(
                 text(
@@ -221,24 +190,16 @@ class RunOverlay(StepPlot):
             curve = run.evaluations.get_curve(metric.name)
             return [make(curve, TraceStyle(color, 1.6, dots=3.0), mark="●", sparse=True)]
         curve = run.steps.get_curve(metric.name)
-        if not (metric.jagged and SMOOTHING[self.smoothing.value()]):
+        if not (metric.jagged and self.smoothing.share):
             return [make(curve, TraceStyle(color, 1.2 if metric.jagged else 1.6), mark="━")]
-        return [make(curve, TraceStyle(color, 2.0), smoothing=self._get_width, mark="━")]
-
-    def _get_width(self, curve: Curve) -> int:
-        return max(_NARROWEST, round(SMOOTHING[self.smoothing.value()] * len(curve.steps)))
+        return [make(curve, TraceStyle(color, 2.0), smoothing=self.smoothing.get_width, mark="━")]
 
     def _build_layout(self) -> None:
-        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        over = QVBoxLayout(self.chart.view)
-        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
-        caption = label(tr("Smoothing"), "caption")
-        caption.setBuddy(self.smoothing)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
         smooth = QWidget()
-        smooth.setLayout(row(caption, self.smoothing))
+        smooth.setLayout(row(self.smoothing.caption, self.smoothing))
         view_options = flow_row(smooth, self.log)
         bar = row(self.choice, self.show_all, view_options)
         bar.setAlignment(view_options, Qt.AlignmentFlag.AlignVCenter)

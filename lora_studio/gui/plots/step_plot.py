@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,29 +10,61 @@ from html import escape
 import numpy as np
 from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
-from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QSlider, QVBoxLayout, QWidget
 
+from lora_studio.core import formatting
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots.curve_chart import CurveChart, measure_axis_width
-from lora_studio.gui.plots.history import Values
-from lora_studio.gui.plots.trace import measure_margin
+from lora_studio.gui.plots.run_curves import Curve, Values
+from lora_studio.gui.plots.trace import Trace, measure_margin
 from lora_studio.gui.theme import ColorPalette, Spacing
-from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame
+from lora_studio.gui.widgets.basics import FlowLayout, FocusFrame, button, label
+from lora_studio.gui.widgets.tooltips import plain_tip
 
 
 class StepPlot(FocusFrame):
-    """A chart with a readout of one step, chosen with the mouse or the keyboard."""
+    """A chart with a legend, and a readout of one step, chosen with the mouse or the keyboard."""
 
-    def __init__(self, caption: str, parent: QWidget | None = None) -> None:
-        """Create an empty chart with a caption."""
+    def __init__(self, caption: str, empty: str, parent: QWidget | None = None) -> None:
+        """Create an empty chart with a caption; `empty` is shown while there are no curves."""
         super().__init__(parent)
         self.chart = CurveChart(caption)
-        self.readout = Readout(self.chart)
+        self.readout, self.legend = Readout(self.chart), Legend()
         self._reading: float | None = None
+        self.empty = label(empty, "muted", wrap=True)
+        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        over = QVBoxLayout(self.chart.view)
+        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
+        self.show_all = button(tr("Show all"), self.chart.show_all, kind="link", role="accent")
+        self.show_all.hide()
         self.chart.pointed.connect(self.read_at)
+        self.chart.following_changed.connect(
+            lambda: self.show_all.setVisible(not self.chart.following)
+        )
 
     def read_at(self, step: float | None) -> None:
         """Show the values nearest to a step; None hides them."""
+        at = None if step is None else self.find_step(step)
+        self._reading = at
+        for chart in self.list_charts():
+            chart.set_cursor(at)
+        if at is None:
+            self.readout.clear()
+            return
+        head = tr("step {step}").format(step=formatting.format_number(int(at)))
+        self.readout.show_values(head, self.list_values(at), at=at)
+
+    def list_charts(self) -> list[CurveChart]:
+        """Return the charts that show the step that is read."""
+        return [self.chart]
+
+    def find_step(self, step: float) -> float | None:
+        """Return the nearest step with values, None without any."""
+        raise NotImplementedError
+
+    def list_values(self, at: float) -> list[ReadoutValue]:
+        """Return the values at a step."""
         raise NotImplementedError
 
     def get_readable_steps(self) -> Values:
@@ -94,6 +127,16 @@ class ReadoutValue:
     text: str
     color: str = ""
     mark: str = ""
+
+
+def read_traces(traces: Sequence[Trace], at: float, reach: float = math.inf) -> list[ReadoutValue]:
+    """Return the values of traces at a step, as far as they have one."""
+    palette = theme.get_palette()
+    return [
+        ReadoutValue(trace.title, trace.metric.format(value), trace.look.color(palette), trace.mark)
+        for trace in traces
+        if (value := trace.get_value_near(at, reach)) is not None
+    ]
 
 
 class Readout(QFrame):
@@ -210,3 +253,45 @@ class _Key(QLabel):
         name, mark, color = self.entry
         tint = color(theme.get_palette())
         self.setText(f'<span style="color:{tint}">{mark}</span>&nbsp; {escape(name)}')
+
+
+#: Stops of the slider: shares of all steps to average over.
+SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
+_USUAL = 4
+
+
+class SmoothingSlider(QSlider):
+    """Chooses over how much of a run smoothed lines average."""
+
+    def __init__(self) -> None:
+        """Start with the usual share."""
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, len(SMOOTHING) - 1)
+        self.setValue(_USUAL)
+        self.setPageStep(2)
+        self.setFixedWidth(96)
+        self.setAccessibleName(tr("Smoothing"))
+        self.caption = label(tr("Smoothing"), "caption")
+        self.caption.setBuddy(self)
+        self.valueChanged.connect(self._describe)
+        self._describe()
+
+    @property
+    def share(self) -> float:
+        """The share of all steps to average over; 0 turns smoothing off."""
+        return SMOOTHING[self.value()]
+
+    def get_width(self, curve: Curve) -> int:
+        """Return the number of points to average over; 0 without smoothing."""
+        return curve.get_window(self.share)
+
+    def _describe(self) -> None:
+        description = (
+            tr("Smoothing: mean over {share} of all steps").format(
+                share=formatting.format_percent(self.share)
+            )
+            if self.share
+            else tr("Smoothing: off")
+        )
+        self.setToolTip(plain_tip(description))
+        self.setAccessibleDescription(description)

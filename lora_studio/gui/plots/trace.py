@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
@@ -17,8 +17,8 @@ from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark
-from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.metrics import PlottedMetric
+from lora_studio.gui.plots.run_curves import Curve, MarkKind, Values
 from lora_studio.gui.theme import ColorPalette
 
 #: Pixels between two points of a smoothed line; the cost of wide lines is per point.
@@ -218,8 +218,6 @@ def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
     painter.setBrush(pen.color())
     painter.drawRects(*rects.drawargs())
 
-
-MarkKind = Literal["checkpoint", "recovered", "paused", "resumed", "note"]
 
 #: Names of the marks in the legend and the readout.
 MARK_NAMES: dict[MarkKind, str] = {

@@ -60,8 +60,8 @@ def _wire_pages(window: Window) -> None:
     settings.language_chosen.connect(window.appearance.set_language)
     settings.reload_requested.connect(window.reload_requested)
     settings.offline_chosen.connect(lambda on: window.set_offline(on=on))
-    window.runs.open_requested.connect(window.launcher.open_run)
-    window.runs.close_requested.connect(window.jobs.detach)
+    window.runs.run_actions.open_requested.connect(window.launcher.open_run)
+    window.runs.run_actions.close_requested.connect(window.jobs.detach)
     for app_page in window.app_pages.values():
         app_page.go_to.connect(window.show_page)
         app_page.ask.connect(window.query_workers.ask)
@@ -157,7 +157,7 @@ def _wire_library(window: Window) -> None:
 
     window.playground.library_requested.connect(library.open)
     library.adapters_listed.connect(window.playground.set_library)
-    for part in (library, window.runs):
+    for part in (library, window.runs.run_actions):
         part.chat_requested.connect(
             lambda folder: _open_chat(window, chat_models.create_adapter_chat_model(folder))
         )

@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.curves import advice
-from lora_studio.core.curves.verdict import Kind, TrainingMonitor, TrainingVerdict, judge
+from lora_studio.core.curves.verdict import (
+    Kind,
+    RecipeFacts,
+    TrainingMonitor,
+    TrainingVerdict,
+    judge,
+    suggest_fixes,
+)
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.project import checks
@@ -147,10 +153,8 @@ def _verdict(kind: Kind, best_step: int = 0) -> TrainingVerdict:
 
 
 def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, **training: Any) -> list[str]:  # fmt: skip
-    recipe = advice.RecipeFacts(
-        TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40
-    )
-    return [str(fix.label) for fix in advice.suggest_fixes(_verdict(kind, best_step), recipe)]
+    recipe = RecipeFacts(TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40)
+    return [str(fix.label) for fix in suggest_fixes(_verdict(kind, best_step), recipe)]
 
 
 def test_verdict_has_its_usual_advice() -> None:
@@ -172,8 +176,8 @@ def test_verdict_has_its_usual_advice() -> None:
 def test_proposed_changes_are_valid_and_differ_from_current(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
-    recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
-    fixes = advice.suggest_fixes(_verdict(kind, 60), recipe)
+    recipe = RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
+    fixes = suggest_fixes(_verdict(kind, 60), recipe)
     assert fixes
     for fix in fixes:
         for section, name, value in fix.changes:

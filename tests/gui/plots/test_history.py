@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.curves.metrics import MetricTable
-from lora_studio.gui.plots.history import MetricHistory
+from lora_studio.gui.plots.run_curves import MetricHistory
 
 
 def history(values: list[float]) -> MetricHistory:
@@ -43,19 +43,10 @@ def test_unmeasured_value_adds_no_metric() -> None:
 def test_resumed_training_replaces_repeated_steps() -> None:
     metrics = history([1.0] * 10)
     assert len(metrics) == 10
-    for step in (6, 7):
-        metrics.table.add(step, {"loss": 2.0})
+    for step, value in ((6, 2.0), (7, 2.0), (7, 3.0)):
+        metrics.table.add(step, {"loss": value})
     assert metrics.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert metrics.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
-
-
-def test_steps_repeated_before_reading_are_replaced() -> None:
-    metrics = history([1.0, 1.0, 1.0, 1.0])
-    metrics.table.add(2, {"loss": 2.0})
-    metrics.table.add(3, {"loss": 2.0})
-    metrics.table.add(3, {"loss": 3.0})
-    assert metrics.steps.tolist() == [1, 2, 3]
-    assert metrics.values("loss").tolist() == [1, 2, 3]
+    assert metrics.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])

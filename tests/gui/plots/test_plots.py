@@ -64,8 +64,8 @@ def fill(plot: LossPlot, steps: int, **more: Any) -> None:
 def other(name: str, loss: float, steps: int = 60) -> RunCurves:
     run = RunCurves(name)
     for step in range(1, steps + 1):
-        run.add_event(step_done(step, loss))
-    run.add_event(events.Evaluated(step=steps, loss=loss + 0.1))
+        run.series.on_event(step_done(step, loss))
+    run.series.on_event(events.Evaluated(step=steps, loss=loss + 0.1))
     return run
 
 
@@ -150,16 +150,16 @@ def test_charts_show_all_steps_until_zoomed(qtbot: QtBot, plot: LossPlot) -> Non
     assert plot.chart.get_x_range()[1] > 100
     assert plot.strip.get_x_range() == plot.chart.get_x_range()
     qtbot.keyClicks(plot, "+")
-    assert not plot.bar.show_all.isHidden()
+    assert not plot.show_all.isHidden()
     zoomed = plot.chart.get_x_range()
     assert 48 < zoomed[1] - zoomed[0] < 52
     assert plot.strip.get_x_range() == zoomed
     plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
     assert plot.chart.get_x_range() == zoomed, "new steps don't move the zoomed range"
-    plot.bar.show_all.click()
+    plot.show_all.click()
     assert plot.chart.get_x_range()[1] > 150
-    assert plot.bar.show_all.isHidden()
+    assert plot.show_all.isHidden()
 
 
 def test_y_range_fits_the_visible_points(plot: LossPlot) -> None:
@@ -533,7 +533,7 @@ def test_runs_that_end_together_have_separate_letters(qtbot: QtBot) -> None:
     for number, run in enumerate(runs):
         for step in range(1, 101):
             loss = 2.0 - step / 90 + number / 50
-            run.add_event(
+            run.series.on_event(
                 events.StepDone(
                     step=step, steps=100, epoch=1.0, loss=loss, learning_rate=1e-4, grad_norm=1.0,
                     tokens=1, tokens_per_s=1.0, memory_bytes=1,

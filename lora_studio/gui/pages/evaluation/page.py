@@ -40,8 +40,8 @@ from lora_studio.core.runs.chat_models import ChatModelOption
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import describe_os_error, write_atomic
 from lora_studio.gui import language
+from lora_studio.gui.jobs.control import JobRecord
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
-from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_problem, localize_stage
 from lora_studio.gui.pages.evaluation.result_views import (

@@ -23,8 +23,8 @@ from lora_studio.core.tasks.task import Task
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.controls.controls import LineControl
+from lora_studio.gui.jobs.control import JobRecord
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery, strip_model
-from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.export import result_view

@@ -101,7 +101,6 @@ class RunActions(QObject):
         open_requested(RunFolder): use a run for merging and export.
         close_requested: the run used for merging and export is about to be deleted.
         rename_requested, tag_requested: focus the field for the title or the tags.
-        go_to(name): open another page.
         chat_requested(folder): chat with the adapter in a folder.
         runs_changed: runs were created or deleted.
     """
@@ -110,7 +109,6 @@ class RunActions(QObject):
     close_requested = Signal()
     rename_requested = Signal()
     tag_requested = Signal()
-    go_to = Signal(str)
     chat_requested = Signal(str)
     runs_changed = Signal()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QDropEvent, QKeyEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -43,7 +44,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, set_icon
-from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.threads import BackgroundReader, TaskRunner
 from lora_studio.gui.widgets.basics import (
     EmptyState,
     button,
@@ -68,20 +69,10 @@ _EMPTY, _RUNS, _LOADING = range(3)
 
 
 class RunsPage(AppPage):
-    """A table above a plot of the checked runs, with details of the selected runs next to them.
-
-    Signals:
-        open_requested(RunFolder): use a run for merging and export.
-        close_requested: the run used for merging and export is about to be deleted.
-        chat_requested(folder): chat with the adapter in a folder.
-    """
+    """A table above a plot of the checked runs, with details of the selected runs next to them."""
 
     name = "runs"
     title = mark("Runs")
-
-    open_requested = Signal(object)
-    close_requested = Signal()
-    chat_requested = Signal(str)
 
     def __init__(
         self,
@@ -95,7 +86,8 @@ class RunsPage(AppPage):
         self._state, self.queue, self.preferences = state, queue, preferences
         self.library = RunLibrary(self)
         self.curves = RunCurvesReader(self)
-        self.answers, self.labels = make_answers_reader(self), make_labels_reader(self)
+        self.details = TaskRunner(lambda _: None, self)  # what can't be read has no tab
+        self._detailed: tuple[str, float] | None = None  # the run whose details are shown
         self.table, self.plot = RunTable(), RunOverlay()
         self.run_actions = RunActions(state, self.library, queue, self)
         self.search, self.filter = LineEdit(), QComboBox()
@@ -128,7 +120,8 @@ class RunsPage(AppPage):
         self.preferences.runs_table = self.table.get_layout()
         self._scan_timer.stop()
         self._search_timer.stop()
-        for part in (self.library, self.curves, self.answers, self.labels, self.run_actions):
+        self._detailed = None
+        for part in (self.library, self.curves, self.details, self.run_actions):
             part.stop_background_work()
 
     def _open_project(self) -> None:
@@ -215,8 +208,24 @@ class RunsPage(AppPage):
         shown = ticked if ticked and (self._is_comparing or not chosen) else chosen
         self.side.show_chosen(shown)
         single = shown[0] if len(shown) == 1 else None
-        for reader in (self.answers, self.labels):
-            reader.set_run(self.library.run(single.folder) if single else None, single)
+        self._read_details(single)
+
+    def _read_details(self, run: RunSummary | None) -> None:
+        """Show answers and labels of a run, unless those of its current state are shown."""
+        as_of = (run.folder, run.changed) if run is not None else None
+        if as_of == self._detailed:
+            return
+        self.details.stop_background_work()
+        self._detailed = as_of
+        if run is None:
+            self.side.show_details(None, None)
+            return
+
+        def show(details: Any) -> None:
+            if self._detailed == as_of:
+                self.side.show_details(*details)
+
+        self.details.start(partial(_read_details, self.library.run(run.folder), run), show)
 
     def _on_selection_changed(self) -> None:
         self._is_comparing = False
@@ -280,9 +289,6 @@ class RunsPage(AppPage):
         self.side.setCurrentWidget(self.side.notes)
         field.setFocus()
         field.selectAll()
-
-    def _show_menu(self, at: QPoint) -> None:
-        self.run_actions.menu.popup(at)
 
     def _clear_search(self) -> None:
         self.search.clear()
@@ -354,19 +360,14 @@ class RunsPage(AppPage):
         self.queue.changed.connect(self._show_queue)
         self.queue.changed.connect(self.library.refresh)
         self.curves.changed.connect(lambda _: self._show_curves())
-        self.answers.read.connect(self.side.show_answers)
-        self.labels.read.connect(self.side.show_labels)
         self.curves.failed.connect(self._on_read_failed)
         self.curves.warned.connect(self._state.messages.problem)
         rows.ticked_changed.connect(self._on_ticked_changed)
         rows.refused.connect(state.messages.info)
         self.table.selection_changed.connect(self._on_selection_changed)
         self.table.open_clicked.connect(self.run_actions.open)
-        self.table.menu_requested.connect(self._show_menu)
+        self.table.menu_requested.connect(self.run_actions.menu.popup)
         self.side.notes.edited.connect(self._save_annotations)
-        self.run_actions.open_requested.connect(self.open_requested)
-        self.run_actions.close_requested.connect(self.close_requested)
-        self.run_actions.chat_requested.connect(self.chat_requested)
         self.run_actions.rename_requested.connect(lambda: self._edit(self.side.notes.title))
         self.run_actions.tag_requested.connect(lambda: self._edit(self.side.notes.tags))
         self.run_actions.runs_changed.connect(self.library.refresh)
@@ -402,77 +403,16 @@ def _share(split: QSplitter) -> float:
     return round(100 * first / (first + second), 1) if first + second else 0.0
 
 
-class RunResultReader(QObject):
-    """Reads what one run at a time has.
-
-    Signals:
-        read(result): the result of the run, None if it has none.
-    """
-
-    read = Signal(object)
-
-    def __init__(
-        self,
-        read: Callable[[RunFolder, BackgroundReader], object],
-        may_have: Callable[[RunSummary], bool],
-        parent: QObject | None = None,
-    ) -> None:
-        """Start without a run; runs that can't have a result aren't read."""
-        super().__init__(parent)
-        self._read, self._may_have = read, may_have
-        self._as_of: tuple[str, float] | None = None
-        self._thread: BackgroundReader | None = None
-
-    def set_run(self, run: RunFolder | None, summary: RunSummary | None) -> None:
-        """Read a run unless that is done for its current state; None forgets the last one."""
-        if run is None or summary is None or not self._may_have(summary):
-            if self._as_of is not None:
-                self.stop_background_work()
-                self.read.emit(None)
-            return
-        if self._as_of == (as_of := (str(run.path), summary.changed)):
-            return
-        self.stop_background_work()
-        self._as_of = as_of
-        self._thread = BackgroundReader(partial(self._read, run), self)
-        self._thread.done.connect(partial(self._on_read, as_of))
-        self._thread.start()
-
-    def _on_read(self, as_of: tuple[str, float], result: object) -> None:
-        if self._as_of == as_of:
-            self.read.emit(result)
-
-    def stop_background_work(self) -> None:
-        """Stop reading. Can be called repeatedly."""
-        self._as_of = None
-        if self._thread is not None:
-            self._thread.drop()
-            self._thread.deleteLater()
-            self._thread = None
-
-
-def make_answers_reader(parent: QObject) -> RunResultReader:
-    """Return a reader for the answers of the last step of reward training."""
-    return RunResultReader(_read_answers, lambda run: "training.rewards" in run.settings, parent)
-
-
-def make_labels_reader(parent: QObject) -> RunResultReader:
-    """Return a reader for how well a classifier predicts labels."""
-    return RunResultReader(
-        _read_labels, lambda run: run.has_adapter and not run.writes_text, parent
-    )
-
-
-def _read_answers(run: RunFolder, thread: BackgroundReader) -> events.AnswersRated | None:
-    last = None
-    for event in thread.cooperative_iter(run.iter_events_of("answers_rated")):
-        if isinstance(event, events.AnswersRated):
-            last = event
-    return last
-
-
-def _read_labels(run: RunFolder, _: BackgroundReader) -> ClassificationReport | None:
-    return manifest.get_label_report(run.read_manifest())
+def _read_details(
+    run: RunFolder, summary: RunSummary, thread: BackgroundReader
+) -> tuple[events.AnswersRated | None, ClassificationReport | None]:
+    """Return the answers of the last step of reward training, and how well a classifier predicts labels."""
+    answers = None
+    if "training.rewards" in summary.settings:
+        for event in thread.cooperative_iter(run.iter_events_of("answers_rated")):
+            answers = event if isinstance(event, events.AnswersRated) else answers
+    is_classifier = summary.has_adapter and not summary.writes_text
+    return answers, manifest.get_label_report(run.read_manifest()) if is_classifier else None
 
 
 #: Minimum width in pixels.
@@ -497,8 +437,7 @@ class RunSide(QTabWidget):
         self.addTab(self.grids, tr("Grid"))
         self.addTab(self.answers, tr("Answers"))
         self.addTab(self.labels, tr("Labels"))
-        self.show_answers(None)
-        self.show_labels(None)
+        self.show_details(None, None)
         for part in (self, self.tabBar()):
             part.setAccessibleName(tr("Run details"))
         self._fit()
@@ -515,18 +454,18 @@ class RunSide(QTabWidget):
                 _list_facts(chosen[0], tr(STATES[rows.get_state(chosen[0])].title))
             )
 
-    def show_answers(self, event: events.AnswersRated | None) -> None:
-        """Show the best and the worst answer of reward training, or hide the tab if there are none."""
-        if event is not None:
-            self.answers.show_answers(event)
-        self.setTabVisible(self.indexOf(self.answers), event is not None)
-        self._fit()
-
-    def show_labels(self, report: ClassificationReport | None) -> None:
-        """Show how well a classifier predicts labels, or hide the tab for other runs."""
-        if report is not None:
-            self.labels.show_report(report)
-        self.setTabVisible(self.indexOf(self.labels), report is not None)
+    def show_details(
+        self, answers: events.AnswersRated | None, labels: ClassificationReport | None
+    ) -> None:
+        """Show the best and the worst answer of reward training, and how well a classifier predicts
+        labels; tabs of what a run doesn't have are hidden.
+        """
+        if answers is not None:
+            self.answers.show_answers(answers)
+        if labels is not None:
+            self.labels.show_report(labels)
+        self.setTabVisible(self.indexOf(self.answers), answers is not None)
+        self.setTabVisible(self.indexOf(self.labels), labels is not None)
         self._fit()
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:

@@ -18,8 +18,8 @@ from lora_studio.core.runs.folder import RunFolder, list_started_runs
 from lora_studio.core.system.files import open_atomic
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.plots.drawing import render_picture
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.plots.picture import render_picture
 from lora_studio.gui.plots.run_curves import RunCurvesReader, read_series
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import set_scaled_sizes
@@ -36,7 +36,7 @@ _MAX_COMPARED_RUNS = 30
 
 
 class CurvesCard(Card):
-    """Shows the loss plot, and reads and writes files in background threads, which `leave` ends."""
+    """Shows the loss plot, and reads and writes files in background threads."""
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Build the card with an empty plot."""
@@ -54,6 +54,8 @@ class CurvesCard(Card):
         bar.compare_chosen.connect(self._compare)
         self.plot.save_picture_clicked.connect(self.save_picture)
         self.plot.save_values_clicked.connect(self.save_values)
+        state.run_changed.connect(self._enable_saving)
+        self._enable_saving()
 
     def stop_background_work(self) -> None:
         """End the background threads. Can be called repeatedly."""
@@ -65,12 +67,6 @@ class CurvesCard(Card):
         self.reader.stop_background_work()
         self.plot.bar.untick()
         self.plot.clear()
-        self._enable_saving()
-
-    def on_event(self, event: object) -> None:
-        """Follow an event of the run."""
-        self.plot.add_event(event)
-        self._enable_saving()
 
     def _enable_saving(self) -> None:
         for action in (self.plot.bar.save_picture, self.plot.bar.save_values):

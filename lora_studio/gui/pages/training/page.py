@@ -31,7 +31,7 @@ from lora_studio.core.protocol.training import has_rewards
 from lora_studio.core.runs.annotations import list_noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.rated_answers import RatedAnswersView
-from lora_studio.gui.jobs.record import JobRecord
+from lora_studio.gui.jobs.control import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import localize, localize_stage
 from lora_studio.gui.pages.page import StepPage
@@ -196,7 +196,7 @@ class TrainingPage(StepPage):
         if not self.record.apply(event):
             return
         self.log.on_event(event)
-        self.curves.on_event(event)
+        self.plot.add_event(event)
         self.verdict.on_event(event)
         match event:
             case events.Started():

@@ -10,20 +10,21 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.curves import advice
 from lora_studio.core.curves.verdict import (
+    RecipeFacts,
     TrainingMonitor,
     TrainingVerdict,
     divergence_verdict,
     judge,
     judge_rewards,
+    suggest_fixes,
 )
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.jobs.record import JobRecord
+from lora_studio.gui.jobs.control import JobRecord
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import localize
 from lora_studio.gui.plots.loss_plot import LossPlot
@@ -171,7 +172,7 @@ class VerdictCard(Card):
         if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
             return []
         per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
-        return advice.suggest_fixes(verdict, advice.RecipeFacts(training, lora, per_epoch))
+        return suggest_fixes(verdict, RecipeFacts(training, lora, per_epoch))
 
     def _load_run_project(self) -> Project | None:
         try:

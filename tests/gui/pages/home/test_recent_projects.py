@@ -172,7 +172,7 @@ def test_session_restores_project_page_and_geometry(window: Window, project_fold
     window.open_project(project_folder)
     window.show_page("dataset")
     window.resize(1111, 777)
-    window.leave()
+    window.shut_down()
     stored = Preferences.load()
     assert stored.open_project == str(window.state.draft.path)
     assert (stored.open_page, bool(stored.geometry)) == ("dataset", True)

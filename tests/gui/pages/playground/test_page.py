@@ -113,7 +113,7 @@ def test_page_created_late_loads_the_saved_conversations(
     state.open(project_folder)
     late = PlaygroundPage(state)
     qtbot.waitUntil(lambda: late.controller.conversation == conversation)
-    late.leave()
+    late.stop_background_work()
     late.deleteLater()
 
 

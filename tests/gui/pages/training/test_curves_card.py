@@ -43,7 +43,7 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
     state.set_run(run)
     curves_card = CurvesCard(state)
     for event in run.iter_events():
-        curves_card.on_event(event)
+        curves_card.plot.add_event(event)
     qtbot.addWidget(curves_card)
     curves_card.resize(800, 520)
     curves_card.show()

@@ -79,7 +79,7 @@ def test_mean_reward_is_the_curve_with_its_spread(page: TrainingPage) -> None:
     assert "eval reward is 1.75" in plot.accessibleDescription()
     plot.read_at(10)
     assert {"spread": "0.50", "Exact match": "0.50", "Length": "0.25"}.items() <= {
-        value.name: value.text for value in plot._list_values(10)
+        value.name: value.text for value in plot.list_values(10)
     }.items()
     bar = plot.bar
     assert bar.get_shown_metric() == EACH_REWARD
@@ -119,7 +119,7 @@ def test_comparison_of_reward_runs_starts_with_the_reward(qtbot: QtBot) -> None:
     run, overlay = RunCurves("a"), RunOverlay()
     qtbot.addWidget(overlay)
     for event in _events():
-        run.add_event(event)
+        run.series.on_event(event)
     overlay.set_runs([run])
     assert overlay.shown_metric == "reward"
     titles = [overlay.choice.itemText(index) for index in range(overlay.choice.count())]
