@@ -34,7 +34,7 @@ from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.devices.ranks import ProcessGroup
-from lora_studio.engine.lora import attach, continue_from_adapter
+from lora_studio.engine.lora import adapter_weights, attach
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import require_same_base
@@ -89,7 +89,7 @@ def train(
     project = run.load_project()
     run.require_inputs(project, with_data=True)
     trackers.check_trackers(project.training)
-    project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
+    project = adapter_weights.copy_start_adapter(run, project, resume=resume)
     if not resume:
         checkpoint_files.delete_all_checkpoints(run)
         run.update_manifest(memory=None, kernels=None)
@@ -112,7 +112,7 @@ def train(
 
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Train as a rank other than 0, in a separate process."""
-    project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
+    project = adapter_weights.copy_start_adapter(run, run.load_project(), resume=True)
     with (
         checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch,
         leave_at_end(ranks),
