@@ -293,7 +293,7 @@ def _collect_reproduction_facts(
         uses_tf32=kernel_choice.uses_tf32(),
         has_validation=bool(trainer.data.validation),
         world_size=trainer.ranks.world_size,
-        step=trainer.step,
+        step=trainer.state.step,
         label_counts=dict(trainer.data.ready.labels),
     )
 
@@ -322,7 +322,7 @@ def _fit(
             tuned,
             trainer.data,
             job,
-            step=trainer.step,
+            step=trainer.state.step,
             world_size=ranks.world_size,
             is_packed=trainer.logprob_model.packed,
             fill=trainer.fill_micro_batches,
@@ -331,7 +331,7 @@ def _fit(
             facts = _collect_reproduction_facts(project, tuned, trainer)
             script.write_reproduction(trainer.run, facts, job)
         done = trainer.fit(lower=lower)
-        is_full_level = trainer.memory_level == trainer_state.choose_starting_level(
+        is_full_level = trainer.state.memory_level == trainer_state.choose_starting_level(
             project.training
         )
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
@@ -339,7 +339,7 @@ def _fit(
         is_alone = ranks.world_size == 1 and not project.training.teacher.strip()
         is_alone &= trainer.rollouts is None
         if is_alone and is_full_level:
-            estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
+            estimated.learn(trainer.state.step, trainer.batches.steps_per_epoch)
         return done
 
 
