@@ -314,7 +314,7 @@ OPENERS = {
     "core/system/memory_limits.py",  # /proc
     "engine/dataset/inspection.py",  # the cache of the user
     "engine/dataset/splitting.py",  # the cache of the user
-    "engine/devices/unused_gpus.py",  # the driver of the GPU
+    "engine/devices/devices.py",  # the driver of the GPU
     "engine/export/gguf/direct_gguf.py",  # its own recipe
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
     "engine/model/tokenizer.py",  # resources

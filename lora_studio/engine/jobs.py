@@ -203,7 +203,7 @@ def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
 def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     """Report the devices of this computer and the packages of this engine."""
     from lora_studio.engine.devices import devices
-    from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
+    from lora_studio.engine.devices.devices import find_unused_gpu_problem
     from lora_studio.engine.training import trackers
     from lora_studio.engine.training.recipe import torch_optimizers
 

@@ -76,7 +76,7 @@ def _count_waits() -> Iterator[tuple[list[int], list[int]]]:
     original, fill = Trainer.training_step, Trainer.fill_micro_batches
 
     def step(trainer: Trainer) -> None:
-        micro_batches.append(len(trainer.batches.read_step(trainer.step)))
+        micro_batches.append(len(trainer.batches.read_step(trainer.state.step)))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
@@ -103,10 +103,10 @@ def _measure_busy_share(context: CheckContext) -> float:
     profiler = profile(activities=[ProfilerActivity.CUDA])
 
     def step(trainer: Trainer) -> None:
-        if trainer.step == _FIRST_STEPS:
+        if trainer.state.step == _FIRST_STEPS:
             profiler.start()
         original(trainer)
-        if trainer.step == _FIRST_STEPS + 4:
+        if trainer.state.step == _FIRST_STEPS + 4:
             peers.synchronize(context.device)
             profiler.stop()
 

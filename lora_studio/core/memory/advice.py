@@ -23,13 +23,13 @@ _MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
 
 @dataclass(frozen=True)
 class MemoryChange:
-    """Settings that reduce a training's memory: a description, and the changes as step, field and
-    value.
+    """Settings that reduce a training's memory: a description, the changes as step, field and value, and the
+    plan with them.
     """
 
-    title: Text
-    changes: tuple[tuple[Step, str, Any], ...]
     plan: MemoryPlan
+    title: Text = NO_TEXT
+    changes: tuple[tuple[Step, str, Any], ...] = ()
 
     @property
     def fix(self) -> Fix:
@@ -37,6 +37,19 @@ class MemoryChange:
         (step, field, value), *others = self.changes
         label = text("Reduce memory use")
         return Fix(label=label, step=step, field=field, value=value, also=tuple(others))
+
+    def add(self, title: Text, *fields: tuple[Step, str, Any]) -> MemoryChange:
+        """Return the change with further settings."""
+        plan = self.plan
+        for step, name, value in fields:
+            spec = None if step == "dataset" else getattr(plan, step)
+            changed: Any = spec and {step: spec.model_copy(update={name: value})}
+            plan = replace(plan, **(changed or {"limit": value}))
+        names = {each[:2] for each in fields}
+        kept = (each for each in self.changes if each[:2] not in names)
+        if self.title:
+            title = text("{first}, {second}", first=self.title, second=title)
+        return MemoryChange(plan, title, (*kept, *fields))
 
 
 def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
@@ -118,92 +131,57 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
     """Yield changes by rising cost, each combined with the largest micro-batch that fits if that
     helps.
     """
-    yield from _with_smaller_micro_batch(MemoryChange(NO_TEXT, (), plan))
-    current = MemoryChange(NO_TEXT, (), plan)
-    for make_change in (_enable_checkpointing, _switch_optimizer, _shard_weights, _quantize):
-        if (next_one := make_change(current)) is None:
-            continue
-        current = next_one
-        yield current
-        yield from _with_smaller_micro_batch(current)
-    if (shorter := _shorten_sequences(MemoryChange(NO_TEXT, (), plan))) is not None:
-        yield shorter
-    if (
-        shorter := _shorten_sequences(_add_change(current, *_change_micro_batch(current.plan, 1)))
-    ) is not None:
-        yield shorter
+    change = MemoryChange(plan)
+    yield from _with_smaller_micro_batch(change)
+    for title, field in _list_steps(plan):
+        change = change.add(title, field)
+        yield change
+        yield from _with_smaller_micro_batch(change)
+    for longest in (MemoryChange(plan), _with_micro_batch(change, 1)):
+        if limit := _find_longest_limit(longest.plan):
+            title = text(
+                "Max. sequence length {limit} (truncates {share:percent} of the rows)",
+                limit=limit,
+                share=plan.rows.compute_share_over(limit),
+            )
+            yield longest.add(title, ("dataset", "max_length", limit))
+
+
+def _list_steps(plan: MemoryPlan) -> Iterator[tuple[Text, tuple[Step, str, Any]]]:
+    """Yield the settings that this plan can still change, by rising cost."""
+    if not plan.checkpoints:
+        yield text("Gradient checkpointing"), ("training", "gradient_checkpointing", "on")
+    if plan.training.optimizer == "adamw" and plan.kind != "mps":
+        yield text("8-bit AdamW"), ("training", "optimizer", "adamw_8bit")
+    sharded = replace(plan, model=plan.model.model_copy(update={"sharding": "shard"}))
+    is_shardable = plan.kind == "cuda" and not is_sharded(plan) and is_sharded(sharded)
+    if is_shardable:
+        yield text("Weights sharded across the GPUs"), ("model", "sharding", "shard")
+    is_quantized = plan.precision == "4bit" or plan.inspected.prequantized is not None
+    # 4-bit weights can't be sharded. Apple's GPUs have none, and some initializations need exact ones.
+    stays = is_shardable or (plan.processes > 1 and plan.model.sharding == "shard")
+    if not (is_quantized or stays or plan.kind == "mps" or plan.lora.changes_base):
+        yield text("4-bit weights"), ("model", "precision", "4bit")
 
 
 def _with_smaller_micro_batch(change: MemoryChange) -> Iterator[MemoryChange]:
-    """Return the change to the largest smaller micro-batch that fits."""
+    """Yield the change to the largest smaller micro-batch that fits, if there is one."""
     size = find_largest_micro_batch(change.plan)
     if size is not None and size < change.plan.training.micro_batch:
-        yield _add_change(change, *_change_micro_batch(change.plan, size))
+        yield _with_micro_batch(change, size)
 
 
-def _change_micro_batch(
-    plan: MemoryPlan, size: int
-) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
-    smaller = with_micro_batch(plan, size)
-    accumulation = smaller.training.gradient_accumulation
-    changes: list[tuple[Step, str, Any]] = [
+def _with_micro_batch(change: MemoryChange, size: int) -> MemoryChange:
+    accumulation = with_micro_batch(change.plan, size).training.gradient_accumulation
+    return change.add(
+        text("Micro-batch {size} × accumulation {accumulation}", size=size, accumulation=accumulation),
         ("training", "micro_batch", size),
         ("training", "gradient_accumulation", accumulation),
-    ]
-    title = text(
-        "Micro-batch {size} × accumulation {accumulation}", size=size, accumulation=accumulation
-    )
-    return title, smaller, changes
+    )  # fmt: skip
 
 
-def _enable_checkpointing(change: MemoryChange) -> MemoryChange | None:
-    if change.plan.checkpoints:
-        return None
-    return _add_change(change, *_change_recipe(change.plan, text("Gradient checkpointing"), "gradient_checkpointing", "on"))  # fmt: skip
-
-
-def _switch_optimizer(change: MemoryChange) -> MemoryChange | None:
-    if change.plan.training.optimizer != "adamw" or change.plan.kind == "mps":
-        return None
-    return _add_change(
-        change, *_change_recipe(change.plan, text("8-bit AdamW"), "optimizer", "adamw_8bit")
-    )
-
-
-def _change_recipe(
-    plan: MemoryPlan, title: Text, field: str, value: str
-) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
-    training = plan.training.model_copy(update={field: value})
-    return title, replace(plan, training=training), [("training", field, value)]
-
-
-def _shard_weights(change: MemoryChange) -> MemoryChange | None:
-    """Return the change that shards the weights across the GPUs."""
-    plan = change.plan
-    model = plan.model.model_copy(update={"sharding": "shard"})
-    after = replace(plan, model=model)
-    if plan.kind != "cuda" or is_sharded(plan) or not is_sharded(after):
-        return None
-    return _add_change(
-        change, text("Weights sharded across the GPUs"), after, [("model", "sharding", "shard")]
-    )
-
-
-def _quantize(change: MemoryChange) -> MemoryChange | None:
-    """Return the change to 4-bit; not on Apple's GPUs, nor for initializations that need exact
-    weights."""
-    plan = change.plan
-    done = plan.precision == "4bit" or plan.inspected.prequantized is not None
-    done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # 4-bit can't be sharded
-    if done or plan.kind == "mps" or plan.lora.changes_base:
-        return None
-    model = plan.model.model_copy(update={"precision": "4bit"})
-    return _add_change(change, text("4-bit weights"), replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
-
-
-def _shorten_sequences(change: MemoryChange) -> MemoryChange | None:
-    """Return the change to the longest sequence length that fits, by bisection."""
-    plan = change.plan
+def _find_longest_limit(plan: MemoryPlan) -> int | None:
+    """Return the longest sequence length that fits, by bisection; None if it is too short to be useful."""
     fitting, too_long = 0, min(plan.limit, max(plan.rows.longest, _SHORTEST)) // _GRAIN
     while too_long - fitting > 1:
         middle = (fitting + too_long) // 2
@@ -212,27 +190,7 @@ def _shorten_sequences(change: MemoryChange) -> MemoryChange | None:
         else:
             too_long = middle
     limit = fitting * _GRAIN
-    if limit < _SHORTEST:
-        return None
-    title = text(
-        "Max. sequence length {limit} (truncates {share:percent} of the rows)",
-        limit=limit,
-        share=plan.rows.compute_share_over(limit),
-    )
-    return _add_change(
-        change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)]
-    )
-
-
-def _add_change(
-    change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
-) -> MemoryChange:
-    """Return a change with one more setting added."""
-    remaining = tuple(
-        item for item in change.changes if item[:2] not in {each[:2] for each in fields}
-    )
-    both = text("{first}, {second}", first=change.title, second=title) if change.title else title
-    return MemoryChange(both, (*remaining, *fields), plan)
+    return limit if limit >= _SHORTEST else None
 
 
 # How many tokens to compute at once: more than the largest micro-batch has, where memory allows it.

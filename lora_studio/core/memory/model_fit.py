@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, advice
 from lora_studio.core.memory.estimate import estimate
-from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.plan import FitSettings, MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.catalog import LinearLayers, ModelEntry, ModelOutline, ModelShape
 from lora_studio.core.model.spec import ModelSpec, Precision
@@ -62,18 +62,6 @@ class ModelFit:
         return self.needed / self.available if self.available else math.inf
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """Training settings that don't depend on the model."""
-
-    model: ModelSpec
-    lora: LoraSpec
-    training: TrainingSpec
-    rows: RowStatistics
-    limit: int
-    device: Device
-
-
 def build_default_settings(device: Device) -> FitSettings:
     """Return the default settings, with rows of the maximum sequence length."""
     from lora_studio.core.dataset.spec import DatasetSpec
@@ -93,21 +81,12 @@ def estimate_fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
         if precision != "auto" and inspected.prequantized:
             break
         model = settings.model.model_copy(update={"precision": precision})
-        plan = MemoryPlan(
-            inspected=inspected,
-            model=model,
-            lora=settings.lora,
-            training=settings.training,
-            rows=settings.rows,
-            limit=settings.limit,
-            device=settings.device,
+        sized = inspected.model_copy(
+            update={"adapter": adapter_size.count_parameters(inspected, settings.lora)}
         )
-        counted = adapter_size.count_parameters(inspected, settings.lora)
-        sized = inspected.model_copy(update={"adapter": counted})
-        rows = settings.rows
-        outputs = settings.training.count_head_outputs(rows.task, rows.labels)
+        outputs = settings.training.count_head_outputs(settings.rows.task, settings.rows.labels)
         sized = adapter_size.with_head(sized, outputs)
-        plan = replace(plan, inspected=sized)
+        plan = MemoryPlan(**vars(settings) | {"model": model}, inspected=sized)
         for candidate in (plan, with_least_memory(plan)):
             needed = estimate(candidate).total
             result = ModelFit(precision, needed, settings.device.free_bytes, candidate is not plan)

@@ -45,7 +45,22 @@ CONSTANTS = Constants()
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
+class FitSettings:
+    """The inputs of an estimate that don't depend on the model: settings, rows, and device.
+
+    Longer rows are truncated to `limit` tokens.
+    """
+
+    model: ModelSpec
+    lora: LoraSpec
+    training: TrainingSpec
+    rows: RowStatistics
+    limit: int
+    device: Device
+
+
+@dataclass(frozen=True)
+class MemoryPlan(FitSettings):
     """All inputs of an estimate.
 
     `correction` is the calibration factor from earlier runs on this device. `ranks` is the number
@@ -56,12 +71,6 @@ class MemoryPlan:
     """
 
     inspected: ModelInspected
-    model: ModelSpec
-    lora: LoraSpec
-    training: TrainingSpec
-    rows: RowStatistics
-    limit: int
-    device: Device
     correction: float = 1.0
     tokens_per_s: float | None = None
     ranks: int = 0

@@ -16,7 +16,7 @@ from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.engine.backends.backend import AdaptedModel
-from lora_studio.engine.devices import devices, memory_limit
+from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.runtime.channel import JobContext
@@ -68,7 +68,7 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     folder = sources.resolve_intact(spec, job)
     device = devices.choose_device(spec.device)
     devices.set_current_device(device)
-    memory_limit.limit_device_memory(device)
+    devices.limit_device_memory(device)
     config = loading.read_config(folder, spec)
     stored = loading.get_quantization_method(config)
     if stored is not None:

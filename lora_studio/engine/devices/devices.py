@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.messages import Template, Text, counted, text
 from lora_studio.core.model.spec import Precision, list_device_names
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.system import nvml as system_nvml
 from lora_studio.core.system import programs
@@ -453,3 +453,102 @@ def _get_pci_address(facts: Any) -> str | None:
     if not hasattr(facts, "pci_bus_id"):
         return None
     return f"{facts.pci_domain_id:04x}:{facts.pci_bus_id:02x}:{facts.pci_device_id:02x}.0"
+
+
+_UPDATE_DRIVER: Template = "Update the GPU driver, or set up an engine in Settings: it gets the build of PyTorch for your driver."
+_SET_UP: Template = "Set up an engine in Settings: it gets the build of PyTorch for your GPU."
+
+
+def find_unused_gpu_problem() -> Problem | None:
+    """Return why "auto" means the CPU although this computer has a GPU, else None.
+
+    A GPU that CUDA_VISIBLE_DEVICES hides is left out on purpose.
+    """
+    import torch
+
+    if torch.backends.mps.is_available() or list_supported_gpus():
+        return None
+    if torch.cuda.is_available():
+        title = torch.cuda.get_device_properties(0).name
+        return _unused_gpu_problem(
+            "PyTorch {version} has no code for {title}, so training uses the CPU.", _SET_UP, title
+        )
+    title = _get_driver_title()
+    if not title and not torch.cuda.device_count():
+        return None
+    if torch.version.cuda is None and title:
+        what: Template = "PyTorch {version} is a build without CUDA. It can't use {title}, so training uses the CPU."
+        return _unused_gpu_problem(what, _SET_UP, title)
+    what = (
+        "PyTorch {version} can't use {title}, so training uses the CPU. The GPU's driver may be too old."
+        if title
+        else "PyTorch {version} can't use this computer's GPU, so training uses the CPU. The GPU's driver may be "
+        "too old."
+    )
+    return _unused_gpu_problem(what, _UPDATE_DRIVER, title)
+
+
+def _get_driver_title() -> str:
+    """Return the name of the first visible card that NVIDIA's driver knows, "" if there is none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return ""
+    nvml = system_nvml.Nvml()
+    cards = nvml.list_cards()
+    return (nvml.read_text("nvmlDeviceGetName", cards[0]) or "") if cards else ""
+
+
+def _unused_gpu_problem(what: Template, remedy: Template, title: str) -> Problem:
+    import torch
+
+    return warning(
+        "model.gpu_not_used",
+        what,
+        remedy,
+        where=Where(step="model", field="device"),
+        version=torch.__version__,
+        title=title,
+    )
+
+
+# Limit this process to the memory of its device where the driver would use main memory instead.
+#
+# Drivers for Windows move a GPU's memory to main memory when it is full, which makes every step many times
+# slower, without an error; so do those that run Linux on Windows (WSL). On Apple computers the GPU uses main
+# memory, and the system swaps. With a limit, PyTorch raises an out-of-memory error instead, and training continues
+# with less in memory at a time.
+
+#: Memory in bytes that a process uses outside of PyTorch's allocator: the context and the libraries' own.
+_RESERVE = 512 << 20
+
+#: Smallest share of a GPU to limit a process to: a full GPU gives its error at the next allocation anyway.
+_MIN_SHARE = 0.05
+
+
+def limit_device_memory(device: torch.device) -> int | None:
+    """Limit this process to the memory of a device that is free now; return the limit in bytes.
+
+    Returns None for a device whose driver raises an error of its own. Call it again when other programs may
+    have taken or freed memory.
+    """
+    import torch
+
+    if device.type == "mps":
+        torch.mps.set_per_process_memory_fraction(
+            1.0
+        )  # of what Apple recommends; the default is 1.7
+        return int(torch.mps.recommended_max_memory())
+    if device.type != "cuda" or not spills_into_main_memory():
+        return None
+    total = torch.cuda.get_device_properties(device).total_memory
+    free = read_free_bytes(device.index or 0)
+    if free is None:
+        free = torch.cuda.mem_get_info(device)[0]
+    own = torch.cuda.memory_reserved(device)
+    limit = min(total, max(int(_MIN_SHARE * total), free + own - _RESERVE))
+    torch.cuda.set_per_process_memory_fraction(limit / total, device)
+    return limit
+
+
+def spills_into_main_memory() -> bool:
+    """Return whether the driver of a GPU uses main memory once the GPU's is full."""
+    return sys.platform == "win32" or "microsoft" in platform.release().lower()

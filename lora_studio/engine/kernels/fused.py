@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import peft
 import torch
@@ -205,27 +205,8 @@ def _compare_joined_rotations(
 #: What kernels of a library compute.
 KernelPart = Literal["norms", "gates", "rotations", "scores"]
 
-
-class KernelLibrary(Protocol):
-    """A module with kernels; `NAME` is its name in manifests."""
-
-    NAME: str
-
-    def rms_norm(
-        self, x: torch.Tensor, weight: torch.Tensor, epsilon: float, kind: str
-    ) -> torch.Tensor:
-        """Return an RMS norm as in Llama (`kind` "llama") or Gemma ("gemma", with weights relative to 1)."""
-        ...
-
-    def gated_activation(self, gate: torch.Tensor, up: torch.Tensor, kind: Gate) -> torch.Tensor:
-        """Return silu(u) ∘ v or gelu(u) ∘ v."""
-        ...
-
-    def rotary_embedding(
-        self, query: torch.Tensor, key: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotate queries and keys [rows, heads, tokens, size] by their positions."""
-        ...
+#: A module with `NAME`, its name in manifests, and `rms_norm`, `gated_activation`, and `rotary_embedding`.
+KernelLibrary = types.ModuleType
 
 
 @dataclass(frozen=True)

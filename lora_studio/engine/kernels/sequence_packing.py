@@ -190,13 +190,12 @@ def packed_attention(
     if s_aux is not None:
         raise NotImplementedError("attention with sinks")
     query, key, value = capped_attention.cast_as_autocast(query, key, value)
-    if parents or softcap is not None:
-        return continued_attention(
-            query, key, value, documents, parents, scaling, sliding_window, dropout, softcap
-        ), None
-    if allows_flash and dropout == 0.0 and can_use_varlen_kernel(query, key, value):
+    is_plain = not parents and softcap is None and dropout == 0.0
+    if is_plain and allows_flash and can_use_varlen_kernel(query, key, value):
         return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
-    return rowwise_attention(query, key, value, documents, scaling, sliding_window, dropout), None
+    return rowwise_attention(
+        query, key, value, documents, scaling, sliding_window, dropout, parents, softcap
+    ), None
 
 
 def rowwise_attention(
@@ -207,28 +206,40 @@ def rowwise_attention(
     scaling: float | None,
     sliding_window: int | None,
     dropout: float = 0.0,
+    parents: Sequence[int] = (),
+    softcap: float | None = None,
 ) -> torch.Tensor:
-    """Compute each row by PyTorch's own attention, which every device has."""
-    windows = [get_window_mask(length, sliding_window, query.device) for length in documents]
-    groups = query.shape[1] // key.shape[1]
-    if any(should_repeat_keys(query, key, value, window) for window in windows):
+    """Compute each row by PyTorch's own attention, which every device has; `softcap` caps the scores.
+
+    A row with a parent also attends to all of its parent, which has none itself. No `parents` at all means that
+    no row has one.
+    """
+    parents = parents or [-1] * len(documents)
+    masks = [
+        _get_mask(documents[parent] if parent >= 0 else 0, length, sliding_window, query.device)
+        for length, parent in zip(documents, parents, strict=True)
+        if softcap is None
+    ]
+    if any(should_repeat_keys(query, key, value, mask) for mask in masks):
+        groups = query.shape[1] // key.shape[1]
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
-    parts = [
-        F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=window,
-            dropout_p=dropout,
-            is_causal=window is None,
-            scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
+    keys, values = key.split(documents, 2), value.split(documents, 2)
+    parts = []
+    for number, (q, parent) in enumerate(zip(query.split(documents, 2), parents, strict=True)):
+        k, v = keys[number], values[number]
+        if parent >= 0:
+            k, v = torch.cat([keys[parent], k], 2), torch.cat([values[parent], v], 2)
+        if softcap is not None:
+            parts.append(
+                attend(q, k, v, softcap, scale=scaling, window=sliding_window, dropout=dropout)
+            )
+            continue
+        mask, is_grouped = masks[number], q.shape[1] != k.shape[1]
+        parts.append(
+            F.scaled_dot_product_attention(
+                q, k, v, mask, dropout, mask is None, scale=scaling, enable_gqa=is_grouped
+            )
         )
-        for q, k, v, window in zip(
-            query.split(documents, 2), key.split(documents, 2), value.split(documents, 2), windows,
-            strict=True,
-        )
-    ]  # fmt: skip
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
 
 
@@ -474,74 +485,19 @@ def can_share_prompts(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
         model.train(was_training)
 
 
-def continued_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    documents: Sequence[int],
-    parents: Sequence[int],
-    scaling: float | None,
-    sliding_window: int | None,
-    dropout: float = 0.0,
-    softcap: float | None = None,
-) -> torch.Tensor:
-    """Compute row by row; a row with a parent also attends to all of its parent.
-
-    A parent has none itself. No `parents` at all means that no row has one. `softcap` caps the scores.
-    """
-    parents = parents or [-1] * len(documents)
-    keys, values = key.split(documents, 2), value.split(documents, 2)
-    parts = []
-    for number, (q, parent) in enumerate(zip(query.split(documents, 2), parents, strict=True)):
-        k, v, before = keys[number], values[number], 0
-        if parent >= 0:
-            before = documents[parent]
-            k, v = torch.cat([keys[parent], k], 2), torch.cat([values[parent], v], 2)
-        if softcap is not None:
-            parts.append(
-                attend(q, k, v, softcap, scale=scaling, window=sliding_window, dropout=dropout)
-            )
-            continue
-        mask = _get_continuation_mask(before, documents[number], sliding_window, query.device)
-        if should_repeat_keys(q, k, v, mask):
-            k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
-        parts.append(
-            F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                mask,
-                dropout,
-                mask is None,
-                scale=scaling,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )
-        )
-    return torch.cat(parts, 2).transpose(1, 2).contiguous()
-
-
-def get_window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Return the mask of a row longer than the window, [length, length] bool; None for others."""
-    if window is None or length <= window:
-        return None
-    position = torch.arange(length, device=device)
-    distance = position[:, None] - position[None, :]
-    return (distance >= 0) & (distance < window)
-
-
-def _get_continuation_mask(
+def _get_mask(
     before: int, length: int, window: int | None, device: torch.device
 ) -> torch.Tensor | None:
     """Return what `length` tokens after `before` others see, [length, before + length] bool; None: as usual."""
     if not before:
-        return get_window_mask(length, window, device)
+        is_whole = window is None or length <= window
+        return None if is_whole else _compute_mask(0, length, window, device)
     # Rows after the same prompt have similar lengths, and all layers need the same.
-    mask = _get_rounded_mask(before, -(-length // 64) * 64, window, device)
+    mask = _compute_rounded_mask(before, -(-length // 64) * 64, window, device)
     return mask[:length, : before + length]
 
 
-@lru_cache(maxsize=4)
-def _get_rounded_mask(
+def _compute_mask(
     before: int, length: int, window: int | None, device: torch.device
 ) -> torch.Tensor:
     distance = (
@@ -549,3 +505,6 @@ def _get_rounded_mask(
         - torch.arange(before + length, device=device)[None, :]
     )
     return (distance >= 0) & (distance < (window or before + length))
+
+
+_compute_rounded_mask = lru_cache(maxsize=4)(_compute_mask)

@@ -19,10 +19,11 @@ from transformers.pytorch_utils import Conv1D
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import Fix, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
+from lora_studio.core.spec import get_facts
 from lora_studio.engine.devices import devices
-from lora_studio.engine.lora import continue_from_adapter, experts, initialization
+from lora_studio.engine.lora import adapter_weights, initialization
 from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
@@ -81,7 +82,7 @@ def attach_adapter(
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     wrapped = (
-        continue_from_adapter.attach_existing(model, config, Path(spec.start_from))
+        adapter_weights.attach_existing(model, config, Path(spec.start_from))
         if spec.start_from
         else peft.get_peft_model(model, config, autocast_adapter_dtype=True)
     )
@@ -121,7 +122,7 @@ def create_adapter_config(
         job.emit(events.Warned(problem=_skipped_experts_problem(targets)))
     if targets.experts:
         names = _get_last_parts(dict.fromkeys(targets.experts))
-        job.emit(events.Warned(problem=experts.merging_only_warning(names)))
+        job.emit(events.Warned(problem=_experts_warning(names)))
     return config
 
 
@@ -142,12 +143,10 @@ def _create_config_and_targets(
 ) -> tuple[peft.LoraConfig | peft.MissConfig, Targets]:
     """Return PEFT's settings, and the layers that they select in this model."""
     if spec.start_from:
-        return continue_from_adapter.read_lora_config(
-            Path(spec.start_from), spec.dropout
-        ), Targets()
+        return adapter_weights.read_lora_config(Path(spec.start_from), spec.dropout), Targets()
     targets = find_targets(model, spec)
     if spec.adapter_type == "lora":
-        experts.require_supported(spec, _get_last_parts(dict.fromkeys(targets.experts)))
+        _require_supported_experts(spec, _get_last_parts(dict.fromkeys(targets.experts)))
     config = _create_config(model, spec, targets)
     if token_ids:
         config.trainable_token_indices = tokenizer_module.list_trained_rows(model, token_ids)
@@ -470,4 +469,52 @@ def _skipped_experts_problem(targets: Targets) -> Problem:
         "and add {names}.",
         where=Where(step="lora", field="targets"),
         names=", ".join(_get_last_parts(dict.fromkeys(targets.left_out))),
+    )
+
+
+# What PEFT can't do with adapters of stacked experts, said before training.
+
+#: Initial values that don't depend on the weights or the inputs of a layer.
+_PLAIN_INITS = ("default", "gaussian")
+
+
+def _require_supported_experts(spec: LoraSpec, names: Sequence[str]) -> None:
+    """Raise ProblemError for a setting that can't be used with the stacked experts in `names`.
+
+    PEFT's ParamWrapper (peft/tuners/lora/layer.py) adds the update to the weights of a bare parameter, and
+    supports neither dropout, DoRA, nor initialization from a layer's weights.
+    """
+    used: list[tuple[str, bool, Any]] = [
+        ("dropout", spec.dropout > 0, 0.0),
+        ("use_dora", spec.use_dora, False),
+        ("init", spec.init not in _PLAIN_INITS, "default"),
+    ]
+    for name, is_used, plain in used:
+        if names and is_used:
+            title = text(get_facts(LoraSpec, name).title)
+            raise fail(
+                "lora.experts_not_supported",
+                "This setting can't be used with stacked experts ({names}): {setting}.",
+                "Reset it, or remove the experts from the target modules.",
+                where=Where(step="lora", field=name),
+                fix=Fix(
+                    label=text("Reset {setting}", setting=title),
+                    step="lora",
+                    field=name,
+                    value=plain,
+                ),
+                names=", ".join(names),
+                setting=title,
+            )
+
+
+def _experts_warning(names: Sequence[str]) -> Problem:
+    """Return the warning that an adapter of experts is only complete after merging."""
+    return warning(
+        "lora.experts_need_merging",
+        "The adapter of the experts ({names}) can't be combined with others into one adapter or "
+        "exported as a GGUF adapter: it changes parameters directly.",
+        "Merge it into the base model. The merged model can be exported and used anywhere.",
+        where=Where(step="lora", field="target_names"),
+        names=", ".join(names),
     )

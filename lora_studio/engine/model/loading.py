@@ -36,8 +36,8 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
-from lora_studio.engine.devices import cpu_products, devices, grouped_attention, lock, memory_limit
-from lora_studio.engine.devices.unused_gpus import find_unused_gpu_problem
+from lora_studio.engine.devices import cpu_products, devices, grouped_attention, lock
+from lora_studio.engine.devices.devices import find_unused_gpu_problem
 from lora_studio.engine.model import capped_attention, safetensors_files, sources
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import tokenizer as tokenizer_module
@@ -504,9 +504,9 @@ def prepare_devices(spec: ModelSpec, device: torch.device, *, spread: bool) -> N
             lock.hold_every_gpu()
         devices.set_partner_gpus(list_gpus(spec))
         for index in list_gpus(spec):
-            memory_limit.limit_device_memory(torch.device("cuda", index))
+            devices.limit_device_memory(torch.device("cuda", index))
     devices.set_current_device(device)
-    memory_limit.limit_device_memory(device)
+    devices.limit_device_memory(device)
 
 
 def get_spread_limits(spec: ModelSpec, *, training: bool) -> dict[int | str, int]:

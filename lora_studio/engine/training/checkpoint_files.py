@@ -34,7 +34,7 @@ from lora_studio.core.system.files import (
     name_newest_file,
     write_file,
 )
-from lora_studio.engine.lora import feature_extraction, initialization
+from lora_studio.engine.lora import initialization
 from lora_studio.engine.lora.initialization import subtract_initial_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system, is_out_of_memory
@@ -96,8 +96,8 @@ def write_adapter(
         subtract_initial_adapter(folder, initial)
     if initialization.is_miss(model):
         initialization.convert_to_lora(folder, model)
-    if feature_extraction.is_feature_extraction(model):
-        feature_extraction.remove_output_layer(folder, model)
+    if initialization.is_feature_extraction(model):
+        initialization.remove_output_layer(folder, model)
     with name_newest_file(folder):
         tokenizer.save_pretrained(folder)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -61,6 +61,22 @@ _LOST = {
 _LOST_LAYERS = text(
     "Some of the fused layers that training started with aren't available now. It continues without them, "
     "with different rounding."
+)
+
+
+#: Why a part isn't computed by compiled kernels, or by Liger's.
+_UNUSED: tuple[dict[KernelPart, Template], dict[KernelPart, Template]] = (
+    {
+        "norms": "Compiled kernels can't compute norms: {reason}.",
+        "gates": "Compiled kernels can't compute gates: {reason}.",
+        "rotations": "Compiled kernels can't compute rotary embeddings: {reason}.",
+    },
+    {
+        "norms": "Liger can't compute norms: {reason}.",
+        "gates": "Liger can't compute gates: {reason}.",
+        "rotations": "Liger can't compute rotary embeddings: {reason}.",
+        "scores": "Liger can't compute the loss: {reason}.",
+    },
 )
 
 
@@ -196,9 +212,9 @@ def list_changes(before: KernelRecord, now: KernelRecord) -> list[Text]:
 def describe_kernels(logprob_model: LogprobModel) -> list[Text]:
     """Return what a library's kernels compute, and why not the rest; empty if they weren't tried."""
     layers = logprob_model.fused.by_library
+    template = _UNUSED[0 if logprob_model.library is inductor else 1]
     reasons = [
-        _format_reason(part, why, logprob_model)
-        for part, why in logprob_model.fused.reasons.items()
+        text(template[part], reason=why) for part, why in logprob_model.fused.reasons.items()
     ]
     if logprob_model.library is None:
         return []
@@ -217,24 +233,6 @@ def describe_kernels(logprob_model: LogprobModel) -> list[Text]:
         case _:
             used = text("Liger kernels aren't used.")
     return [used, *reasons]
-
-
-def _format_reason(part: KernelPart, why: Text, logprob_model: LogprobModel) -> Text:
-    match part, logprob_model.library is inductor:
-        case "norms", True:
-            return text("Compiled kernels can't compute norms: {reason}.", reason=why)
-        case "gates", True:
-            return text("Compiled kernels can't compute gates: {reason}.", reason=why)
-        case "rotations", True:
-            return text("Compiled kernels can't compute rotary embeddings: {reason}.", reason=why)
-        case "norms", _:
-            return text("Liger can't compute norms: {reason}.", reason=why)
-        case "gates", _:
-            return text("Liger can't compute gates: {reason}.", reason=why)
-        case "rotations", _:
-            return text("Liger can't compute rotary embeddings: {reason}.", reason=why)
-        case _:
-            return text("Liger can't compute the loss: {reason}.", reason=why)
 
 
 # torch.compile where it pays: measured on the longest micro-batch of the training.

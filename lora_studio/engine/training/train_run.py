@@ -34,7 +34,7 @@ from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
 from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.devices.ranks import ProcessGroup
-from lora_studio.engine.lora import attach, continue_from_adapter
+from lora_studio.engine.lora import adapter_weights, attach
 from lora_studio.engine.lora.initialization import iter_lora_layers
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.folder import require_same_base
@@ -89,7 +89,7 @@ def train(
     project = run.load_project()
     run.require_inputs(project, with_data=True)
     trackers.check_trackers(project.training)
-    project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
+    project = adapter_weights.copy_start_adapter(run, project, resume=resume)
     if not resume:
         checkpoint_files.delete_all_checkpoints(run)
         run.update_manifest(memory=None, kernels=None)
@@ -112,7 +112,7 @@ def train(
 
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Train as a rank other than 0, in a separate process."""
-    project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
+    project = adapter_weights.copy_start_adapter(run, run.load_project(), resume=True)
     with (
         checkpoint_files.create_scratch_folder(run, f"rank-{ranks.rank}") as scratch,
         leave_at_end(ranks),
@@ -293,7 +293,7 @@ def _collect_reproduction_facts(
         uses_tf32=kernel_choice.uses_tf32(),
         has_validation=bool(trainer.data.validation),
         world_size=trainer.ranks.world_size,
-        step=trainer.step,
+        step=trainer.state.step,
         label_counts=dict(trainer.data.ready.labels),
     )
 
@@ -322,7 +322,7 @@ def _fit(
             tuned,
             trainer.data,
             job,
-            step=trainer.step,
+            step=trainer.state.step,
             world_size=ranks.world_size,
             is_packed=trainer.logprob_model.packed,
             fill=trainer.fill_micro_batches,
@@ -331,7 +331,7 @@ def _fit(
             facts = _collect_reproduction_facts(project, tuned, trainer)
             script.write_reproduction(trainer.run, facts, job)
         done = trainer.fit(lower=lower)
-        is_full_level = trainer.memory_level == trainer_state.choose_starting_level(
+        is_full_level = trainer.state.memory_level == trainer_state.choose_starting_level(
             project.training
         )
         is_full_level &= trainer.state.least_tokens == estimated.plan.least_tokens
@@ -339,7 +339,7 @@ def _fit(
         is_alone = ranks.world_size == 1 and not project.training.teacher.strip()
         is_alone &= trainer.rollouts is None
         if is_alone and is_full_level:
-            estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
+            estimated.learn(trainer.state.step, trainer.batches.steps_per_epoch)
         return done
 
 

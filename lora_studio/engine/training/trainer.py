@@ -257,7 +257,7 @@ class Trainer:
             self.recovery.run(
                 lambda: self.reference.compute(
                     [self.batches.plan.get_step(step) for step in range(self.total_steps)],
-                    self.tuned, self.logprob_model, objective, self.memory_level.micro_batch,
+                    self.tuned, self.logprob_model, objective, self.state.memory_level.micro_batch,
                     self._autocast, self.job, self.ranks,
                 )
             )  # fmt: skip
@@ -309,7 +309,7 @@ class Trainer:
         divisors, rollout_metrics = None, {}
         if self.rollouts is not None:
             try:
-                rollout = self.rollouts.roll_out(self.step, batches, self.memory_level)
+                rollout = self.rollouts.roll_out(self.state.step, batches, self.state.memory_level)
             except failures.PausedError:
                 self.pause()
                 raise
@@ -471,7 +471,7 @@ class Trainer:
         if self.rollouts is None:
             result = self.evaluator.evaluate(self.objective)
         else:
-            result = self.rollouts.evaluate(self.memory_level)
+            result = self.rollouts.evaluate(self.state.memory_level)
         step, loss = self.state.step, result.loss
         score, report = self.sampler.score_answers(), result.make_report(self.tuned.labels)
         evaluated = EvaluationResult(step, loss, score, result.metrics.get(events.REWARD), report)
@@ -486,7 +486,7 @@ class Trainer:
             yield
 
     def _should_stop_early(self) -> bool:
-        step, evaluations = self.step, self.state.evaluations
+        step, evaluations = self.state.step, self.state.evaluations
         stops = best_adapter.is_exhausted(evaluations, self.spec)
         if stops and step < self.total_steps:
             self.job.emit(best_adapter.create_ended_early(step, evaluations, self.spec))
@@ -521,16 +521,6 @@ class Trainer:
         is_exhausted = best_adapter.is_exhausted(self.state.evaluations, self.spec)
         is_last = self.state.step == self.total_steps or is_exhausted
         return self.checkpoints.is_due(self.state, self.batches.steps_per_epoch, is_last=is_last)
-
-    @property
-    def step(self) -> int:
-        """Return the number of optimizer steps that are done."""
-        return self.state.step
-
-    @property
-    def memory_level(self) -> MemoryLevel:
-        """Return how many rows are computed at once, and whether activations are recomputed."""
-        return self.state.memory_level
 
     def fill_micro_batches(self, tokens: int) -> int:
         """Fill micro-batches of all ranks up to so many tokens, or as before a pause; return how many."""
@@ -576,7 +566,7 @@ class OomRecovery:
         """
         recorded = self._run.read_manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))
-        current = asdict(self._trainer.memory_level)
+        current = asdict(self._trainer.state.memory_level)
         self._trainer.apply_memory_level(
             trainer_state.choose_starting_level(spec, current, recorded)
         )
@@ -619,10 +609,10 @@ class OomRecovery:
         self._discard_gradients()
         trainer.watch.reset()
         can_recompute = trainer_state.can_recompute(trainer.tuned.model)
-        lower: MemoryLevel | None = trainer.memory_level
+        lower: MemoryLevel | None = trainer.state.memory_level
         stopped_filling = trainer.stop_filling()
         if not stopped_filling:
-            lower = trainer.memory_level.get_next_lower(can_recompute=can_recompute)
+            lower = trainer.state.memory_level.get_next_lower(can_recompute=can_recompute)
         if lower is None:
             raise memory_exhausted_error(
                 failure.reason, trainer.batches.lengths, trainer.tuned.base.precision
@@ -655,7 +645,7 @@ class OomRecovery:
             self._run.update_manifest(memory=asdict(level) | entry)
         self._job.emit(
             events.Recovered(
-                step=self._trainer.step,
+                step=self._trainer.state.step,
                 micro_batch=level.micro_batch,
                 gradient_accumulation=accumulation,
                 gradient_checkpointing=level.recomputing,

@@ -8,8 +8,8 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import adapters
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory import adapter_size, calibration, model_fit
-from lora_studio.core.memory.plan import MemoryPlan, pick_device
+from lora_studio.core.memory import adapter_size, calibration
+from lora_studio.core.memory.plan import FitSettings, MemoryPlan, pick_device
 from lora_studio.core.memory.rows import (
     RowStatistics,
     approximate_row_statistics,
@@ -167,7 +167,7 @@ def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     return calibration.apply_correction(plan, calibration.load())
 
 
-def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
+def get_fit_settings(state: ProjectState) -> FitSettings | None:
     """Return the training settings for any model; None if a value is invalid or no device is known."""
     model, lora, dataset, training = (
         state.get_spec("model"), state.get_spec("lora"), state.get_spec("dataset"), state.get_spec("training"),
@@ -182,7 +182,7 @@ def get_fit_settings(state: ProjectState) -> model_fit.FitSettings | None:
     ):
         return None
     rows, limit = _get_rows(state, dataset), dataset.max_length
-    return model_fit.FitSettings(model, lora, training, rows, limit, target)
+    return FitSettings(model, lora, training, rows, limit, target)
 
 
 def with_adapter_size(

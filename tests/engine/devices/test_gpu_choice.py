@@ -29,7 +29,7 @@ from lora_studio.core.system import nvml as nvml_module
 from lora_studio.core.system.locks import LockHolder
 from lora_studio.core.training.recipe_checks import check_build_tools
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.devices import devices, lock, memory_limit
+from lora_studio.engine.devices import devices, lock
 from lora_studio.engine.devices import load as load_module
 from lora_studio.engine.devices.oom_capture import MemoryPressureError
 from lora_studio.engine.devices.ranks import GradientBucket, ProcessGroup
@@ -548,7 +548,7 @@ def test_gpu_on_windows_never_spills_into_main_memory(
     table = gpus(Gpu("A", "a", total=16, free=8.5, reserved=2))
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "release", lambda: release)
-    assert memory_limit.limit_device_memory(CUDA0) == (limit and limit * GIB)
+    assert devices.limit_device_memory(CUDA0) == (limit and limit * GIB)
     assert table.limits == ({0: 10 / 16} if limit else {})
     table.cards[0].free = 5.5  # another program has started
     with MemoryWatch(CUDA0):

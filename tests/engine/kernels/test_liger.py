@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from lora_studio.engine.kernels.record import KernelRecord, summarize_fused_layers
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lora_studio.core.lora.spec import LoraSpec
@@ -23,6 +22,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices.ranks import ProcessGroup
 from lora_studio.engine.kernels import liger, numerical_equivalence, sequence_packing
+from lora_studio.engine.kernels.fused import KernelRecord, summarize_fused_layers
 from lora_studio.engine.kernels.logprobs import LogprobModel
 from lora_studio.engine.kernels.numerical_equivalence import Comparison
 from lora_studio.engine.model import loading

@@ -202,10 +202,10 @@ def test_keys_of_continued_rows_are_repeated_for_kernels(
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
     parents = [-1, *[0] * (len(LENGTHS) - 1)]
-    rows = query, key, value, LENGTHS, parents, None, None
-    expected = sequence_packing.continued_attention(*rows)
+    rows = query, key, value, LENGTHS, None, None, 0.0, parents
+    expected = sequence_packing.rowwise_attention(*rows)
     monkeypatch.setattr(sequence_packing, "should_repeat_keys", lambda *_: True)
-    actual = sequence_packing.continued_attention(*rows)
+    actual = sequence_packing.rowwise_attention(*rows)
     torch.testing.assert_close(actual, expected)
     assert head_counts == [(4, 2)] * len(LENGTHS) + [(4, 4)] * len(LENGTHS)
 

@@ -47,10 +47,8 @@ class EqualRows(list[int]):
 class FilledTrainer:
     """A trainer whose micro-batches of two rows are filled with all eight rows of a step."""
 
-    step = 0
-
     def __init__(self) -> None:
-        self.memory_level = MemoryLevel(2, False)
+        self.state = TrainerState(MemoryLevel(2, False))
         base = SimpleNamespace(supports_gradient_checkpointing=True)
         model = SimpleNamespace(get_base_model=lambda: base)
         self.tuned = SimpleNamespace(model=model, base=SimpleNamespace(precision="4bit"))
@@ -66,7 +64,7 @@ class FilledTrainer:
         return self.batches.stop_filling()
 
     def apply_memory_level(self, level: MemoryLevel) -> None:
-        self.memory_level = level
+        self.state.memory_level = level
         self.batches.set_micro_batch(level.micro_batch)
 
     def load_checkpoint(self) -> None:

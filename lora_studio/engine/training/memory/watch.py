@@ -1,6 +1,6 @@
 """Watch this process's memory where the system kills it instead of refusing an allocation.
 
-A GPU refuses (`devices/memory_limit.py` sees to it), and so does a limit on address space. Linux grants more memory than there is and kills a
+A GPU refuses (`limit_device_memory` sees to it), and so does a limit on address space. Linux grants more memory than there is and kills a
 process that uses it; a control group does the same at its limit. So a thread checks the limits many
 times a second. Training polls the result between micro-batches and before every block of the model, so
 that it can continue with less in memory at a time.
@@ -19,7 +19,7 @@ import torch
 
 from lora_studio.core.messages import Template, Text, text
 from lora_studio.core.system import memory_limits
-from lora_studio.engine.devices import memory_limit
+from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.oom_capture import MemoryPressureError
 from lora_studio.engine.kernels.sequence_packing import find_blocks
 
@@ -94,7 +94,7 @@ class MemoryWatch:
 
     def reset(self) -> None:
         """Clear the result, and measure from the memory in use now."""
-        memory_limit.limit_device_memory(self._device)
+        devices.limit_device_memory(self._device)
         with self._checking:
             for limit in self._limits:
                 limit.reset()

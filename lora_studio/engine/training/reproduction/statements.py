@@ -22,7 +22,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.kernels.logprobs import is_dropping
-from lora_studio.engine.lora import feature_extraction
+from lora_studio.engine.lora import initialization
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.capped_attention import has_capped_scores
 from lora_studio.engine.tasks import classification
@@ -214,9 +214,9 @@ def get_lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
     defaults = type(config)()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
     values = {name: getattr(config, name) for name in names}
-    if feature_extraction.is_feature_extraction(tuned.model):
+    if initialization.is_feature_extraction(tuned.model):
         plain = {name: _to_plain(value) for name, value in values.items()}
-        values |= feature_extraction.shorten_names(plain, tuned.model)
+        values |= initialization.shorten_names(plain, tuned.model)
     return {
         name: _to_plain(value)
         for name, value in values.items()

@@ -36,6 +36,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import formatting
 from lora_studio.core.memory import model_fit
 from lora_studio.core.memory.model_fit import ModelFit
+from lora_studio.core.memory.plan import FitSettings
 from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import (
     LOCAL,
@@ -124,7 +125,7 @@ class ModelBrowser(QWidget):
         self,
         finder: ModelFinder,
         preferences: Preferences,
-        settings: Callable[[], model_fit.FitSettings | None],
+        settings: Callable[[], FitSettings | None],
         parent: QWidget | None = None,
     ) -> None:
         """Create the browser; `settings` returns what training would use, None while no device is

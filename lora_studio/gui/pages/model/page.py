@@ -15,7 +15,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.model_fit import with_least_memory
-from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.plan import FitSettings, MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import ModelSpec, classify_source
 from lora_studio.core.project import checks
@@ -282,7 +282,7 @@ class ModelPage(StepPage):
         source = Path(model.source)
         return [source / "config.json" if model.kind == "folder" else source]
 
-    def _get_fit_settings(self) -> model_fit.FitSettings | None:
+    def _get_fit_settings(self) -> FitSettings | None:
         """Return the settings to estimate other models with, None while no device is known."""
         plan = run_preview.get_fit_settings(self.state)
         device = run_preview.get_device(self.state)
