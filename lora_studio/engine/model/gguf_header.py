@@ -80,20 +80,16 @@ def read(file: Path, check: Check = lambda: None) -> GgufFacts:
         tensors, pairs = read_counts(stream)
         values: dict[str, Any] = {}
         vocabulary = items = 0
-        for _ in _iter_checked(check_count(stream, pairs, 13), check):
-            key = read_text(stream)
-            (kind,) = struct.unpack("<I", read_exactly(stream, 4))
-            if kind == LIST:
-                length = skip_list(stream, check=check)
-                items += length
-                if key == "tokenizer.ggml.tokens":
-                    vocabulary = length
-            else:
-                values[key] = read_value(stream, kind, key)
-        parameters = sum(
-            _read_weight_count(stream)
-            for _ in _iter_checked(check_count(stream, tensors, 24), check)
-        )
+        for key, value, content in _iter_values(stream, pairs, check):
+            if value.kind != LIST:
+                values[key] = content
+                continue
+            items += content
+            if key == "tokenizer.ggml.tokens":
+                vocabulary = content
+        count = check_count(stream, tensors, 24)
+        infos = (_read_tensor_info(stream) for _ in _iter_checked(count, check))
+        parameters = sum(math.prod(shape) for _, shape, _, _ in infos)
     return GgufFacts(values, parameters, vocabulary, items)
 
 
@@ -118,28 +114,29 @@ def read_counts(stream: BinaryIO) -> tuple[int, int]:
     return tensors, pairs
 
 
-def _read_weight_count(stream: BinaryIO) -> int:
-    """Return how many weights the next tensor of the list has."""
-    read_text(stream)
-    shape = read_shape(stream)
-    read_exactly(stream, 12)  # its type, and where it begins
-    return math.prod(shape)
-
-
-def read_shape(stream: BinaryIO) -> tuple[int, ...]:
-    """Return the shape of the next tensor of the list, fastest axis first."""
-    (dimensions,) = struct.unpack("<I", read_exactly(stream, 4))
-    if dimensions > 8:
-        raise InvalidContentError("a tensor has more than eight dimensions")
-    return struct.unpack(f"<{dimensions}Q", read_exactly(stream, 8 * dimensions))
-
-
 def read_value(stream: BinaryIO, kind: int, key: str) -> Any:
     """Return the plain value of a type that comes next, whose key is named if it is too long."""
     if kind == TEXT:
         return read_text(stream, key)
     letter = "<" + _check_kind(kind)
     return struct.unpack(letter, read_exactly(stream, struct.calcsize(letter)))[0]
+
+
+def _iter_values(
+    stream: BinaryIO, pairs: int, check: Check = lambda: None
+) -> Iterator[tuple[str, GgufValue, Any]]:
+    """Yield each key, where its value is, and the plain value; of a list, how many values it has."""
+    for _ in _iter_checked(check_count(stream, pairs, 13), check):
+        key = read_text(stream)
+        (kind,) = struct.unpack("<I", read_exactly(stream, 4))
+        start, item_kind = stream.tell(), 0
+        if kind == LIST:
+            (item_kind,) = struct.unpack("<I", read_exactly(stream, 4))
+            stream.seek(start)
+            content: Any = skip_list(stream, check=check)
+        else:
+            content = read_value(stream, kind, key)
+        yield key, GgufValue(kind, item_kind, start, stream.tell()), content
 
 
 def _iter_checked(count: int, check: Check) -> Iterator[int]:
@@ -294,19 +291,10 @@ def read_layout(file: Path) -> GgufLayout:
         tensor_count, pairs = read_counts(stream)
         values: dict[str, GgufValue] = {}
         alignment = _ALIGNMENT
-        for _ in range(check_count(stream, pairs, 13)):
-            key = read_text(stream)
-            (kind,) = struct.unpack("<I", read_exactly(stream, 4))
-            start, item_kind, content = stream.tell(), 0, None
-            if kind == LIST:
-                (item_kind,) = struct.unpack("<I", read_exactly(stream, 4))
-                stream.seek(start)
-                skip_list(stream)
-            else:
-                content = read_value(stream, kind, key)
+        for key, value, content in _iter_values(stream, pairs):
             if key in values:
                 raise InvalidContentError("it has the key {key} twice", key=key)
-            values[key] = GgufValue(kind, item_kind, start, stream.tell())
+            values[key] = value
             if key == "general.alignment" and isinstance(content, int) and content > 0:
                 alignment = content
         count = check_count(stream, tensor_count, 24)
@@ -342,9 +330,13 @@ def get_type_name(kind: int) -> str:
         return str(kind)
 
 
-def _read_tensor_info(stream: Any) -> tuple[str, tuple[int, ...], int, int]:
+def _read_tensor_info(stream: BinaryIO) -> tuple[str, tuple[int, ...], int, int]:
+    """Return name, shape with the slowest axis first, type, and offset of the next tensor of the list."""
     name = read_text(stream)
-    shape = read_shape(stream)
+    (dimensions,) = struct.unpack("<I", read_exactly(stream, 4))
+    if dimensions > 8:
+        raise InvalidContentError("a tensor has more than eight dimensions")
+    shape = struct.unpack(f"<{dimensions}Q", read_exactly(stream, 8 * dimensions))
     kind, offset = struct.unpack("<IQ", read_exactly(stream, 12))
     return name, shape[::-1], kind, offset
 
