@@ -17,7 +17,7 @@ from lora_studio.cli import common, headless
 from lora_studio.cli.common import RunArgument, exit_on_problem
 from lora_studio.cli.console import Display, write_out
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.formatting import CsvWriter

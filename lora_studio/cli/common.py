@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core import formatting, problems
 from lora_studio.core.messages import READABLE, join_sentences
 from lora_studio.core.model.spec import ModelSpec

@@ -21,9 +21,8 @@ from lora_studio.client import (
 from lora_studio.client import (
     worker as client_worker,
 )
-from lora_studio.client.link import Link, iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import find_unfinished_command
+from lora_studio.client.worker import Link, find_unfinished_command, iter_until_ended
 from lora_studio.core.messages import NO_TEXT, Text, listed, text
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Step, Where, fail
 from lora_studio.core.project import access_requests, checks, presets, project

@@ -17,8 +17,12 @@ import time
 from collections.abc import Iterator
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import Command
-from lora_studio.client.worker import Worker, find_last_open_command, find_unfinished_command
+from lora_studio.client.worker import (
+    Command,
+    Worker,
+    find_last_open_command,
+    find_unfinished_command,
+)
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands

@@ -5,8 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from lora_studio.client.link import Command, call_later, parse_events
-from lora_studio.client.worker import crash_problem, out_of_memory_problem
+from lora_studio.client.worker import (
+    Command,
+    call_later,
+    crash_problem,
+    out_of_memory_problem,
+    parse_events,
+)
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail

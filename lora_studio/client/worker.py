@@ -13,18 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
+
+from pydantic import ValidationError
 
 from lora_studio import __version__
-from lora_studio.client.link import (
-    Command,
-    Link,
-    call_later,
-    iter_until_ended,
-    parse_events,
-)
 from lora_studio.core import limits
 from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
@@ -44,6 +39,31 @@ from lora_studio.setup.tools import build_child_environment, is_frozen, kill_tre
 KILL_COUNT_INTERVAL = 10.0
 #: Seconds between checks of whether the worker was detached while it runs.
 _WAIT_INTERVAL = 0.2
+
+
+Command = commands.Job | commands.Question | commands.Control
+
+
+class Link(Protocol):
+    """A connection to a worker that this process or another one started."""
+
+    def send(self, command: Command) -> None:
+        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
+
+    def iter_events(self) -> Iterator[Event]:
+        """Yield events until the worker ends. Blocks; every command gets its ending event."""
+
+    def cancel(self, target: str) -> None:
+        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
+
+    def close(self) -> None:
+        """Tell the worker that no more commands follow."""
+
+    def kill(self) -> None:
+        """Kill the worker and all processes it started."""
+
+    def detach(self) -> None:
+        """Let the worker continue on its own: `iter_events` ends without an ending event."""
 
 
 def get_worker_variables() -> dict[str, str]:
@@ -382,3 +402,25 @@ def reader_died_problem(reason: Text, file: str) -> Problem:
 
 def _locate_log(run: RunFolder | None) -> Where:
     return Where(file=str(run.log_file)) if run else Where()
+
+
+def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:
+    """Yield a worker's events up to the ending of one command, then close the connection."""
+    for event in link.iter_events():
+        if isinstance(event, events.Ending) and event.id == command_id:
+            link.close()
+        yield event
+
+
+def parse_events(lines: Iterable[bytes], *, is_own: bool = False) -> Iterator[Event]:
+    """Yield the event in each JSON line, skipping lines that aren't events; `is_own` for those of a pipe."""
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            yield events.parse(line, is_own=is_own)
+
+
+def call_later(seconds: float, action: Callable[[], object]) -> None:
+    """Call `action` from a daemon thread after some seconds."""
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import Command, Link, iter_until_ended
 from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
 from lora_studio.client.watched_run import WatchedRun
+from lora_studio.client.worker import Command, Link, iter_until_ended
 from lora_studio.core.curves import metrics
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events

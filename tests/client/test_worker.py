@@ -17,9 +17,8 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import Worker, crash_problem, describe_exit
+from lora_studio.client.worker import Worker, crash_problem, describe_exit, iter_until_ended
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core.protocol import commands, events
 from lora_studio.setup import engines, folders, operations
 from lora_studio.setup.events import EngineReady, Failed, Progress, SetupPlanned

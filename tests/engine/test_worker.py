@@ -16,9 +16,8 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.client.worker import Worker, find_unfinished_command
+from lora_studio.client.worker import Worker, find_unfinished_command, iter_until_ended
 from lora_studio.core import limits
 from lora_studio.core.chat import AdapterChatModel, ChatQuestion
 from lora_studio.core.dataset.spec import DatasetSpec

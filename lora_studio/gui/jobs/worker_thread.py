@@ -12,9 +12,9 @@ from typing import Literal
 from PySide6.QtCore import Qt, Signal
 
 from lora_studio.client import worker
-from lora_studio.client.link import Command, Link
 from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
 from lora_studio.client.watched_run import WatchedRun
+from lora_studio.client.worker import Command, Link
 from lora_studio.core.problems import Problem, ProblemError, error
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from tests.engine.conftest import TinyModel

@@ -15,7 +15,7 @@ from typing import IO
 import psutil
 import pytest
 
-from lora_studio.client.link import parse_events
+from lora_studio.client.worker import parse_events
 from lora_studio.core import limits
 from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec

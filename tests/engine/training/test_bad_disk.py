@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.training import checkpoint_files

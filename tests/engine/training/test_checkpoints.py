@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.link import iter_until_ended
 from lora_studio.client.watched_run import WatchedRun
+from lora_studio.client.worker import iter_until_ended
 from lora_studio.core.curves import metrics
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events

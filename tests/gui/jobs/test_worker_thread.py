@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from lora_studio.client import worker
-from lora_studio.client.link import Command, Link
+from lora_studio.client.worker import Command, Link
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
