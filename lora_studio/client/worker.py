@@ -41,6 +41,31 @@ KILL_COUNT_INTERVAL = 10.0
 _WAIT_INTERVAL = 0.2
 
 
+Command = commands.Job | commands.Question | commands.Control
+
+
+class Link(Protocol):
+    """A connection to a worker that this process or another one started."""
+
+    def send(self, command: Command) -> None:
+        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
+
+    def iter_events(self) -> Iterator[Event]:
+        """Yield events until the worker ends. Blocks; every command gets its ending event."""
+
+    def cancel(self, target: str) -> None:
+        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
+
+    def close(self) -> None:
+        """Tell the worker that no more commands follow."""
+
+    def kill(self) -> None:
+        """Kill the worker and all processes it started."""
+
+    def detach(self) -> None:
+        """Let the worker continue on its own: `iter_events` ends without an ending event."""
+
+
 def get_worker_variables() -> dict[str, str]:
     """Return the variables that every worker needs in its environment.
 
@@ -377,31 +402,6 @@ def reader_died_problem(reason: Text, file: str) -> Problem:
 
 def _locate_log(run: RunFolder | None) -> Where:
     return Where(file=str(run.log_file)) if run else Where()
-
-
-Command = commands.Job | commands.Question | commands.Control
-
-
-class Link(Protocol):
-    """A connection to a worker that this process or another one started."""
-
-    def send(self, command: Command) -> None:
-        """Send a command. If the worker has ended, `iter_events` reports it; nothing is raised."""
-
-    def iter_events(self) -> Iterator[Event]:
-        """Yield events until the worker ends. Blocks; every command gets its ending event."""
-
-    def cancel(self, target: str) -> None:
-        """Ask the worker to cancel a command, and kill it if it doesn't respond."""
-
-    def close(self) -> None:
-        """Tell the worker that no more commands follow."""
-
-    def kill(self) -> None:
-        """Kill the worker and all processes it started."""
-
-    def detach(self) -> None:
-        """Let the worker continue on its own: `iter_events` ends without an ending event."""
 
 
 def iter_until_ended(link: Link, command_id: str) -> Iterator[Event]:

@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.dataset.split_names import detect_split
+from lora_studio.core.dataset.spec import DataSource, detect_split
 from lora_studio.core.messages import Template, text
 from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail

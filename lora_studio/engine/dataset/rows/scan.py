@@ -19,8 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio.core import limits
-from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.dataset.split_names import detect_split
+from lora_studio.core.dataset.spec import DataSource, detect_split
 from lora_studio.core.messages import Template, Text, counted, listed, text
 from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import events
