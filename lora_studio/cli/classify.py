@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lora_studio.cli import common, headless
 from lora_studio.cli.common import RunArgument, exit_on_problem
-from lora_studio.cli.console import Display, write_out
+from lora_studio.cli.console import Display, print_report, write_out
 from lora_studio.client import worker as client_worker
 from lora_studio.client.worker import iter_until_ended
 from lora_studio.core import formatting
@@ -27,7 +27,6 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.manifest import get_label_report
 from lora_studio.core.system.files import open_atomic
 from lora_studio.core.system.paths import expand_home
-from lora_studio.core.tasks.classification import SHOWN_LABELS, ClassificationReport
 
 #: Labels that are shown for each text, the most probable first.
 _SHOWN = 5
@@ -239,57 +238,3 @@ class PredictionWriter:
         cells = (row.get(name) for name in self._columns)
         writer.writerow(cell if isinstance(cell, int | float | str) or cell is None else json.dumps(cell, ensure_ascii=False) for cell in cells)  # fmt: skip
         return sink.getvalue()
-
-
-#: The longest label above a column of the confusion matrix, in characters.
-_WIDTH = 12
-
-
-def print_report(report: ClassificationReport, display: Display) -> None:
-    """Print precision, recall, F1, and rows of each label, and the confusion matrix of few labels."""
-    display.console.print(_make_label_table(report))
-    if (left := len(report.labels) - SHOWN_LABELS) > 0:
-        display.print_line(f"{formatting.format_plural(left, 'more label')} aren't shown.")
-    elif matrix := _make_confusion_table(report, display.console.width):
-        display.console.print()
-        display.console.print(matrix)
-
-
-def _make_label_table(report: ClassificationReport) -> Table:
-    table = Table(box=None)
-    table.add_column("Label", overflow="fold")
-    for title in ("Precision", "Recall", "F1", "Rows"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for each in report.per_label[:SHOWN_LABELS]:
-        shares = map(formatting.format_percent, (each.precision, each.recall, each.f1))
-        table.add_row(Text(each.label), *shares, str(each.support))
-    return table
-
-
-def _make_confusion_table(report: ClassificationReport, width: int) -> Table | None:
-    """Return the rows of each label by the label that is predicted, None if the terminal is too narrow."""
-    matrix = report.build_matrix()
-    titles = [_shorten(label) for label in report.labels]
-    first = "Label \\ predicted"
-    needed = sum(len(title) + 2 for title in titles) + max(len(first), *map(len, titles))
-    if needed > width:
-        return None
-    table = Table(box=None)
-    table.add_column(Text(first), no_wrap=True)
-    for title in titles:
-        table.add_column(Text(title), justify="right", no_wrap=True)
-    for number, (title, counts) in enumerate(zip(titles, matrix, strict=True)):
-        table.add_row(Text(title), *_format_counts(counts, number))
-    return table
-
-
-def _format_counts(counts: Sequence[int], right: int) -> list[Text]:
-    """Return the cells of a row; right predictions are bold, and zeros are dots."""
-    return [
-        Text(str(count) if count else "·", "bold" if number == right else "")
-        for number, count in enumerate(counts)
-    ]
-
-
-def _shorten(label: str) -> str:
-    return label if len(label) <= _WIDTH else f"{label[: _WIDTH - 1]}…"

@@ -21,6 +21,7 @@ from lora_studio.core import formatting
 from lora_studio.core.messages import NO_TEXT, READABLE, Template, Text, text
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
+from lora_studio.core.tasks.classification import SHOWN_LABELS, ClassificationReport
 
 #: Seconds after which a finished job rings the terminal's bell: most terminals then highlight the window or notify.
 LONG = 60.0
@@ -274,3 +275,57 @@ class Display:
 
 def _format_time_left(seconds: float | None) -> Text:
     return NO_TEXT if seconds is None else text(" · {time:remaining} left", time=seconds)
+
+
+#: The longest label above a column of the confusion matrix, in characters.
+_LABEL_WIDTH = 12
+
+
+def print_report(report: ClassificationReport, display: Display) -> None:
+    """Print precision, recall, F1, and rows of each label, and the confusion matrix of few labels."""
+    display.console.print(_make_label_table(report))
+    if (left := len(report.labels) - SHOWN_LABELS) > 0:
+        display.print_line(f"{formatting.format_plural(left, 'more label')} aren't shown.")
+    elif matrix := _make_confusion_table(report, display.console.width):
+        display.console.print()
+        display.console.print(matrix)
+
+
+def _make_label_table(report: ClassificationReport) -> Table:
+    table = Table(box=None)
+    table.add_column("Label", overflow="fold")
+    for title in ("Precision", "Recall", "F1", "Rows"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for each in report.per_label[:SHOWN_LABELS]:
+        shares = map(formatting.format_percent, (each.precision, each.recall, each.f1))
+        table.add_row(CellText(each.label), *shares, str(each.support))
+    return table
+
+
+def _make_confusion_table(report: ClassificationReport, width: int) -> Table | None:
+    """Return the rows of each label by the label that is predicted, None if the terminal is too narrow."""
+    matrix = report.build_matrix()
+    titles = [_shorten(label) for label in report.labels]
+    first = "Label \\ predicted"
+    needed = sum(len(title) + 2 for title in titles) + max(len(first), *map(len, titles))
+    if needed > width:
+        return None
+    table = Table(box=None)
+    table.add_column(CellText(first), no_wrap=True)
+    for title in titles:
+        table.add_column(CellText(title), justify="right", no_wrap=True)
+    for number, (title, counts) in enumerate(zip(titles, matrix, strict=True)):
+        table.add_row(CellText(title), *_format_counts(counts, number))
+    return table
+
+
+def _format_counts(counts: Sequence[int], right: int) -> list[CellText]:
+    """Return the cells of a row; right predictions are bold, and zeros are dots."""
+    return [
+        CellText(str(count) if count else "·", "bold" if number == right else "")
+        for number, count in enumerate(counts)
+    ]
+
+
+def _shorten(label: str) -> str:
+    return label if len(label) <= _LABEL_WIDTH else f"{label[: _LABEL_WIDTH - 1]}…"

@@ -12,8 +12,7 @@ from types import FrameType
 from typing import Any
 
 from lora_studio.cli import common
-from lora_studio.cli.classify import print_report
-from lora_studio.cli.console import Display
+from lora_studio.cli.console import Display, print_report
 from lora_studio.client import (
     oom_supervisor,
     sleep_inhibitor,
