@@ -323,7 +323,7 @@ def _describe_loss(category: str, difference: PairedDifference) -> Text:
     title = forgetting.format_category(category)
     if category == forgetting.TEXT_CATEGORY:
         change = _format_signed(100 * math.expm1(difference.change), 0)
-        return text("{change} % perplexity of {category}", change=change, category=title)
+        return text("Perplexity on {category}: {change} %", change=change, category=title)
     change = _format_signed(100 * difference.change, 0)
     return text("{change} points in {category}", change=change, category=title)
 
