@@ -140,7 +140,8 @@ def test_quantizations_are_sorted_from_largest_to_smallest() -> None:
 
 def test_main_bits_are_those_of_a_type_of_gguf() -> None:
     known = {8 * size / block for block, size in gguf.GGML_QUANT_SIZES.values()}
-    assert {facts.main_bits for facts in QUANTIZATIONS.values()} <= known
+    newer = {"Q2_0"}  # not in the package yet
+    assert {name for name, facts in QUANTIZATIONS.items() if facts.main_bits not in known} == newer
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
