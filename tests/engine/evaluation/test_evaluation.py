@@ -16,12 +16,12 @@ from lora_studio.core.chat import (
     Sampling,
 )
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import report as report_module
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.summary import compute_means
 from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import chat_models
@@ -96,8 +96,10 @@ def test_each_model_of_a_run_answers_and_is_scored(run: RunFolder) -> None:
     assert [column.key for column in results.plan.columns] == ["base", "adapter", "merged", "F16"]
     assert results.is_complete
     assert len(results.answers) == 8 * 4
-    means = report_module.compute_means(results)["heldout"]
-    perplexity = means["perplexity"]
+    perplexity = {
+        column.key: compute_means(results, column.key)["heldout"]["perplexity"]
+        for column in results.plan.columns
+    }
     assert perplexity["merged"] == pytest.approx(perplexity["adapter"], rel=0.02)
     assert perplexity["F16"] == pytest.approx(perplexity["adapter"], rel=0.05)
     assert perplexity["base"] != pytest.approx(perplexity["adapter"], rel=0.02)
