@@ -304,8 +304,8 @@ def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> No
     ((_, expected),) = in_torch.score([request])
     ((_, scores),) = in_llama_cpp.score([request])
     assert scores.choices == pytest.approx(expected.choices, rel=1e-2)
-    ((_, answer),) = in_torch.answer([request], SHORT)
-    ((_, same),) = in_llama_cpp.answer([request], SHORT)
+    ((_, answer),) = in_torch.generate([request], SHORT)
+    ((_, same),) = in_llama_cpp.generate([request], SHORT)
     assert (answer.prompt_tokens, answer.text) == (same.prompt_tokens, same.text)
     assert answer.prompt_tokens == len(tokenizer(prompt).input_ids)
 
