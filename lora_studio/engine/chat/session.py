@@ -132,7 +132,7 @@ class Session:
         """Answer all questions in turns; what is unfinished when the chat is canceled is sent as it is."""
         answers: dict[int, ColumnAnswer] = {}
 
-        def begin(question: ChatQuestion) -> None:
+        def start_stream(question: ChatQuestion) -> None:
             stream = self._stream(base, question, job)
             answers[question.column] = ColumnAnswer(question.column, stream)
 
@@ -141,7 +141,7 @@ class Session:
 
         try:
             for question in questions:
-                run(question.column, functools.partial(begin, question))
+                run(question.column, functools.partial(start_stream, question))
             self._emit_ready(job)
             while answers:
                 for column in turn_scheduler.select_next_columns(answers):
