@@ -94,7 +94,7 @@ def _describe_evaluated(event: events.Evaluated) -> Text:
     if predictions := describe_predictions(event):
         return predictions
     if event.has_rewards:
-        return text("Evaluation after step {step}: no answer has a reward.", step=event.step)
+        return text("Evaluation after step {step}: no completion has a reward.", step=event.step)
     return text("Evaluation after step {step}: loss {loss:loss}.", step=event.step, loss=event.loss)
 
 

@@ -26,7 +26,8 @@ class QuantFacts:
     """Facts about a quantization that hold for every model.
 
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
-    in a dry run, with an importance matrix where it is required. `loss` is a phrase for the loss in
+    in a dry run, with an importance matrix where it is required. `main_bits` are those of the type that most weights
+    get, with the scales of its blocks (ggml-common.h). `loss` is a phrase for the loss in
     quality. `kl` is the mean KL divergence in nats that it costs, which the self-test allows for: of
     SmolLM2-135M, measured with `python -m tests.benchmarks.quantizations`, and of Llama 3 8B, published with llama.cpp
     (tools/perplexity/README.md); None if the values stay the same, or if no general model survives
@@ -36,6 +37,7 @@ class QuantFacts:
     """
 
     bits: float
+    main_bits: float
     loss: str
     kl: tuple[float, float] | None = None
     needs_imatrix: bool = False
@@ -45,44 +47,46 @@ class QuantFacts:
 
 #: Every file type that llama.cpp's quantizer writes, from the largest to the smallest.
 QUANTIZATIONS: dict[Quantization, QuantFacts] = {
-    "F32": QuantFacts(32.0, "none"),
-    "BF16": QuantFacts(16.0, "practically none"),
-    "F16": QuantFacts(16.0, "practically none"),
-    "Q8_0": QuantFacts(8.5, "negligible", (0.0072, 0.0014)),
-    "Q6_K": QuantFacts(6.56, "minimal", (0.062, 0.0055)),
-    "Q5_1": QuantFacts(6.04, "very small", (0.11, 0.018)),
-    "Q5_K_M": QuantFacts(5.7, "very small", (0.096, 0.011)),
-    "Q5_K_S": QuantFacts(5.57, "very small", (0.12, 0.017)),
-    "Q5_0": QuantFacts(5.57, "very small", (0.14, 0.022)),
-    "Q4_1": QuantFacts(5.1, "small", (0.43, 0.072)),
-    "Q4_K_M": QuantFacts(4.89, "small (most popular)", (0.27, 0.031)),
-    "IQ4_NL": QuantFacts(4.68, "small", (0.38, 0.036)),
-    "Q4_K_S": QuantFacts(4.67, "small", (0.36, 0.043)),
-    "Q4_0": QuantFacts(4.64, "noticeable", (0.65, 0.072)),
+    "F32": QuantFacts(32.0, 32, "none"),
+    "BF16": QuantFacts(16.0, 16, "practically none"),
+    "F16": QuantFacts(16.0, 16, "practically none"),
+    "Q8_0": QuantFacts(8.5, 8.5, "negligible", (0.0072, 0.0014)),
+    "Q6_K": QuantFacts(6.56, 6.5625, "minimal", (0.062, 0.0055)),
+    "Q5_1": QuantFacts(6.04, 6, "very small", (0.11, 0.018)),
+    "Q5_K_M": QuantFacts(5.7, 5.5, "very small", (0.096, 0.011)),
+    "Q5_K_S": QuantFacts(5.57, 5.5, "very small", (0.12, 0.017)),
+    "Q5_0": QuantFacts(5.57, 5.5, "very small", (0.14, 0.022)),
+    "Q4_1": QuantFacts(5.1, 5, "small", (0.43, 0.072)),
+    "Q4_K_M": QuantFacts(4.89, 4.5, "small (most popular)", (0.27, 0.031)),
+    "IQ4_NL": QuantFacts(4.68, 4.5, "small", (0.38, 0.036)),
+    "Q4_K_S": QuantFacts(4.67, 4.5, "small", (0.36, 0.043)),
+    "Q4_0": QuantFacts(4.64, 4.5, "noticeable", (0.65, 0.072)),
     # Stores only experts in 4 bits and the other weights in 8; its loss is that of Q4_0.
     "MXFP4_MOE": QuantFacts(
-        4.47, "small", (0.65, 0.072), only_for="mixtures of experts", needs_experts=True
+        4.47, 4.25, "small", (0.65, 0.072), only_for="mixtures of experts", needs_experts=True
     ),
-    "IQ4_XS": QuantFacts(4.46, "small", (0.4, 0.036)),
-    "Q3_K_L": QuantFacts(4.3, "noticeable", (0.56, 0.087)),
-    "Q3_K_M": QuantFacts(4.0, "noticeable", (0.7, 0.1)),
-    "IQ3_M": QuantFacts(3.76, "noticeable", (2.1, 0.1)),
-    "IQ3_S": QuantFacts(3.66, "noticeable", (4.4, 0.11)),
-    "Q3_K_S": QuantFacts(3.64, "large", (1.2, 0.23)),
-    "IQ3_XS": QuantFacts(3.5, "large", (0.78, 0.14), needs_imatrix=True),
-    "IQ3_XXS": QuantFacts(3.26, "large", (1.1, 0.18), needs_imatrix=True),
-    "Q2_K": QuantFacts(3.16, "very large", (3.3, 0.45)),
-    "Q2_K_S": QuantFacts(2.97, "very large", (1.7, 0.4), needs_imatrix=True),
-    "IQ2_M": QuantFacts(2.93, "very large", (1.8, 0.33), needs_imatrix=True),
-    "IQ2_S": QuantFacts(2.74, "very large", (2, 0.44), needs_imatrix=True),
-    "Q2_0": QuantFacts(2.68, "unusable for other models", only_for="models trained in 2 bits"),
-    "IQ2_XS": QuantFacts(2.59, "very large", (2.2, 0.55), needs_imatrix=True),
-    "TQ2_0": QuantFacts(2.52, "unusable for other models", only_for="ternary models"),
-    "IQ2_XXS": QuantFacts(2.38, "extreme", (3.1, 0.81), needs_imatrix=True),
-    "TQ1_0": QuantFacts(2.19, "unusable for other models", only_for="ternary models"),
-    "IQ1_M": QuantFacts(2.15, "extreme", (4.3, 1.4), needs_imatrix=True),
-    "IQ1_S": QuantFacts(2.0, "extreme", (6.4, 2.2), needs_imatrix=True),
-    "Q1_0": QuantFacts(1.48, "unusable for other models", only_for="binary models"),
+    "IQ4_XS": QuantFacts(4.46, 4.25, "small", (0.4, 0.036)),
+    "Q3_K_L": QuantFacts(4.3, 3.4375, "noticeable", (0.56, 0.087)),
+    "Q3_K_M": QuantFacts(4.0, 3.4375, "noticeable", (0.7, 0.1)),
+    "IQ3_M": QuantFacts(3.76, 3.4375, "noticeable", (2.1, 0.1)),
+    "IQ3_S": QuantFacts(3.66, 3.4375, "noticeable", (4.4, 0.11)),
+    "Q3_K_S": QuantFacts(3.64, 3.4375, "large", (1.2, 0.23)),
+    "IQ3_XS": QuantFacts(3.5, 3.0625, "large", (0.78, 0.14), needs_imatrix=True),
+    "IQ3_XXS": QuantFacts(3.26, 3.0625, "large", (1.1, 0.18), needs_imatrix=True),
+    "Q2_K": QuantFacts(3.16, 2.625, "very large", (3.3, 0.45)),
+    "Q2_K_S": QuantFacts(2.97, 2.625, "very large", (1.7, 0.4), needs_imatrix=True),
+    "IQ2_M": QuantFacts(2.93, 2.5625, "very large", (1.8, 0.33), needs_imatrix=True),
+    "IQ2_S": QuantFacts(2.74, 2.3125, "very large", (2, 0.44), needs_imatrix=True),
+    "Q2_0": QuantFacts(
+        2.68, 2.25, "unusable for other models", only_for="models trained in 2 bits"
+    ),
+    "IQ2_XS": QuantFacts(2.59, 2.3125, "very large", (2.2, 0.55), needs_imatrix=True),
+    "TQ2_0": QuantFacts(2.52, 2.0625, "unusable for other models", only_for="ternary models"),
+    "IQ2_XXS": QuantFacts(2.38, 2.0625, "extreme", (3.1, 0.81), needs_imatrix=True),
+    "TQ1_0": QuantFacts(2.19, 1.6875, "unusable for other models", only_for="ternary models"),
+    "IQ1_M": QuantFacts(2.15, 1.75, "extreme", (4.3, 1.4), needs_imatrix=True),
+    "IQ1_S": QuantFacts(2.0, 1.5625, "extreme", (6.4, 2.2), needs_imatrix=True),
+    "Q1_0": QuantFacts(1.48, 1.125, "unusable for other models", only_for="binary models"),
 }
 
 #: Bits per weight of each quantization.

@@ -94,7 +94,7 @@ def check_text(value: str, *, is_path: bool) -> str:
             len(os.fsencode(part)) > limits.NAME_BYTES
             for part in value.replace("\\", "/").split("/")
         ):
-            raise value_error("is longer than a path can be")
+            raise value_error("is too long for a path")
         try:
             Path(value).expanduser()
         except RuntimeError:

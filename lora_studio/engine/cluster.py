@@ -90,7 +90,7 @@ def _describe_evaluation(event: events.Evaluated) -> Text:
     if reward is not None:
         return text("step {step:d}: eval reward {reward:.4f}", step=event.step, reward=reward)
     if event.has_rewards:
-        return text("step {step:d}: no answer has a reward", step=event.step)
+        return text("step {step:d}: no completion has a reward", step=event.step)
     return text("step {step:d}: eval loss {loss:.4f}", step=event.step, loss=event.loss)
 
 

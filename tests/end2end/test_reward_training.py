@@ -84,7 +84,7 @@ def test_tried_rewards_are_shown_by_their_names(window: Window, qtbot: QtBot) ->
     assert not window.jobs.running
 
 
-@pytest.mark.parametrize("phase", ["writing answers", "updating weights"])
+@pytest.mark.parametrize("phase", ["generating completions", "updating weights"])
 def test_killed_training_resumes_to_the_same_curves(
     window: Window, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_killed_training_resumes_to_the_same_curves(
     def kill(event: object) -> None:
         """Kill the worker in step 6: after step 5, or after its answers were rated."""
         match event:
-            case events.StepDone(step=5) if phase == "writing answers":
+            case events.StepDone(step=5) if phase == "generating completions":
                 pass
             case events.AnswersRated(step=6) if phase == "updating weights":
                 pass

@@ -265,7 +265,7 @@ def _explain(kind: Kind, first: float, last: float) -> tuple[Text, Text]:
             return (
                 text("Mean reward hardly changed ({first:loss} → {last:loss}).", **ends),
                 text(
-                    "Raise the learning rate, train longer, or use prompts that the model sometimes answers well."
+                    "Raise the learning rate, train longer, or use prompts that the model sometimes completes well."
                 ),
             )
         case "still_falling":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -373,7 +374,7 @@ def to_csv(results: EvaluationResults, votes: Iterable[PreferenceVote] = ()) -> 
     `preference` is "better", "worse", "tie", or "no verdict" of the judge, who compared the answer with
     that of the column `compared_with`. Each of people's blind votes follows as a line of its own.
     """
-    metrics = list_metrics(results)
+    metrics = list(dict.fromkeys(itertools.chain.from_iterable(results.facts.metrics.values())))
     out = io.StringIO()
     writer = CsvWriter(out)
     writer.writerow([*_HEADS, *metrics])
@@ -435,11 +436,14 @@ def to_json(results: EvaluationResults, votes: Iterable[PreferenceVote] = ()) ->
         answers = [row.model_dump(mode="json", exclude={"item"}) for row in rows if row is not None]
         items.append(item.model_dump(mode="json", exclude_defaults=True) | {"answers": answers})
     shown = summary.summarize(results)
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    for (test_set, metric, column_key), mean in shown.means.items():
+        means.setdefault(test_set, {}).setdefault(metric, {})[column_key] = mean.mean
     content = {
         "plan": results.plan.model_dump(mode="json"),
         "facts": results.facts.model_dump(mode="json"),
         "complete": results.is_complete,
-        "means": compute_means(results),
+        "means": means,
         **_list_verdicts(shown),
         "preferences": [
             _to_plain(each) for each in preferences.list_preferences(results, votes, shown.baseline)
@@ -491,22 +495,3 @@ def _list_verdicts(shown: EvaluationSummary) -> dict[str, object]:
         for column, found in shown.forgetting.items()
     }
     return {"baseline": shown.baseline, "differences": differences, "forgetting": forgetting}
-
-
-def list_metrics(results: EvaluationResults) -> list[str]:
-    """Return the names of all metrics of an evaluation, in the order of its test sets."""
-    names = (name for metrics in results.facts.metrics.values() for name in metrics)
-    return list(dict.fromkeys(names))
-
-
-def compute_means(results: EvaluationResults) -> dict[str, dict[str, dict[str, float]]]:
-    """Return mean scores by test set, metric, and column."""
-    means: dict[str, dict[str, dict[str, float]]] = {}
-    for test_set, metrics in results.facts.metrics.items():
-        for metric in metrics:
-            for column in results.plan.columns:
-                scores = results.get_scores(test_set, column.key, metric)
-                mean = summary.compute_mean(metric, list(scores.values()))
-                if mean is not None:
-                    means.setdefault(test_set, {}).setdefault(metric, {})[column.key] = mean
-    return means

@@ -133,6 +133,17 @@ def compute_mean(metric: str, scores: Sequence[float]) -> float | None:
     return math.exp(mean) if _is_perplexity(metric) else mean
 
 
+def compute_means(results: EvaluationResults, column: str) -> dict[str, dict[str, float]]:
+    """Return the mean scores of a column by test set and metric."""
+    means: dict[str, dict[str, float]] = {}
+    for test_set, metrics in results.facts.metrics.items():
+        for metric in metrics:
+            scores = list(results.get_scores(test_set, column, metric).values())
+            if (mean := compute_mean(metric, scores)) is not None:
+                means.setdefault(test_set, {})[metric] = mean
+    return means
+
+
 def compare_scores(
     metric: str, before: Mapping[str, float], after: Mapping[str, float]
 ) -> DifferenceVerdict | None:
@@ -323,7 +334,7 @@ def _describe_loss(category: str, difference: PairedDifference) -> Text:
     title = forgetting.format_category(category)
     if category == forgetting.TEXT_CATEGORY:
         change = _format_signed(100 * math.expm1(difference.change), 0)
-        return text("{change} % perplexity of {category}", change=change, category=title)
+        return text("Perplexity on {category}: {change} %", change=change, category=title)
     change = _format_signed(100 * difference.change, 0)
     return text("{change} points in {category}", change=change, category=title)
 

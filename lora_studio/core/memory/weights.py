@@ -76,7 +76,7 @@ def describe_placement(plan: MemoryPlan) -> Text:
     if not is_sharded(plan):
         return text("Each GPU holds all weights and trains on a part of every batch.")
     return text(
-        "Each GPU holds a part of the weights, as the settings say."
+        "Weights are sharded across the GPUs, as configured."
         if plan.model.sharding == "shard"
         else "The weights don't fit on one GPU, so each holds a part of them."
     )

@@ -46,16 +46,16 @@ TITLES: dict[RewardKind, str] = {
 
 #: A sentence on each kind.
 DETAILS: dict[RewardKind, str] = {
-    "exact": "1 for an answer that equals the reference.",
-    "number": "1 for an answer whose last number is that of the reference.",
-    "contains": "1 for an answer that contains a text, or the reference.",
-    "regex": "1 for an answer in which a regular expression matches.",
-    "json_schema": "1 for an answer that is JSON and follows a schema.",
-    "length": "1 for an answer whose length is in a range.",
-    "format": "The share of tags that the answer uses once each, and in order.",
-    "language": "1 for an answer in a language.",
-    "similarity": "How similar the answer is to the reference, from 0 to 1.",
-    "judge": "The grade that another model gives the answer, from 0 to 1.",
+    "exact": "1 for a completion that equals the reference.",
+    "number": "1 for a completion whose last number is that of the reference.",
+    "contains": "1 for a completion that contains a text, or the reference.",
+    "regex": "1 for a completion in which a regular expression matches.",
+    "json_schema": "1 for a completion that is JSON and follows a schema.",
+    "length": "1 for a completion whose length is in a range.",
+    "format": "The share of tags that the completion uses once each, and in order.",
+    "language": "1 for a completion in a language.",
+    "similarity": "How similar the completion is to the reference, from 0 to 1.",
+    "judge": "The grade that another model gives the completion, from 0 to 1.",
     "python": "The value that a function in your Python file returns.",
 }
 
@@ -125,14 +125,14 @@ class RewardSpec(Spec):
         advanced=True,
     )
     lowest: float | None = setting(
-        None, "Lowest value", "Smaller values are raised to this one. Empty for no limit.", ge=-1e9, le=1e9, advanced=True
+        None, "Lowest value", "Smaller values are clipped to it. Leave empty for no limit.", ge=-1e9, le=1e9, advanced=True
     )  # fmt: skip
     highest: float | None = setting(
-        None, "Highest value", "Larger values are lowered to this one. Empty for no limit.", ge=-1e9, le=1e9, advanced=True
+        None, "Highest value", "Larger values are clipped to it. Leave empty for no limit.", ge=-1e9, le=1e9, advanced=True
     )  # fmt: skip
     verbatim: bool = setting(
         False,
-        "Verbatim",
+        "Exact text",
         "Case, spaces, quotes, and final punctuation count as well.",
     )
     tolerance: float = setting(
@@ -144,18 +144,18 @@ class RewardSpec(Spec):
         "Whether the tolerance is a number or a share of the reference.",
         choices={"absolute": "Absolute", "percent": "Percent"},
     )
-    text: str = setting("", "Text", "What the answer has to contain. Empty for the reference.", max_length=10_000)  # fmt: skip
+    text: str = setting("", "Text", "What the completion has to contain. Empty for the reference.", max_length=10_000)  # fmt: skip
     pattern: str = setting(
         "",
         "Pattern",
-        "Regular expression that has to match somewhere in the answer, such as ^(yes|no)$.",
+        "Regular expression that has to match somewhere in the completion, such as ^(yes|no)$.",
         max_length=10_000,
     )
     schema_file: str = setting(
         "", "Schema file", "File with a JSON schema. Empty for any valid JSON.", path="file"
     )
-    min_length: int = setting(0, "Min. length", "Shorter answers are rated lower.", ge=0, le=1_000_000)  # fmt: skip
-    max_length: int = setting(200, "Max. length", "Longer answers are rated lower.", ge=0, le=1_000_000)  # fmt: skip
+    min_length: int = setting(0, "Min. length", "Shorter completions are rated lower.", ge=0, le=1_000_000)  # fmt: skip
+    max_length: int = setting(200, "Max. length", "Longer completions are rated lower.", ge=0, le=1_000_000)  # fmt: skip
     length_unit: Literal["tokens", "words", "characters"] = setting(
         "words",
         "Length unit",
@@ -172,16 +172,16 @@ class RewardSpec(Spec):
     tags: tuple[str, ...] = setting(
         ("think", "answer"),
         "Tags",
-        "Names of the tags, in the order in which the answer has to use them.",
+        "Names of the tags, in the order in which the completion has to use them.",
     )
     only_tags: bool = setting(
         False, "Nothing outside", "Text outside the tags counts as a fault."
     )  # fmt: skip
-    language: str = setting("en", "Language", "Language of the answer.", choices=LANGUAGES)
+    language: str = setting("en", "Language", "Language of the completion.", choices=LANGUAGES)
     similarity: Literal["chrf", "rouge_l", "token_f1"] = setting(
         "chrf",
         "Metric",
-        "How to compare the answer with the reference.",
+        "How to compare the completion with the reference.",
         choices={"chrf": "chrF", "rouge_l": "ROUGE-L", "token_f1": "Token F1"},
         choice_details={
             "chrf": "Character sequences in common.",
@@ -231,7 +231,7 @@ class RewardSpec(Spec):
     seconds: float = setting(
         10.0,
         "Time limit",
-        "Longest time for one answer.",
+        "Longest time for one completion.",
         unit="seconds",
         gt=0.0,
         le=3600.0,

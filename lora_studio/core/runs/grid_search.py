@@ -229,7 +229,7 @@ def split_setting(setting: str) -> tuple[Step, str]:
     raise fail(
         "project.unknown_field",
         "There is no setting named {setting}.",
-        "Enter step.field.",
+        "Enter the setting as step.field.",
         setting=setting,
     )
 

@@ -41,34 +41,33 @@ class GrpoSettings(Spec):
     grpo_variant: GrpoVariant = setting(
         "grpo",
         "Reward method",
-        "How to learn from the rewards of several answers to one prompt. Only used with prompts.",
+        "How to learn from the rewards of several completions to one prompt. Only used with prompts.",
         choices={"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "dapo": "DAPO", "gspo": "GSPO"},
         choice_details={
-            "grpo": "Compares each answer with the others to its prompt. The usual choice (Shao et al. 2024).",
-            "dr_grpo": "Removes GRPO's preference for long wrong answers and for prompts with similar rewards "
+            "grpo": "Compares each completion with the others to its prompt. The usual choice (Shao et al. 2024).",
+            "dr_grpo": "Removes GRPO's preference for long wrong completions and for prompts with similar rewards "
             "(Liu et al. 2025).",
-            "dapo": "Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that "
-            "were cut at the token limit (Yu et al. 2025).",
-            "gspo": "Compares whole answers instead of tokens, which is steadier for mixtures of experts and "
-            "long answers (Zheng et al. 2025).",
+            "dapo": "Weights all tokens equally, lets unlikely tokens grow faster, and ignores completions that "
+            "were truncated at the token limit (Yu et al. 2025).",
+            "gspo": "Compares whole completions instead of tokens, which is steadier for mixtures of experts and "
+            "long completions (Zheng et al. 2025).",
         },
         advanced=True,
         help_topic="reward-training",
     )
     group_size: int = setting(
         8,
-        "Answers per prompt",
-        "Number of answers that the model writes to each prompt of a step. More answers give a steadier "
-        "comparison and take more time.",
-        unit="answers",
+        "Completions per prompt",
+        "Completions sampled per prompt. More give a steadier comparison and take more time.",
+        unit="completions",
         ge=2,
         le=256,
         help_topic="reward-training",
     )
     rollout_tokens: int = setting(
         256,
-        "Max. answer length",
-        "Maximum number of tokens in an answer that the model writes during reward training.",
+        "Max. completion length",
+        "Maximum number of tokens in a completion during reward training.",
         unit="tokens",
         ge=1,
         le=131_072,
@@ -77,7 +76,7 @@ class GrpoSettings(Spec):
     rollout_temperature: float = setting(
         1.0,
         "Sampling temperature",
-        "How varied the answers of reward training are. Without variety there is nothing to compare. "
+        "How varied the completions of reward training are. Without variety there is nothing to compare. "
         "1 samples from the model as it is.",
         ge=0.1,
         le=2.0,
@@ -88,7 +87,7 @@ class GrpoSettings(Spec):
     rollout_top_p: float = setting(
         1.0,
         "Sampling top-p",
-        "Samples the answers of reward training from the most likely tokens that together reach this "
+        "Samples the completions of reward training from the most likely tokens that together reach this "
         "probability. 1 allows all tokens, as the method assumes.",
         gt=0.0,
         le=1.0,
@@ -98,9 +97,9 @@ class GrpoSettings(Spec):
     )
     rollout_passes: int = setting(
         1,
-        "Updates per answer",
-        "Number of weight updates with the same answers before new ones are written. 1 is steadiest; more "
-        "save time when writing answers is slow.",
+        "Updates per completion",
+        "Number of weight updates with the same completions before new ones are generated. 1 is steadiest; more "
+        "save time when generating completions is slow.",
         unit="updates",
         ge=1,
         le=16,
@@ -121,8 +120,8 @@ class GrpoSettings(Spec):
     clip_low: float = setting(
         0.0,
         "Clip range below",
-        "How far the probability of a token may fall in the updates with one set of answers, as a share. "
-        "0 uses the value of the method's authors. Only matters with several updates per answer.",
+        "How far the probability of a token may fall in the updates with one set of completions, as a share. "
+        "0 uses the value of the method's authors. Only matters with several updates per completion.",
         ge=0.0,
         le=0.99,
         step=0.05,
@@ -132,8 +131,8 @@ class GrpoSettings(Spec):
     clip_high: float = setting(
         0.0,
         "Clip range above",
-        "How far the probability of a token may rise in the updates with one set of answers, as a share. "
-        "0 uses the value of the method's authors. Only matters with several updates per answer.",
+        "How far the probability of a token may rise in the updates with one set of completions, as a share. "
+        "0 uses the value of the method's authors. Only matters with several updates per completion.",
         ge=0.0,
         le=10.0,
         step=0.05,

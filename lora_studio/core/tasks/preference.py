@@ -34,16 +34,16 @@ class PreferenceSettings(Spec):
     preference: PreferenceMethod = setting(
         "dpo",
         "Preference method",
-        "How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.",
+        "How to learn from pairs of a chosen and a rejected response. Only used with preference pairs.",
         choices={"dpo": "DPO", "orpo": "ORPO", "simpo": "SimPO", "reward": "Reward model"},
         choice_details={
-            "dpo": "Prefers the chosen answer, and stays close to the base model. The usual choice (Rafailov et al. "
+            "dpo": "Prefers the chosen response, and stays close to the base model. The usual choice (Rafailov et al. "
             "2023).",
-            "orpo": "Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024). "
+            "orpo": "Also learns to write the chosen response, and needs no reference model (Hong et al. 2024). "
             "TRL's ORPO trainer reports other losses, because it also counts the prompt.",
-            "simpo": "Makes the chosen answer more likely per token, whatever its length, and needs no "
+            "simpo": "Makes the chosen response more likely per token, whatever its length, and needs no "
             "reference model (Meng et al. 2024).",
-            "reward": "Trains a model that scores answers instead of writing them (Ouyang et al. 2022).",
+            "reward": "Trains a model that scores responses instead of writing them (Ouyang et al. 2022).",
         },
         advanced=True,
         help_topic="preference-losses",
@@ -51,13 +51,13 @@ class PreferenceSettings(Spec):
     dpo_loss: DpoLoss = setting(
         "sigmoid",
         "DPO loss",
-        "How DPO turns the margin between both answers into a loss.",
+        "How DPO turns the margin between both responses into a loss.",
         choices={"sigmoid": "Sigmoid", "hinge": "Hinge", "ipo": "IPO", "robust": "Robust"},
         choice_details={
             "sigmoid": "The loss of the DPO paper. Suits most data (Rafailov et al. 2023).",
             "hinge": "Ignores pairs once their margin is large enough (Liu et al. 2024).",
             "ipo": "Aims at a fixed margin per token, which reduces overfitting to clear pairs (Azar et al. 2024).",
-            "robust": "Corrects for pairs whose answers were swapped by mistake (Ray Chowdhury et al. 2024).",
+            "robust": "Corrects for pairs whose responses were swapped by mistake (Ray Chowdhury et al. 2024).",
         },
         advanced=True,
         help_topic="preference-losses",
@@ -76,7 +76,7 @@ class PreferenceSettings(Spec):
     label_smoothing: float = setting(
         0.1,
         "Label smoothing",
-        "Share of pairs whose answers you expect to be swapped. Only used by DPO's robust loss.",
+        "Share of pairs whose responses you expect to be swapped. Only used by DPO's robust loss.",
         ge=0.0,
         le=0.49,
         step=0.05,
@@ -86,7 +86,7 @@ class PreferenceSettings(Spec):
     simpo_beta: float = setting(
         2.0,
         "SimPO beta",
-        "Scale of the difference between both answers in SimPO. 2 to 10 is common.",
+        "Scale of the difference between both responses in SimPO. 2 to 10 is common.",
         gt=0.0,
         le=100.0,
         step=0.5,
@@ -96,7 +96,7 @@ class PreferenceSettings(Spec):
     simpo_gamma: float = setting(
         1.0,
         "Target margin",
-        "Margin (gamma) by which SimPO wants the chosen answer to win. Half of SimPO beta is common.",
+        "Margin (gamma) by which SimPO wants the chosen response to win. Half of SimPO beta is common.",
         ge=0.0,
         le=100.0,
         step=0.1,
@@ -134,7 +134,7 @@ class PreferenceTask(PairTask):
     headings: ClassVar[tuple[Template, Template]] = ("Prompt", "Chosen")
     settings: ClassVar[tuple[str, ...]] = tuple(PreferenceSettings.model_fields)
     unused_settings: ClassVar[Template] = (
-        "Not used: your data has no pairs of chosen and rejected answers."
+        "Not used: your data has no pairs of chosen and rejected responses."
     )
     sequences: ClassVar[int] = 2
 
@@ -179,7 +179,7 @@ class PreferenceTask(PairTask):
         return [
             warning(
                 "training.reward_only_scores",
-                "A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, "
+                "A reward model scores responses and can't write them, so it can't be merged, exported as GGUF, "
                 "run in Ollama, or used in a chat.",
                 "Use its adapter with PEFT as a sequence classification model with one label. To train a model "
                 "that answers, choose another preference method.",
@@ -192,7 +192,7 @@ class PreferenceTask(PairTask):
         if not self.is_reward_model(method):
             return super().get_card(method)
         return ModelCard(
-            purpose="that scores answers (a reward model)",
+            purpose="that scores responses (a reward model)",
             pipeline="text-classification",
             adapter=format_peft_usage("SequenceClassification", ", num_labels=1"),
         )
@@ -202,11 +202,11 @@ class LabeledAnswerTask(Task):
     """Learn from answers that are labeled good or bad (KTO)."""
 
     name: ClassVar[TaskName] = "kto"
-    title: ClassVar[str] = "answers labeled good or bad"
-    contents: ClassVar[Template] = "{file} has labeled answers"
+    title: ClassVar[str] = "responses labeled good or bad"
+    contents: ClassVar[Template] = "{file} has labeled responses"
     settings: ClassVar[tuple[str, ...]] = ("beta",)
     unused_settings: ClassVar[Template] = (
-        "Not used: your data has neither answer pairs nor labeled answers."
+        "Not used: your data has neither response pairs nor labeled responses."
     )
 
     def find_usual_rate(self, method: str) -> UsualRate | None:

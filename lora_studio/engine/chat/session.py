@@ -31,18 +31,15 @@ from lora_studio.core.runs import checksums
 from lora_studio.core.system.files import get_file_state, get_folder_state
 from lora_studio.core.system.locks import DeviceIdentity, LockHolder
 from lora_studio.core.tasks.samples import Message
-from lora_studio.engine.chat import (
-    prompts,
-    turn_scheduler,
-)
+from lora_studio.engine.chat import prompts, turn_scheduler
 from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.chat.streams import (
     AnswerStream,
     OllamaStream,
-    TimedStream,
     TokenStream,
     TorchTokens,
 )
+from lora_studio.engine.chat.turn_scheduler import ColumnAnswer
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.generation import turn_boundaries
 from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
@@ -132,46 +129,32 @@ class Session:
     # --- answers ------------------------------------------------------------------------------
 
     def _answer(self, base: _Base, questions: Sequence[ChatQuestion], job: JobContext) -> None:
-        timed_streams: dict[int, TimedStream] = {}
-        with self._close_unfinished(timed_streams, job):
-            for question in questions:
-                begin = functools.partial(self._begin, timed_streams, base, question, job)
-                turn_scheduler.run_or_refuse_column(question.column, timed_streams, job, begin)
-            self._emit_ready(job)
-            updates = dict.fromkeys(timed_streams, ("", 0.0))
-            active = dict(timed_streams)
-            while active:
-                for column in turn_scheduler.select_next_columns(active):
-                    advance = functools.partial(
-                        turn_scheduler.advance, column, active, updates, job
-                    )
-                    turn_scheduler.run_or_refuse_column(column, active, job, advance)
+        """Answer all questions in turns; what is unfinished when the chat is canceled is sent as it is."""
+        answers: dict[int, ColumnAnswer] = {}
 
-    def _begin(
-        self,
-        timed_streams: dict[int, TimedStream],
-        base: _Base,
-        question: ChatQuestion,
-        job: JobContext,
-    ) -> None:
-        timed_streams[question.column] = TimedStream(self._stream(base, question, job))
+        def start_stream(question: ChatQuestion) -> None:
+            stream = self._stream(base, question, job)
+            answers[question.column] = ColumnAnswer(question.column, stream)
 
-    @contextmanager
-    def _close_unfinished(
-        self, timed_streams: dict[int, TimedStream], job: JobContext
-    ) -> Iterator[None]:
-        """Report unfinished answers when the chat is canceled."""
+        def run(column: int, action: Callable[[], None]) -> None:
+            turn_scheduler.run_or_refuse_column(column, answers, job, action)
+
         try:
-            yield
+            for question in questions:
+                run(question.column, functools.partial(start_stream, question))
+            self._emit_ready(job)
+            while answers:
+                for column in turn_scheduler.select_next_columns(answers):
+                    run(column, functools.partial(turn_scheduler.advance, column, answers, job))
         except CancelledError:
-            for column, timed_stream in timed_streams.items():
-                if timed_stream.stream.tokens:
-                    timed_stream.stream.ending = "stopped"
-                    job.emit(turn_scheduler.create_answered_event(column, timed_stream))
+            for answer in answers.values():
+                if answer.stream.tokens:
+                    answer.stream.ending = "stopped"
+                    answer.send_whole(job)
             raise
         finally:
-            for timed_stream in timed_streams.values():
-                timed_stream.stream.close()
+            for answer in answers.values():
+                answer.stream.close()
 
     def _stream(self, base: _Base, question: ChatQuestion, job: JobContext) -> AnswerStream:
         chat_model, sampling = question.chat_model, question.sampling

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol
@@ -49,26 +48,6 @@ class AnswerStream(Protocol):
 
     def close(self) -> None:
         """Stop the work behind the answer."""
-
-
-class TimedStream:
-    """A stream with the time spent in its own steps only."""
-
-    def __init__(self, stream: AnswerStream) -> None:
-        """Wrap a stream that hasn't started."""
-        self.stream = stream
-        self.seconds = self.first_s = 0.0
-
-    def step(self, check: Callable[[], None]) -> bool:
-        """Advance the stream and add the time."""
-        began = time.perf_counter()
-        before = self.stream.tokens
-        try:
-            return self.stream.step(check)
-        finally:
-            self.seconds += time.perf_counter() - began
-            if before == 0 and self.stream.tokens:
-                self.first_s = self.seconds
 
 
 class TokenStream:

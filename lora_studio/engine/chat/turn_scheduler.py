@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lora_studio.core.network.secrets import print_exception
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.chat.streams import AnswerStream, TimedStream
+from lora_studio.engine.chat.streams import AnswerStream
 from lora_studio.engine.model.loading import release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import (
@@ -23,49 +23,61 @@ UPDATE_INTERVAL = 0.05
 _TURN = 0.1
 
 
-def select_next_columns(active: dict[int, TimedStream]) -> list[int]:
-    """Return the columns whose turn it is; if several share a lane, only the first of them."""
-    busy_lanes: set[str] = set()
-    chosen = []
-    for column, timed_stream in active.items():
-        if not timed_stream.stream.lane or timed_stream.stream.lane not in busy_lanes:
-            chosen.append(column)
-            busy_lanes.add(timed_stream.stream.lane)
-    return chosen
+class ColumnAnswer:
+    """The unfinished answer of a column: its stream, the seconds spent in it alone, and the text that was sent."""
 
+    def __init__(self, column: int, stream: AnswerStream) -> None:
+        """Take a stream that hasn't started."""
+        self.column, self.stream = column, stream
+        self.seconds = self.first_s = 0.0
+        self.sent, self._sent_at = "", 0.0
 
-def advance(
-    column: int,
-    active: dict[int, TimedStream],
-    updates: dict[int, tuple[str, float]],
-    job: JobContext,
-) -> None:
-    """Advance one answer by a turn and send what is new; `updates` are the text sent last, and when."""
-    timed_stream, deadline = active[column], time.perf_counter() + _TURN
-    is_growing = timed_stream.step(job.check)
-    while is_growing and (len(active) == 1 or time.perf_counter() < deadline):
-        text, sent = updates[column]
-        if time.perf_counter() - sent >= UPDATE_INTERVAL:
-            updates[column] = send_update(column, timed_stream.stream, text, job)
-        is_growing = timed_stream.step(job.check)
-    if is_growing:
-        updates[column] = send_update(column, timed_stream.stream, updates[column][0], job)
-        return
-    job.emit(create_answered_event(column, timed_stream))
-    timed_stream.stream.close()
-    del active[column]
+    def advance(self, job: JobContext, *, is_alone: bool) -> bool:
+        """Advance by a turn and send what is new; return False once the answer is complete."""
+        deadline = time.perf_counter() + _TURN
+        is_growing = self._step(job)
+        while is_growing and (is_alone or time.perf_counter() < deadline):
+            if time.perf_counter() - self._sent_at >= UPDATE_INTERVAL:
+                self.send_update(job)
+            is_growing = self._step(job)
+        if is_growing:
+            self.send_update(job)
+        else:
+            self.send_whole(job)
+        return is_growing
 
+    def send_update(self, job: JobContext) -> None:
+        """Send what differs from the text that was sent."""
+        before, text = self.sent, self.stream.get_text()
+        if text != before:
+            start = _count_common_prefix(before, text)
+            grew = events.AnswerGrew(column=self.column, start=start, text=text[start:], tokens=self.stream.tokens)  # fmt: skip
+            job.emit(grew)
+        self.sent, self._sent_at = text, time.perf_counter()
 
-def send_update(
-    column: int, stream: AnswerStream, before: str, job: JobContext
-) -> tuple[str, float]:
-    """Send what differs from the text `before`; return the current text and the time."""
-    text = stream.get_text()
-    if text != before:
-        start = _count_common_prefix(before, text)
-        grew = events.AnswerGrew(column=column, start=start, text=text[start:], tokens=stream.tokens)  # fmt: skip
-        job.emit(grew)
-    return text, time.perf_counter()
+    def send_whole(self, job: JobContext) -> None:
+        """Send the answer with its numbers."""
+        stream = self.stream
+        job.emit(
+            events.Answered(
+                column=self.column,
+                text=stream.get_text(),
+                tokens=stream.tokens,
+                prompt_tokens=stream.prompt_tokens,
+                first_s=self.first_s,
+                seconds=self.seconds,
+                ending=stream.ending,
+            )
+        )
+
+    def _step(self, job: JobContext) -> bool:
+        began, before = time.perf_counter(), self.stream.tokens
+        try:
+            return self.stream.step(job.check)
+        finally:
+            self.seconds += time.perf_counter() - began
+            if before == 0 and self.stream.tokens:
+                self.first_s = self.seconds
 
 
 def _count_common_prefix(one: str, other: str) -> int:
@@ -76,22 +88,25 @@ def _count_common_prefix(one: str, other: str) -> int:
     return next((position for position, (a, b) in enumerate(pairs) if a != b), len(other))
 
 
-def create_answered_event(column: int, clocked: TimedStream) -> events.Answered:
-    """Return the event for a finished answer."""
-    stream = clocked.stream
-    return events.Answered(
-        column=column,
-        text=stream.get_text(),
-        tokens=stream.tokens,
-        prompt_tokens=stream.prompt_tokens,
-        first_s=clocked.first_s,
-        seconds=clocked.seconds,
-        ending=stream.ending,
-    )
+def select_next_columns(answers: dict[int, ColumnAnswer]) -> list[int]:
+    """Return the columns whose turn it is; if several share a lane, only the first of them."""
+    busy_lanes: set[str] = set()
+    chosen = []
+    for column, answer in answers.items():
+        if not answer.stream.lane or answer.stream.lane not in busy_lanes:
+            chosen.append(column)
+            busy_lanes.add(answer.stream.lane)
+    return chosen
+
+
+def advance(column: int, answers: dict[int, ColumnAnswer], job: JobContext) -> None:
+    """Advance the answer of a column by a turn; a complete one is closed and removed."""
+    if not answers[column].advance(job, is_alone=len(answers) == 1):
+        answers.pop(column).stream.close()
 
 
 def run_or_refuse_column(
-    column: int, streams: dict[int, TimedStream], job: JobContext, action: Callable[[], None]
+    column: int, answers: dict[int, ColumnAnswer], job: JobContext, action: Callable[[], None]
 ) -> None:
     """Call `action`, and report its error for this column only; the others continue.
 
@@ -107,8 +122,8 @@ def run_or_refuse_column(
     ) as error:  # its traceback keeps tensors until the block ends, and so do copies of its frame
         if is_device_lost(error):
             raise
-        if (stream := streams.pop(column, None)) is not None:
-            stream.stream.close()
+        if (answer := answers.pop(column, None)) is not None:
+            answer.stream.close()
         print_exception(error)
         problem = to_problem(error, commands.AskChat.title)
         needs_memory = is_out_of_memory(error)

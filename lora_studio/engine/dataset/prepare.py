@@ -169,7 +169,7 @@ def _check_labels(tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
 
 _REMEDIES: dict[UnusableKind, Template] = {
     UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the rows.",
-    UnusableKind.TEMPLATE: "Change the rows to what the model's chat template accepts, or choose the "
+    UnusableKind.TEMPLATE: "Change the rows so that the model's chat template accepts them, or choose the "
     "chat template ChatML.",
 }
 

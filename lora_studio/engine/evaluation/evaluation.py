@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,6 @@ from lora_studio.core.evaluation.plan import (
     remember_plan,
     require_own_plan,
 )
-from lora_studio.core.evaluation.report import compute_means
 from lora_studio.core.evaluation.results import (
     ColumnReport,
     EvaluationFacts,
@@ -44,6 +44,7 @@ from lora_studio.core.evaluation.results import (
     Judgment,
 )
 from lora_studio.core.evaluation.storage import EvaluationFolder, LineWriter
+from lora_studio.core.evaluation.summary import compute_means
 from lora_studio.core.evaluation.test_sets import TestSetReport
 from lora_studio.core.messages import text
 from lora_studio.core.network.secrets import print_exception
@@ -381,28 +382,30 @@ class _Evaluation:
     items: list[EvaluationItem] = field(default_factory=list)
     facts: EvaluationFacts = field(default_factory=EvaluationFacts)
     answered: set[tuple[str, str]] = field(default_factory=set)
+    scorer: ItemScorer = field(init=False)
+    progress: _Progress = field(init=False)
 
     def run(self) -> None:
         """Evaluate every column, then let the judge compare their answers."""
         self._read_items()
-        scorer = ItemScorer(self.facts.metrics, judges=self.plan.judge is not None)
+        self.scorer = ItemScorer(self.facts.metrics, judges=self.plan.judge is not None)
         rows = self.folder.read().answers
         self.answered = {key for key, row in rows.items() if row.problem is None}
-        progress = _Progress(self.folder.path.name, self._count_needed(scorer), self.job)
-        progress.done = len(self.answered)
+        total = sum(len(self._list_needed(column)) for column in self.plan.columns)
+        self.progress = _Progress(self.folder.path.name, total, self.job, len(self.answered))
         self.job.emit(
             events.EvaluationStarted(
                 evaluation=self.folder.path.name,
                 items=len(self.items),
                 columns=tuple(column.key for column in self.plan.columns),
-                answered=progress.done,
+                answered=len(self.answered),
                 test_sets=self.facts.test_sets,
             )
         )
         self._save(finished=None)
         with self.folder.append(self.folder.answers_file) as writer:
             for column in self.plan.columns:
-                self._run_column(column, scorer, writer, progress)
+                self._run_column(column, writer)
         self._judge()
         self._finish()
 
@@ -429,27 +432,19 @@ class _Evaluation:
         self.folder.write_items(self.items)
         self._save(finished=None)
 
-    def _count_needed(self, scorer: ItemScorer) -> int:
-        """Return the number of results of a complete evaluation."""
-        return sum(len(self._list_needed(column, scorer)) for column in self.plan.columns)
-
-    def _list_needed(self, column: Column, scorer: ItemScorer) -> list[EvaluationItem]:
+    def _list_needed(self, column: Column) -> list[EvaluationItem]:
         """Return the items that a column can answer or score."""
-        needs = ((item, scorer.get_needs(item, column)) for item in self.items)
+        needs = ((item, self.scorer.get_needs(item, column)) for item in self.items)
         return [item for item, need in needs if need.answer or need.logprobs]
 
     # --- columns --------------------------------------------------------------------------------
 
-    def _run_column(
-        self, column: Column, scorer: ItemScorer, writer: LineWriter, progress: _Progress
-    ) -> None:
+    def _run_column(self, column: Column, writer: LineWriter) -> None:
         """Evaluate a column; if its model fails, the others continue."""
-        report = ColumnReport(key=column.key, unmeasured=scorer.list_unmeasured(column, self.items))
-        missing = [
-            item
-            for item in self._list_needed(column, scorer)
-            if (item.id, column.key) not in self.answered
-        ]
+        unmeasured = self.scorer.list_unmeasured(column, self.items)
+        report = ColumnReport(key=column.key, unmeasured=unmeasured)
+        needed = self._list_needed(column)
+        missing = [item for item in needed if (item.id, column.key) not in self.answered]
         before = self._find_report(column)
         if before is not None and not missing and before.problem is None:
             return
@@ -463,7 +458,7 @@ class _Evaluation:
                     }
                 )
                 self._set_report(report)
-                report = self._answer(column, runner, scorer, writer, progress, report, missing)
+                report = self._answer(column, runner, writer, report, missing)
         except CancelledError:
             raise
         except Exception as failure:
@@ -479,9 +474,7 @@ class _Evaluation:
         self,
         column: Column,
         runner: ModelRunner,
-        scorer: ItemScorer,
         writer: LineWriter,
-        progress: _Progress,
         report: ColumnReport,
         missing: Sequence[EvaluationItem],
     ) -> ColumnReport:
@@ -489,11 +482,11 @@ class _Evaluation:
 
         def record(result: ItemResult) -> None:
             writer.write(result)
-            progress.add(column, result)
+            self.progress.add(column, result)
 
-        progress.show(column)
+        self.progress.show(column)
         cache = AnswerCache(self.database, runner.model_hash)
-        work = ColumnRun(column, runner, scorer, self.plan.sampling, cache, record)
+        work = ColumnRun(column, runner, self.scorer, self.plan.sampling, cache, record)
         began = time.perf_counter()
         work.run(missing)
         report = report.model_copy(
@@ -504,13 +497,8 @@ class _Evaluation:
             }
         )
         report = self._with_counts(report)
-        results = self.folder.read()
-        means = compute_means(results)
-        own = {
-            test_set: {name: by[column.key] for name, by in measured.items() if column.key in by}
-            for test_set, measured in means.items()
-        }
-        self.job.emit(events.ColumnEvaluated(column=report, means=own))
+        means = compute_means(self.folder.read(), column.key)
+        self.job.emit(events.ColumnEvaluated(column=report, means=means))
         return report
 
     def _digest_recorded(self, column: Column) -> str:
@@ -679,23 +667,46 @@ def judge(
     ProblemError if the judge fails altogether. Equal answers are a tie that the judge isn't asked about.
     """
     results = folder.read()
-    pairs = list(_iter_pairs(results, settings))
-    asked = [pair for pair in pairs if not _is_same(pair, results)]
-    cache = AnswerCache(database, runner.model_hash)
-    replies: dict[_Pair, Reply] = {}
-    both = [each for pair in asked for each in (pair, _swap(pair))]
+    questions: dict[_Pair, tuple[str, str]] = {}  # the IDs of those in both orders
+    waiting: dict[str, list[_Pair]] = defaultdict(list)  # for the reply to a question
+    items: dict[str, EvaluationItem] = {}
+    replies: dict[str, ItemResult] = {}
     with folder.append(folder.judgments_file) as writer:
-        for pair in pairs:
-            if pair not in asked:
+
+        def decide(reply: ItemResult) -> None:
+            replies[reply.item] = reply
+            job.report_progress(text("judging answers"), len(replies), len(items), "replies")
+            for pair in waiting[reply.item]:
+                straight, swapped = questions[pair]
+                if straight in replies and swapped in replies:
+                    writer.write(_decide(pair, replies[straight], replies[swapped]))
+
+        for pair in _iter_pairs(results, settings):
+            keys = (pair.first, pair.second)
+            first, second = (results.answers[pair.item.id, key].answer for key in keys)
+            if first.strip() == second.strip():
                 writer.write(
                     Judgment(item=pair.item.id, first=pair.first, second=pair.second, winner="")
                 )
-        for done, (pair, reply) in enumerate(_ask(both, results, settings, runner, cache)):
-            replies[pair] = reply
-            job.report_progress(text("judging answers"), done, len(both), "replies")
-            if _swap(pair) in replies:
-                ordered = pair if pair in asked else _swap(pair)
-                writer.write(_decide(ordered, replies[ordered], replies[_swap(ordered)]))
+                continue
+            asked = [
+                _create_question(pair.item, *answers, settings.criteria)
+                for answers in ((first, second), (second, first))
+            ]
+            questions[pair] = asked[0].id, asked[1].id
+            for each in asked:
+                items[each.id] = each
+                waiting[each.id].append(pair)
+        column = Column(key="judge", model=settings.model)
+        scorer, cache = ItemScorer({}, judges=True), AnswerCache(database, runner.model_hash)
+        ColumnRun(column, runner, scorer, _SAMPLING, cache, decide).run(list(items.values()))
+
+
+def _create_question(
+    item: EvaluationItem, first: str, second: str, criteria: str
+) -> EvaluationItem:
+    prompt = build_judge_prompt(item, first, second, criteria)
+    return create_item(test_set="judge", messages=(Message(role="user", content=prompt),))
 
 
 def _iter_pairs(results: EvaluationResults, settings: JudgeSettings) -> Iterator[_Pair]:
@@ -711,50 +722,10 @@ def _iter_pairs(results: EvaluationResults, settings: JudgeSettings) -> Iterator
                 yield _Pair(item, baseline, column.key)
 
 
-def _is_same(pair: _Pair, results: EvaluationResults) -> bool:
-    first, second = (results.answers[pair.item.id, key].answer for key in (pair.first, pair.second))
-    return first.strip() == second.strip()
-
-
-def _swap(pair: _Pair) -> _Pair:
-    return _Pair(pair.item, pair.second, pair.first)
-
-
-def _ask(
-    pairs: Sequence[_Pair],
-    results: EvaluationResults,
-    settings: JudgeSettings,
-    runner: ModelRunner,
-    cache: AnswerCache,
-) -> Iterator[tuple[_Pair, Reply]]:
-    """Yield the judge's reply to each pair, from the cache where it has it."""
-    pending: list[tuple[_Pair, AnswerRequest, bytes]] = []
-    for pair in pairs:
-        answers = [results.answers[pair.item.id, key].answer for key in (pair.first, pair.second)]
-        prompt = build_judge_prompt(pair.item, answers[0], answers[1], settings.criteria)
-        item = create_item(test_set="judge", messages=(Message(role="user", content=prompt),))
-        try:
-            request = AnswerRequest(item, runner.render(item))
-        except ProblemError as error:
-            yield pair, Reply(problem=error.problems[0])
-            continue
-        key = cache.get_key(request.prompt, _SAMPLING)
-        if (stored := cache.find(key)) is not None:
-            yield pair, Reply(text=stored.get("answer", ""))
-        else:
-            pending.append((pair, request, key))
-    if not pending:
-        return
-    for index, reply in runner.generate([request for _, request, _ in pending], _SAMPLING):
-        pair, _, key = pending[index]
-        cache.store(key, ItemResult(item="", column="", answer=reply.text, problem=reply.problem))
-        yield pair, reply
-
-
-def _decide(pair: _Pair, reply: Reply, swapped: Reply) -> Judgment:
+def _decide(pair: _Pair, reply: ItemResult, swapped: ItemResult) -> Judgment:
     """Return the judgment from the replies in both orders; replies that contradict are a tie."""
     problem = reply.problem or swapped.problem
-    verdicts = [parse_verdict(reply.text), parse_verdict(swapped.text)]
+    verdicts = [parse_verdict(reply.answer), parse_verdict(swapped.answer)]
     winner: str | None = None
     if problem is None and None not in verdicts:
         straight = {"a": pair.first, "b": pair.second, "tie": ""}[str(verdicts[0])]
@@ -765,7 +736,7 @@ def _decide(pair: _Pair, reply: Reply, swapped: Reply) -> Judgment:
         first=pair.first,
         second=pair.second,
         winner=winner,
-        replies=(reply.text, swapped.text),
+        replies=(reply.answer, swapped.answer),
         problem=problem,
     )
 
@@ -814,19 +785,12 @@ class ColumnRun:
     sampling: Sampling
     cache: AnswerCache
     on_result: Callable[[ItemResult], None]
-    #: Seconds spent on computing, and how many results it computed.
-    seconds: float = 0.0
-    computed: int = field(default=0)
 
     def run(self, items: Sequence[EvaluationItem]) -> None:
         """Answer and score items; raises ProblemError if the model fails altogether."""
         pending = [work for item in items if (work := self._prepare(item)) is not None]
-        began = time.perf_counter()
-        try:
-            self._score([work for work in pending if work.needs.logprobs and work.logprobs is None])
-            self._answer([work for work in pending if work.needs.answer and work.reply is None])
-        finally:
-            self.seconds = time.perf_counter() - began
+        self._score([work for work in pending if work.needs.logprobs and work.logprobs is None])
+        self._answer([work for work in pending if work.needs.answer and work.reply is None])
 
     def _prepare(self, item: EvaluationItem) -> _Work | None:
         """Return an item to compute, None if it is complete already or can't be given to the model."""
@@ -848,7 +812,7 @@ class ColumnRun:
         if needs.logprobs and (stored := self.cache.find(keys[1])) is not None:
             work.logprobs = stored.get("logprobs")
         if work.is_complete:
-            self._finish(work)
+            self.on_result(self._to_result(work))
             return None
         work.cached = False
         return work
@@ -861,7 +825,7 @@ class ColumnRun:
             work.logprobs = logprobs
             self.cache.store(work.keys[1], ItemResult(item="", column="", logprobs=logprobs))
             if work.is_complete:
-                self._finish(work)
+                self.on_result(self._to_result(work))
 
     def _answer(self, works: Sequence[_Work]) -> None:
         if not works:
@@ -871,11 +835,7 @@ class ColumnRun:
             work = works[index]
             work.reply = _shorten(reply)
             self.cache.store(work.keys[0], self._to_result(work))
-            self._finish(work)
-
-    def _finish(self, work: _Work) -> None:
-        self.computed += not work.cached
-        self.on_result(self._to_result(work))
+            self.on_result(self._to_result(work))
 
     def _to_result(self, work: _Work) -> ItemResult:
         reply = work.reply or Reply()

@@ -309,7 +309,7 @@ def require_harmless(config: Mapping[str, Any]) -> None:
             and not (re.fullmatch(r"[\w|.-]*", value) is not None)
         ):
             raise InvalidContentError(
-                "{name} asks for the code of {value}", name=name, value=value[:100]
+                "{name} requires custom code from {value}", name=name, value=value[:100]
             )
         if name in _NEEDED and type(value) is int and value < 1:
             raise InvalidContentError(

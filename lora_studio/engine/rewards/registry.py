@@ -279,7 +279,7 @@ class MetricReward:
         if not self.needs_reference:
             seconds = limits.PATTERN_SECONDS
             return text("The expression took longer than {seconds} s.", seconds=seconds)
-        return text("The answer can't be compared with “{expected}”.", expected=(expected or "")[:200])  # fmt: skip
+        return text("The completion can't be compared with “{expected}”.", expected=(expected or "")[:200])  # fmt: skip
 
 
 def get_expected(answer: RatedAnswer, column: str) -> str | None:

@@ -44,7 +44,7 @@ class TensorFault:
             "moved": "{tensor} is in {actual} instead of {expected}",
             "shape": "{tensor} has the shape {actual} instead of {expected}",
             "type": "{tensor} is stored as {actual} instead of {expected}",
-            "base": "{tensor} is the base model's, without the adapter",
+            "base": "{tensor} is still the base model's, without the adapter",
             "scaled": "{tensor} has the adapter's update at {factor:.2f} times its scale",
             "zeros": "{tensor} contains only zeros",
             "infinite": "{tensor} contains NaN or infinite values",

@@ -384,7 +384,7 @@ class InBatchNegatives(Objective):
         found: dict[int, torch.Tensor] = {}
         for begin in range(0, len(groups), world):
             self.ranks.synchronize_requests()
-            job.report_progress(text("measuring search"), begin, len(groups), "batches")
+            job.report_progress(text("evaluating retrieval"), begin, len(groups), "batches")
             own = self.ranks.get_local_batches(groups[begin : begin + world])
             local = []
             with fail_together(self.ranks):

@@ -211,7 +211,7 @@ def _unreadable_checkpoint_error(folder: Path, error: Exception) -> ProblemError
     return fail(
         "training.checkpoint_unreadable",
         "The checkpoint {name} can't be read: {reason}.",
-        "Make sure that you may read the folder and that its disk is connected, then resume the training.",
+        "Make sure that you have permission to read the folder and that its disk is connected, then resume the training.",
         where=Where(step="training", file=str(folder)),
         name=folder.name,
         reason=describe_os_error(error),

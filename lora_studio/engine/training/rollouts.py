@@ -161,7 +161,7 @@ class Rollouts:
         groups = self._write_answers(prompts, sampling)
         pairs = [(prompt, answer) for prompt, group in zip(prompts, groups, strict=True) for answer in group]  # fmt: skip
         rated = [to_rated(prompt, answer) for prompt, answer in pairs]
-        self._job.report_progress(text("rating answers"), 0, None)
+        self._job.report_progress(text("rating completions"), 0, None)
         scored = self._ranks.broadcast(self._rewards.score(rated) if self._rewards else None)
         assert scored is not None
         sequences = [_join(prompt, np.array(answer.ids, np.int32)) for prompt, answer in pairs]
@@ -171,7 +171,7 @@ class Rollouts:
         self, prompts: Sequence[EncodedPrompt], sampling: GroupSampling
     ) -> list[list[SampledText]]:
         """Return the answers to all prompts; with sharded weights, all ranks write the same ones together."""
-        ranks, stage = self._ranks, text("writing answers")
+        ranks, stage = self._ranks, text("generating completions")
         writers = 1 if ranks.is_sharded else ranks.world_size
         share = range(ranks.rank % writers, len(prompts), writers)
         total = len(share) * sampling.answers
@@ -181,7 +181,7 @@ class Rollouts:
                 self._tuned.base.tokenizer,
                 [prompts[position].ids.tolist() for position in share],
                 sampling,
-                lambda done: self._job.report_progress(stage, done, total, "answers"),
+                lambda done: self._job.report_progress(stage, done, total, "completions"),
                 share,
                 directly=self._objective.logprob_model.writes_directly and not ranks.is_sharded,
                 # GPUs round differently. With other tokens, a rank would need another number of passes.
@@ -359,12 +359,16 @@ class RolloutReport:
                 "cut",
                 "training.answers_cut",
                 text(
-                    "All answers of a step were cut at {tokens} tokens.",
+                    "All completions of a step were truncated at {tokens} tokens.",
                     tokens=self._spec.rollout_tokens,
                 ),
-                text("DAPO learns nothing from such answers. Increase “Max. answer length”.")
+                text(
+                    "DAPO learns nothing from such completions. Increase “Max. completion length”."
+                )
                 if self._spec.grpo_variant == "dapo"
-                else text("If answers should end by themselves, increase “Max. answer length”."),
+                else text(
+                    "If completions should end by themselves, increase “Max. completion length”."
+                ),
                 "rollout_tokens",
             )
         if self._equal_steps == _EQUAL_STEPS:
@@ -372,13 +376,13 @@ class RolloutReport:
                 "equal",
                 "training.rewards_equal",
                 text(
-                    "In the last {steps} steps, all answers to a prompt got the same reward, so the model "
+                    "In the last {steps} steps, all completions to a prompt got the same reward, so the model "
                     "learns nothing.",
                     steps=_EQUAL_STEPS,
                 ),
                 text(
-                    "Add a reward that tells the answers apart, such as one for the format, or use prompts "
-                    "that the model sometimes answers well."
+                    "Add a reward that tells the completions apart, such as one for the format, or use prompts "
+                    "that the model sometimes completes well."
                 ),
                 "rewards",
             )
@@ -389,7 +393,7 @@ class RolloutReport:
                 f"failure {failure.reward}",
                 "training.reward_failed",
                 text(
-                    "The reward {name} has no value for some answers: {reason}",
+                    "The reward {name} has no value for some completions: {reason}",
                     name=describe_reward(failure.reward),
                     reason=failure.reason,
                 ),
@@ -400,7 +404,7 @@ class RolloutReport:
                 "all failed",
                 "training.rewards_missing",
                 text(
-                    "No answer of a step has a reward, so the model learns nothing from the step."
+                    "No completion of a step has a reward, so the model learns nothing from the step."
                 ),
                 text(
                     "If the judge is away, pause training, start it, and resume. Otherwise, stop, correct "
@@ -462,7 +466,7 @@ def preview_rewards(command: commands.PreviewRewards, job: JobContext) -> None:
         rows = EncodedRows(prepared.training)
         prompts: list[EncodedPrompt] = [rows[row] for row in range(min(command.rows, len(rows)))]
         rated = _write_answers(loaded, prompts, command, job)
-        job.report_progress(text("rating answers"), 0, None)
+        job.report_progress(text("rating completions"), 0, None)
         scored = rewards.score(rated)
     answers = tuple(
         PreviewAnswer(
@@ -492,7 +496,7 @@ def _write_answers(
         top_p=training.rollout_top_p,
         seed=str(training.seed),
     )
-    stage, total = text("writing answers"), len(prompts)
+    stage, total = text("generating completions"), len(prompts)
     loaded.model.eval()
     groups = group_sampling.sample_groups(
         loaded.model,
@@ -517,8 +521,8 @@ def find_problems(
         problems.append(
             warning(
                 "training.answers_cut",
-                "All answers were cut at {tokens} tokens.",
-                "If answers should end by themselves, increase “Max. answer length”.",
+                "All completions were truncated at {tokens} tokens.",
+                "If completions should end by themselves, increase “Max. completion length”.",
                 where=Where(step="training", field="rollout_tokens"),
                 tokens=max_tokens,
             )
@@ -535,8 +539,8 @@ def _find_problems_of(
     if reasons:
         yield warning(
             "training.reward_fails",
-            "The reward {name} has no value for {failed} of {total} answers: {reason}",
-            "Training leaves such answers out. Correct the reward if that isn't intended.",
+            "The reward {name} has no value for {failed} of {total} completions: {reason}",
+            "Training leaves such completions out. Correct the reward if that isn't intended.",
             where=where,
             name=describe_reward(name),
             failed=len(reasons),
@@ -546,8 +550,8 @@ def _find_problems_of(
     if len(known) > 1 and all(math.isclose(value, known[0]) for value in known):
         yield warning(
             "training.reward_constant",
-            "The reward {name} is {value:small} for all answers, so there is nothing to learn from it.",
-            "Change the reward, or use prompts that the model sometimes answers well.",
+            "The reward {name} is {value:small} for all completions, so there is nothing to learn from it.",
+            "Change the reward, or use prompts that the model sometimes completes well.",
             where=where,
             name=describe_reward(name),
             value=known[0],

@@ -818,7 +818,7 @@ def _damaged_best_warning(step: int, damage: Text) -> Problem:
     return warning(
         "training.best_damaged",
         "The best adapter, of step {step}, is damaged: {reason}. The last adapter was saved instead.",
-        "Check the disk for errors. To get the best adapter again, train again.",
+        "Check the disk for errors. To restore the best adapter, train again.",
         where=Where(step="training", field="keep_best"),
         step=step,
         reason=damage,

@@ -46,16 +46,16 @@ class RatedAnswersView(QScrollArea):
         step = formatting.format_number(event.step)
         is_equal = event.best.reward == event.worst.reward
         self.caption.setText(
-            tr("Step {step}: all answers have the same reward. This is one of them.").format(
+            tr("Step {step}: all completions have the same reward. This is one of them.").format(
                 step=step
             )
             if is_equal
-            else tr("Step {step}: the answers with the highest and the lowest reward").format(
+            else tr("Step {step}: the completions with the highest and the lowest reward").format(
                 step=step
             )
         )
-        self.best.show_answer(tr("Answer") if is_equal else tr("Best answer"), event.best)
-        self.worst.show_answer(tr("Worst answer"), event.worst)
+        self.best.show_answer(tr("Answer") if is_equal else tr("Best completion"), event.best)
+        self.worst.show_answer(tr("Worst completion"), event.worst)
         self.worst.setVisible(not is_equal)
 
 

@@ -290,7 +290,7 @@ class PlotBar(QWidget):
         """Offer quantities for the strip below the main one; the selected one is kept.
 
         Until the user selects one, it is the learning rate; below the mean reward, each of several rewards,
-        or the share of answers that were cut.
+        or the share of truncated completions.
         """
         recorded = [name for name in names if name != main]
         rewards = metrics.list_rewards(recorded)

@@ -108,9 +108,7 @@ class TradeOffPlot(FocusFrame):
         """Create an empty plot."""
         super().__init__(parent)
         self._points: list[tuple[str, float, float]] = []
-        self.chart = Chart(
-            mark("change in general abilities, points"), mark("gain on the task, points")
-        )
+        self.chart = Chart(mark("change in general abilities (points)"), mark("task gain (points)"))
         self.chart.view.setMouseEnabled(x=False, y=False)
         self._dots = Points(self.chart)
         layout = QVBoxLayout(self)

@@ -351,6 +351,6 @@ def _list(requests: Sequence[AccessRequest]) -> QWidget:
     groups.addStretch()
     content.setLayout(groups)
     groups.setContentsMargins(0, 0, 0, 0)
-    area = make_scroll_area(content, tr("What the project asks for"), sideways=True)
+    area = make_scroll_area(content, tr("Access this project requests"), sideways=True)
     area.setMinimumHeight(min(content.sizeHint().height(), _MAX_HEIGHT))
     return area

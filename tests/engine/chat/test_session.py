@@ -394,7 +394,6 @@ def prompts(session: Session, models: Path, *chat_models: AnyChatModel) -> list[
 
 def test_shortened_answer_is_sent_from_its_new_end() -> None:
     """As when a stop word is complete and gets removed."""
-    sent: list[events.Event] = []
 
     class Answer:
         tokens = 3
@@ -402,12 +401,10 @@ def test_shortened_answer_is_sent_from_its_new_end() -> None:
         def get_text(self) -> str:
             return "Yes"
 
-    class Listener:
-        def emit(self, event: events.Event) -> None:
-            sent.append(event)
-
-    text, _ = turn_scheduler.send_update(0, Answer(), "Yes, and", Listener())  # type: ignore[arg-type]  # has what is used
-    assert text == "Yes"
-    (grew,) = sent
-    assert isinstance(grew, events.AnswerGrew)
+    job, recorder = recorded_job()
+    answer = turn_scheduler.ColumnAnswer(0, Answer())  # type: ignore[arg-type]  # has what is used
+    answer.sent = "Yes, and"
+    answer.send_update(job)
+    assert answer.sent == "Yes"
+    (grew,) = recorder.of(events.AnswerGrew)
     assert (grew.start, grew.text) == (3, "")

@@ -15,7 +15,8 @@ from lora_studio.core.chat import Sampling
 from lora_studio.core.protocol import events
 from lora_studio.engine.chat import turn_scheduler
 from lora_studio.engine.chat.label_predictor import LabelPredictor
-from lora_studio.engine.chat.streams import TimedStream, TokenStream, TorchTokens
+from lora_studio.engine.chat.streams import TokenStream, TorchTokens
+from lora_studio.engine.chat.turn_scheduler import ColumnAnswer
 from lora_studio.engine.devices import devices
 from lora_studio.engine.generation.turn_boundaries import TurnEndCriteria
 from lora_studio.engine.model.loading import load_tokenizer
@@ -87,10 +88,10 @@ def _answer(network: _FailingModel) -> Recorder:
     job, recorder = recorded_job()
     tokens = TorchTokens(network, [1, 2], Sampling())
     stream = TokenStream(tokens, str, lambda _: False, TurnEndCriteria(()), 2)
-    active, updates = {0: TimedStream(stream)}, {0: ("", 0.0)}
-    while active:
+    answers = {0: ColumnAnswer(0, stream)}
+    while answers:
         turn_scheduler.run_or_refuse_column(
-            0, active, job, lambda: turn_scheduler.advance(0, active, updates, job)
+            0, answers, job, lambda: turn_scheduler.advance(0, answers, job)
         )
     return recorder
 

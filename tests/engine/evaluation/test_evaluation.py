@@ -16,12 +16,12 @@ from lora_studio.core.chat import (
     Sampling,
 )
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.evaluation import report as report_module
 from lora_studio.core.evaluation import storage
 from lora_studio.core.evaluation.columns import Column, ServerModel
 from lora_studio.core.evaluation.items import EvaluationItem
 from lora_studio.core.evaluation.plan import EvaluationPlan
 from lora_studio.core.evaluation.results import EvaluationResults
+from lora_studio.core.evaluation.summary import compute_means
 from lora_studio.core.evaluation.test_sets import FileRows, HeldoutRows
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import chat_models
@@ -96,8 +96,10 @@ def test_each_model_of_a_run_answers_and_is_scored(run: RunFolder) -> None:
     assert [column.key for column in results.plan.columns] == ["base", "adapter", "merged", "F16"]
     assert results.is_complete
     assert len(results.answers) == 8 * 4
-    means = report_module.compute_means(results)["heldout"]
-    perplexity = means["perplexity"]
+    perplexity = {
+        column.key: compute_means(results, column.key)["heldout"]["perplexity"]
+        for column in results.plan.columns
+    }
     assert perplexity["merged"] == pytest.approx(perplexity["adapter"], rel=0.02)
     assert perplexity["F16"] == pytest.approx(perplexity["adapter"], rel=0.05)
     assert perplexity["base"] != pytest.approx(perplexity["adapter"], rel=0.02)
@@ -302,8 +304,8 @@ def test_raw_prompts_begin_with_bos_in_torch_and_llama_cpp(run: RunFolder) -> No
     ((_, expected),) = in_torch.score([request])
     ((_, scores),) = in_llama_cpp.score([request])
     assert scores.choices == pytest.approx(expected.choices, rel=1e-2)
-    ((_, answer),) = in_torch.answer([request], SHORT)
-    ((_, same),) = in_llama_cpp.answer([request], SHORT)
+    ((_, answer),) = in_torch.generate([request], SHORT)
+    ((_, same),) = in_llama_cpp.generate([request], SHORT)
     assert (answer.prompt_tokens, answer.text) == (same.prompt_tokens, same.text)
     assert answer.prompt_tokens == len(tokenizer(prompt).input_ids)
 

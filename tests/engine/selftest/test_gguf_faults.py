@@ -165,9 +165,9 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("other template", "F16", value("tokenizer.chat_template", "{{ messages }}"), "tokenizer.chat_template differs from character 3 on"),
     ("template missing", "F16", value("tokenizer.chat_template", LEFT_OUT), "tokenizer.chat_template is missing"),
     ("second template", "F16", value("tokenizer.chat_template.tool_use", "x"), "tokenizer.chat_template.tool_use is \"x\", but should not be set"),
-    ("base tensor", "F16", from_base(GATE, "F16"), f"{GATE} is the base model's, without the adapter"),
-    ("base tensor in Q8_0", "Q8_0", from_base(GATE, "Q8_0"), f"{GATE} is the base model's, without the adapter"),
-    ("base tensor in Q4_K_M", "Q4_K_M", from_base(UP, "Q4_K_M"), f"{UP} is the base model's, without the adapter"),
+    ("base tensor", "F16", from_base(GATE, "F16"), f"{GATE} is still the base model's, without the adapter"),
+    ("base tensor in Q8_0", "Q8_0", from_base(GATE, "Q8_0"), f"{GATE} is still the base model's, without the adapter"),
+    ("base tensor in Q4_K_M", "Q4_K_M", from_base(UP, "Q4_K_M"), f"{UP} is still the base model's, without the adapter"),
     ("zeros", "F16", tensor(GATE, np.zeros_like), f"{GATE} contains only zeros"),
     ("zeros in Q8_0", "Q8_0", tensor(GATE, np.zeros_like, "Q8_0"), f"{GATE} contains only zeros"),
     ("NaN", "F16", tensor(NORM, lambda data: np.full_like(data, np.nan)), f"{NORM} contains NaN"),
@@ -203,7 +203,7 @@ FAULTS: list[tuple[str, str, Plant, str]] = [
     ("additional bias", "F16", lambda files, target: edit(files["F16"], target, tensors={"blk.0.attn_q.bias": np.zeros(64, np.float32)}), "blk.0.attn_q.bias is not part of the trained model"),
     ("positions exchanged", "F16", exchange_positions, "blk.0.attn_k.weight contains the values of blk.1.attn_k.weight"),
     ("invalid token", "F16", break_token, "tokenizer.ggml.tokens["),
-    ("file of the base", "Q8_0", lambda files, target: Path(shutil.copyfile(files["base-Q8_0"], target)), "blk.0.ffn_down.weight is the base model's, without the adapter"),
+    ("file of the base", "Q8_0", lambda files, target: Path(shutil.copyfile(files["base-Q8_0"], target)), "blk.0.ffn_down.weight is still the base model's, without the adapter"),
     ("file of another quantization", "Q8_0", lambda files, target: Path(shutil.copyfile(files["Q4_K_M"], target)), "general.file_type is 15 instead of 7"),
     ("cut in the weights", "Q8_0", cut(0.9), "the file is truncated: it has"),
     ("cut in the header", "Q8_0", cut(0.05), "the file can't be read"),
@@ -371,7 +371,7 @@ def test_correct_file_with_imatrix_has_no_fault(with_imatrix: dict[str, StageCom
 @pytest.mark.slow
 def test_base_tensor_with_imatrix_is_named(with_imatrix: dict[str, StageComparison]) -> None:
     faults = [str(fault) for fault in with_imatrix["base tensor"].faults]
-    assert faults == [f"{UP} is the base model's, without the adapter"]
+    assert faults == [f"{UP} is still the base model's, without the adapter"]
 
 
 @pytest.mark.slow

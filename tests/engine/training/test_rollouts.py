@@ -272,7 +272,10 @@ def test_steps_without_any_reward_are_reported_as_such() -> None:
         "training.reward_failed",
         "training.rewards_missing",
     ]
-    assert str(problems[0].what) == "The reward Exact match has no value for some answers: Nothing."
+    assert (
+        str(problems[0].what)
+        == "The reward Exact match has no value for some completions: Nothing."
+    )
     assert not channel.of(events.AnswersRated)
 
 
@@ -297,6 +300,6 @@ def test_rewards_are_tried_on_the_base_model(start: Start) -> None:
     tried = handle(command).last(events.RewardsPreviewed)
     assert [set(answer.values) for answer in tried.answers] == [{"length", "regex", "exact"}] * 4
     texts = [str(problem.what) for problem in tried.problems]
-    assert any("Regular expression is 0 for all answers" in sentence for sentence in texts)
+    assert any("Regular expression is 0 for all completions" in sentence for sentence in texts)
     assert any("Exact match has no value for" in sentence for sentence in texts)
     assert any(answer.reward is None for answer in tried.answers)

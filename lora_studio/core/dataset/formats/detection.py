@@ -911,26 +911,22 @@ def _warn_about_votes(
     if ratings and ratings[0].high > ratings[0].low:
         yield dataset_warning(
             "rated_answers",
-            counted(
-                len(ratings),
-                "{columns} may rate the answers. All of them are trained as good answers, whatever it says.",
-                "{columns} may rate the answers. All of them are trained as good answers, whatever these say.",
-                columns=quote_names(item.name for item in ratings),
-            ),
+            "{columns} may contain ratings. They are ignored: every answer counts as good.",
             "To learn from good and bad answers (KTO), choose the format “{kto}”. Answers are then good where "
             "{label}. To imitate only good ones, remove the rows with bad ones.",
             kto=Text(template=FORMATS["kto"].title),
             label=write_limit(ratings[0]),
+            columns=quote_names(item.name for item in ratings),
         )
         return
     name = ratings[0].name if ratings else find_nested_votes(columns)
     if name is not None:
         yield dataset_warning(
             "rated_answers",
-            "“{column}” may rate the answers. All of them are trained as good answers, whatever it says.",
-            "If it does, remove the rows with bad answers, or add a column “label” that is true for good "
+            "{columns} may contain ratings. They are ignored: every answer counts as good.",
+            "If so, remove the rows with bad answers, or add a column “label” that is true for good "
             "answers and false for bad ones, to train with KTO.",
-            column=name,
+            columns=quote_names([name]),
         )
 
 

@@ -217,7 +217,7 @@ _RANKS = ("rank", "ranking")
 _RATED = ("overall_score", "pm_score", "score", "rating", "reward")
 
 #: Why two answers do not form a pair.
-_NO_PREFERENCE = "neither answer is preferred"
+_NO_PREFERENCE = "no preferred response"
 
 
 def is_tie(word: str) -> bool:
@@ -267,7 +267,7 @@ def is_first_better(value: Any) -> bool:
     if letter := parse_side(text):
         return letter == "a"
     if (truth := parse_label(value)) is None:
-        raise UnusableRow("the row doesn't say which answer is preferred")
+        raise UnusableRow("the row doesn't say which response is preferred")
     return truth
 
 

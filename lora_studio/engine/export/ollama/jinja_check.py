@@ -248,7 +248,7 @@ _CAUSES: dict[JinjaCause, tuple[str, Text, Text]] = {
             "llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it"
         ),
         text(
-            "For the prompts of training, set `think` to false in requests to Ollama, or start "
+            "To get the same prompts as in training, set `think` to false in requests to Ollama, or start "
             "llama-server with `--reasoning off`."
         ),
     ),
@@ -270,7 +270,7 @@ _CAUSES: dict[JinjaCause, tuple[str, Text, Text]] = {
             "removes it in training"
         ),
         text(
-            "For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't "
+            "To get the same prompts as in training, start llama-server with `--no-reasoning-preserve`, or don't "
             "send the reasoning of earlier answers."
         ),
     ),

@@ -128,11 +128,13 @@ def _get_loss_settings(facts: ReproductionFacts) -> dict[str, Any]:
 def list_reward_differences(facts: ReproductionFacts) -> list[str]:
     """Return how a reward training by the script differs from the run, in whole sentences."""
     sentences = [
-        "TRL draws other random numbers for the answers: losses and rewards agree on average only.",
-        "TRL counts a reward without a value as 0; the run leaves the answer out.",
+        "TRL draws other random numbers for the completions: losses and rewards agree on average only.",
+        "TRL counts a reward without a value as 0; the run leaves the completion out.",
     ]
     if find_answer_ends(facts).text:
-        sentences.append("The run also ends answers at a text that isn't one token, TRL doesn't.")
+        sentences.append(
+            "The run also ends completions at a text that isn't one token, TRL doesn't."
+        )
     if facts.tuned.base.precision in ("4bit", "8bit"):
         sentences.append("TRL trains this adapter in bfloat16, the run in 32-bit.")
     sizes = {sum(map(len, facts.plan.get_step(step))) for step in range(facts.steps)}

@@ -45,7 +45,7 @@ from lora_studio.gui.widgets.tooltips import plain_tip
 
 _HINT = mark("File or folder path, or org/name on the Hub")
 _EXAMPLE = mark(
-    "Files: JSON, JSONL, CSV, TSV, Parquet, or text, also compressed. Formats: Alpaca, ShareGPT, "
+    "Files: JSON, JSONL, CSV, TSV, Parquet, or text, optionally compressed. Formats: Alpaca, ShareGPT, "
     "messages, prompt and completion, question and answer, preference pairs, labeled answers, or "
     "plain text."
 )

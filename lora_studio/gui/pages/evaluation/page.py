@@ -480,14 +480,11 @@ class OverlayMenu(QPushButton):
             action = self._menu.addAction(title.replace("&", "&&"))
             action.setCheckable(True)
             action.setChecked(folder in self.chosen)
-            action.triggered.connect(self._toggle_later(folder))
+            action.triggered.connect(partial(self._toggle, folder))
 
-    def _toggle_later(self, folder: EvaluationFolder) -> Callable[[bool], None]:
-        def toggle(is_on: bool) -> None:
-            others = [each for each in self.chosen if each != folder]
-            self.choose([*others, folder] if is_on else others)
-
-        return toggle
+    def _toggle(self, folder: EvaluationFolder, is_on: bool) -> None:
+        others = [each for each in self.chosen if each != folder]
+        self.choose([*others, folder] if is_on else others)
 
     def _show_count(self) -> None:
         count = len(self.chosen)
@@ -519,27 +516,25 @@ class PreferenceView(QScrollArea):
 
     def show_results(self, results: EvaluationResults, shown: Sequence[Preference]) -> None:
         """Show the preferences of the judge of an evaluation, and those of people."""
-        self._clear()
-        self._add_all(shown, list_column_names(results.plan))
+        clear_layout(self._layout)
+        self.texts = []
+        names = list_column_names(results.plan)
+        for each in shown:
+            self._add(each, names)
         if not self.texts:
             self._layout.addWidget(label(tr("To compare answers in pairs, turn on the judge in a new evaluation, or vote on these models in the Playground."), "muted", wrap=True))  # fmt: skip
         self._layout.addStretch(1)
 
-    def _add_all(self, shown: Sequence[Preference], names: dict[str, str]) -> None:
-        for each in shown:
-            pair = tr("{model} compared with {other}").format(model=names[each.column], other=names[each.baseline])  # fmt: skip
-            sentence = localize(each.sentence)
-            if each.unknown:
-                sentence += "  ·  " + tr_n("{n} without a verdict", "{n} without a verdict", each.unknown)  # fmt: skip
-            heading = label(f"{pair}  ·  {localize(each.judged_by)}", "label", wrap=True)
-            self._layout.addLayout(
-                column(heading, PreferenceBar(each), label(sentence, wrap=True), spacing=Spacing.XS)
-            )
-            self.texts.append(f"{pair}: {sentence}")
-
-    def _clear(self) -> None:
-        self.texts = []
-        clear_layout(self._layout)
+    def _add(self, shown: Preference, names: dict[str, str]) -> None:
+        pair = tr("{model} compared with {other}").format(model=names[shown.column], other=names[shown.baseline])  # fmt: skip
+        sentence = localize(shown.sentence)
+        if shown.unknown:
+            sentence += "  ·  " + tr_n("{n} without a verdict", "{n} without a verdict", shown.unknown)  # fmt: skip
+        heading = label(f"{pair}  ·  {localize(shown.judged_by)}", "label", wrap=True)
+        self._layout.addLayout(
+            column(heading, PreferenceBar(shown), label(sentence, wrap=True), spacing=Spacing.XS)
+        )
+        self.texts.append(f"{pair}: {sentence}")
 
 
 class PreferenceBar(QWidget):
@@ -694,8 +689,7 @@ class ExportMenu(QPushButton):
             ".json": tr("JSON…"),
         }
         for suffix, title in titles.items():
-            if suffix in WRITERS:
-                menu.addAction(title, partial(self.ask, suffix))
+            menu.addAction(title, partial(self.ask, suffix))
         self.setMenu(menu)
         self.setEnabled(False)
 
@@ -709,7 +703,11 @@ class ExportMenu(QPushButton):
         if self._shown is not None:
             proposal = Path(f"evaluation-{self._shown.folder.path.name}{suffix}")
             choose_file_to_write(
-                self.window(), tr("Export evaluation"), self._write, proposal, f"*{suffix}"
+                self.window(),
+                tr("Export evaluation"),
+                lambda name: self.write(Path(name)),
+                proposal,
+                f"*{suffix}",
             )
 
     def write(self, path: Path) -> None:
@@ -721,9 +719,6 @@ class ExportMenu(QPushButton):
     def stop_background_work(self) -> None:
         """End the background work."""
         self._tasks.stop_background_work()
-
-    def _write(self, name: str) -> None:
-        self.write(Path(name))
 
 
 def _write(
@@ -774,7 +769,8 @@ class EvaluationVerdictCard(Card):
         note: str = "",
     ) -> None:
         """Show the verdicts of an evaluation, of its judge, and of people who voted."""
-        self._clear()
+        clear_layout(self._grid)
+        self.sentences = []
         names = list_column_names(results.plan)
         for key, name in names.items():
             if key == shown.baseline:
@@ -832,10 +828,6 @@ class EvaluationVerdictCard(Card):
             self._grid.addWidget(part, row, number)
         text.setAccessibleName(f"{name} {sentence}".strip())
         self.sentences.append(f"{name}: {sentence}" if name else sentence)
-
-    def _clear(self) -> None:
-        self.sentences = []
-        clear_layout(self._grid)
 
 
 @dataclass(frozen=True)

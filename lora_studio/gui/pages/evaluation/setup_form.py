@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -21,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 from shiboken6 import isValid
 
-from lora_studio.core.chat import AnyChatModel, FolderChatModel, GgufChatModel, OllamaChatModel
+from lora_studio.core.chat import FolderChatModel, GgufChatModel, OllamaChatModel
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.evaluation import plan, statistics, summary
 from lora_studio.core.evaluation.columns import AnyColumnModel, Column, ServerModel
@@ -42,7 +43,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.evaluation import BenchmarkInfo
 from lora_studio.core.runs import chat_models
 from lora_studio.core.runs.chat_models import ChatModelOption
-from lora_studio.core.system.offline import is_local_host
+from lora_studio.core.system.offline import is_local_address
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.language import mark, tr, tr_n
@@ -388,7 +389,8 @@ class ModelMenu(QPushButton):
             inner = self._menu.addMenu(name.replace("&", "&&"))
             for option in options:
                 title = localize(option.title)
-                inner.addAction(title.replace("&", "&&"), self._choose_later(f"{name}: {title}", option.chat_model))  # fmt: skip
+                choose = partial(self.chosen.emit, f"{name}: {title}", option.chat_model)
+                inner.addAction(title.replace("&", "&&"), choose)
         if self._options:
             self._menu.addSeparator()
         self._menu.addAction(tr("Adapter folder…"), self._pick_adapter)
@@ -406,17 +408,11 @@ class ModelMenu(QPushButton):
         dialog.open()
         self.ollama_requested.emit()
 
-    def _choose_later(self, title: str, chat_model: AnyChatModel) -> Callable[[], None]:
-        return lambda: self.chosen.emit(title, chat_model)
-
     def _pick_adapter(self) -> None:
-        choose_folder(
-            self.window(),
-            tr("Select adapter folder"),
-            lambda name: self.chosen.emit(
-                Path(name).name, chat_models.create_adapter_chat_model(name)
-            ),
-        )
+        choose_folder(self.window(), tr("Select adapter folder"), self._choose_adapter)
+
+    def _choose_adapter(self, name: str) -> None:
+        self.chosen.emit(Path(name).name, chat_models.create_adapter_chat_model(name))
 
     def _pick_model(self) -> None:
         choose_folder(
@@ -617,7 +613,7 @@ class ServerModelEditor(QWidget):
         self.name.clear()
         self.name.addItems(list(names))
         self.name.setEditText(typed)
-        self._show_kind()
+        self._show_state()
 
     def make_model(self) -> OllamaChatModel | ServerModel | None:
         """Return the model, None if something is missing or invalid."""
@@ -641,23 +637,13 @@ class ServerModelEditor(QWidget):
     def _find_invalid(self) -> str | None:
         """Return what is wrong with what was entered so far."""
         address, variable = self.address.text().strip(), self.key_variable.text().strip()
-        parts = _split(address)
         if address and "@" in address:
             return tr("Enter the address without a password.")
-        if address and not self._is_ollama() and (parts is None or parts not in ("http", "https")):
+        if address and not self._is_ollama() and not _is_server(address):
             return tr("Enter an address such as {example}.").format(example="http://127.0.0.1:8000/v1")  # fmt: skip
         if variable and not self._is_ollama() and not _VARIABLE.match(variable):
             return tr("Enter the name of the environment variable that has the API key, such as {example}.").format(example="OPENAI_API_KEY")  # fmt: skip
         return None
-
-    def is_remote(self) -> bool:
-        """Return whether the server is on another computer."""
-        address = self.address.text().strip() or (self._host if self._is_ollama() else "")
-        try:
-            host = urlsplit(address if "//" in address else f"//{address}").hostname
-        except ValueError:
-            return False
-        return not is_local_host(host)
 
     def _is_ollama(self) -> bool:
         return bool(self.kind.currentData() == _OLLAMA)
@@ -665,33 +651,28 @@ class ServerModelEditor(QWidget):
     def _on_kind_changed(self) -> None:
         if self._is_ollama():
             self.ollama_requested.emit()
-        self._show_kind()
-        self.changed.emit()
-
-    def _show_kind(self) -> None:
-        is_ollama = self._is_ollama()
-        default = self._host or "http://127.0.0.1:11434"
-        self.address.setPlaceholderText(default if is_ollama else "http://127.0.0.1:8000/v1")
-        self._key.setVisible(not is_ollama)
-        self._show_state()
+        self._on_edited()
 
     def _on_edited(self) -> None:
         self._show_state()
         self.changed.emit()
 
     def _show_state(self) -> None:
-        invalid = self._find_invalid()
+        is_ollama, invalid = self._is_ollama(), self._find_invalid()
+        default = self._host or "http://127.0.0.1:11434"
+        self.address.setPlaceholderText(default if is_ollama else "http://127.0.0.1:8000/v1")
+        self._key.setVisible(not is_ollama)
         self.error.setText(invalid or "")
         self.error.setVisible(invalid is not None)
-        is_remote = invalid is None and self.is_remote()
-        self.note.setText(tr("This server is on another computer: prompts and answers are sent there."))  # fmt: skip
-        self.note.setVisible(is_remote)
+        address = self.address.text().strip() or (self._host if is_ollama else "")
+        self.note.setVisible(invalid is None and not is_local_address(address))
 
     def _build(self) -> None:
         self.kind.addItem("Ollama", _OLLAMA)
         self.kind.addItem(tr("OpenAI-compatible server"), _SERVER)
         self.kind.setAccessibleName(tr("Kind of server"))
         self.kind.activated.connect(lambda _: self._on_kind_changed())
+        self.note.setText(tr("This server is on another computer: prompts and answers are sent there."))  # fmt: skip
         self.name.setEditable(True)
         self.name.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.name.setMinimumContentsLength(16)
@@ -717,13 +698,12 @@ class ServerModelEditor(QWidget):
         self.setLayout(layout)
 
 
-def _split(address: str) -> str | None:
-    """Return the scheme of an address that has a host, None for any other text."""
+def _is_server(address: str) -> bool:
     try:
-        parts = urlsplit(address)
-    except ValueError:
-        return None
-    return parts.scheme if parts.hostname else None
+        ServerModel(address=address, name="-")
+    except ValidationError:
+        return False
+    return True
 
 
 _MOST_SHOTS = 64
@@ -812,9 +792,6 @@ class BenchmarkDialog(Dialog):
     def _show_state(self) -> None:
         self.add.setEnabled(self._get_chosen() is not None)
 
-    def _on_typed(self) -> None:
-        self.query.schedule()
-
     def _on_busy(self, is_busy: bool) -> None:
         if is_busy and not self._shown:
             self.problem.hide()
@@ -829,7 +806,7 @@ class BenchmarkDialog(Dialog):
     def _build(self) -> None:
         self.search.setPlaceholderText(tr("Search by name or dataset, such as arc"))
         self.search.setAccessibleName(tr("Search benchmarks"))
-        self.search.textEdited.connect(lambda _: self._on_typed())
+        self.search.textEdited.connect(lambda _: self.query.schedule())
         self.query.busy_changed.connect(self._on_busy)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)

@@ -184,12 +184,12 @@ class ExportResult(QWidget):
                 "the prompts of the Ollama server."
             ), "warn"
         if "lossy" in verdicts:
-            return tr("⚠ Behaves like what you trained, with some quality loss."), "warn"
+            return tr("⚠ Behaves as trained, with some quality loss."), "warn"
         if isinstance(proof, VectorProof):
-            return tr("✓ Behaves like what you trained, and Ollama gives the same vectors."), "ok"
+            return tr("✓ Behaves as trained, and Ollama gives the same vectors."), "ok"
         if proof is not None:
-            return tr("✓ Behaves like what you trained, and Ollama builds the same prompts."), "ok"
-        return tr("✓ Behaves like what you trained."), "ok"
+            return tr("✓ Behaves as trained, and Ollama builds the same prompts."), "ok"
+        return tr("✓ Behaves as trained."), "ok"
 
     def _list_test_facts(self) -> list[tuple[str, str]]:
         """Return the self-tests by the title of their stage."""

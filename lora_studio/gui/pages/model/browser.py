@@ -100,7 +100,7 @@ BUILTIN = ModelEntry(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),
     stored=BUILTIN_FILE_TYPE,
-    why=text("For a first try; trains in minutes without a GPU. English."),
+    why=text("A good first try: trains in minutes, even without a GPU. English."),
 )
 
 #: Width of the list of models in pixels at 100 %, below which the details move under it.
@@ -480,7 +480,7 @@ def judge_fit(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]
     if not fit.fits:
         return tr("too large"), "error"
     if fit.eased and fit.share > _TIGHT:
-        return tr("{bits}, tight").format(bits=tr(_PRECISIONS[fit.precision])), "ok"
+        return tr("{bits} (tight fit)").format(bits=tr(_PRECISIONS[fit.precision])), "ok"
     return tr("fits in {bits}").format(bits=tr(_PRECISIONS[fit.precision])), "ok"
 
 

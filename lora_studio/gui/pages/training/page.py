@@ -468,7 +468,7 @@ def _format_line(event: object) -> str:
             )
         case events.Evaluated() if event.has_rewards:
             if (reward := event.metrics.get(events.REWARD)) is None:
-                return tr("step {step}: no answer has a reward").format(step=event.step)
+                return tr("step {step}: no completion has a reward").format(step=event.step)
             return tr("step {step}: eval reward {reward}").format(
                 step=event.step, reward=format_reward(reward)
             )
@@ -579,7 +579,7 @@ _TILES = {
     "epoch": mark("Epoch"),
     "loss": mark("Loss"),
     "eval": mark("Eval loss"),
-    "cut": mark("Answers cut"),
+    "cut": mark("Truncated completions"),
     "kl": mark("KL to the reference"),
     "speed": mark("Tokens/s"),
     "memory": mark("Peak memory"),

@@ -56,7 +56,7 @@ class RewardTrial(QWidget):
         )
         self.progress = ProgressLine()
         self.problems = label("", "warn", wrap=True)
-        self.table = tables.make_table(tr("Answers of the base model and their rewards"))
+        self.table = tables.make_table(tr("Completions of the base model and their rewards"))
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         layout = column(
             row(self.start_button, self.cancel_button, about, spacing=Spacing.M),

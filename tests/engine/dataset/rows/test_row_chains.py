@@ -146,7 +146,7 @@ def test_rows_with_unusable_parents_give_a_reason(tmp_path: Path) -> None:
         "its parent rows form a cycle": (1, 2),
         "it is not an answer; it is read with the answers after it": (3, 4, 5, 9),
         "several rows have the ID of its parent row": (6,),
-        "the row that it answers is missing": (7,),
+        "its parent row is missing": (7,),
     }
     assert {row: len(chat) for row, chat in turns.items()} == {8: 2, 10: 4}
     assert {"dataset.chained", "dataset.parents_missing"} <= codes(source)
@@ -251,7 +251,7 @@ def test_deleted_failed_and_unranked_answers_do_not_train(
         "it did not pass its review": (2,),
         "it has no rank, unlike other answers to the same turn": (4,),
         "an earlier row of its conversation can't be used": (6,),
-        "the row that it answers is missing": (7,),
+        "its parent row is missing": (7,),
     }
 
 

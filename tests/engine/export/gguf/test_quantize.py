@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
+import gguf
 import gguf as gguf_format
 import numpy as np
 import pytest
@@ -135,6 +136,12 @@ def test_quantizations_are_sorted_from_largest_to_smallest() -> None:
     assert bits == sorted(bits, reverse=True)
     assert set(COMMON) < set(QUANTIZATIONS)
     assert ExportSpec().quantizations[0] in COMMON
+
+
+def test_main_bits_are_those_of_a_type_of_gguf() -> None:
+    known = {8 * size / block for block, size in gguf.GGML_QUANT_SIZES.values()}
+    newer = {"Q2_0"}  # not in the package yet
+    assert {name for name, facts in QUANTIZATIONS.items() if facts.main_bits not in known} == newer
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)

@@ -148,7 +148,7 @@ def test_export_needs_an_adapter_and_shows_every_result(
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
     assert page.is_done()
-    assert page.result.verdict.text().startswith("✓ Behaves like what you trained")
+    assert page.result.verdict.text().startswith("✓ Behaves as trained")
     assert not page.result.details.is_open()
     with qtbot.waitSignal(page.run_requested) as signal:
         page.again.click()
@@ -243,7 +243,7 @@ def test_unverified_template_shows_the_first_difference(
 @pytest.mark.parametrize(
     ("is_direct", "verdict"),
     [
-        pytest.param(True, "✓ Behaves like what you trained", id="from adapter"),
+        pytest.param(True, "✓ Behaves as trained", id="from adapter"),
         pytest.param(False, "✗ Differs from what you trained", id="from merged model"),
     ],
 )

@@ -84,7 +84,7 @@ def test_mean_reward_is_the_curve_with_its_spread(page: TrainingPage) -> None:
     bar = plot.bar
     assert bar.get_shown_metric() == EACH_REWARD
     titles = [bar.strip.itemText(index) for index in range(bar.strip.count())]
-    assert {"Exact match", "Length", "Answers cut", "Mean reward only"} <= set(titles)
+    assert {"Exact match", "Length", "Truncated completions", "Mean reward only"} <= set(titles)
     assert not any("spread/" in title.lower() for title in titles)
 
 
@@ -102,7 +102,10 @@ def test_tiles_and_answers_of_the_latest_step(page: TrainingPage) -> None:
     assert tiles.text("loss") == "–"
     assert page.tabs.currentWidget() is page.answers
     best, worst = page.answers.best, page.answers.worst
-    assert (best.title.text(), worst.title.text()) == ("Best answer: 1.50", "Worst answer: -0.50")
+    assert (best.title.text(), worst.title.text()) == (
+        "Best completion: 1.50",
+        "Worst completion: -0.50",
+    )
     assert (best.prompt.text(), best.answer.text()) == ("<b>2 + 2?</b>", "<i>4</i>")
     labels = page.answers.findChildren(QLabel)
     assert {each.textFormat() for each in labels} == {Qt.TextFormat.PlainText}
