@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lora_studio.engine.training.recipe.objectives import Classification
-from lora_studio.engine.training.recipe.score_head import write_classifier_config
 from safetensors.torch import load_file, save_file
 
 from lora_studio.core.messages import text
@@ -36,8 +34,9 @@ from lora_studio.engine.selftest.expected_model import (
 )
 from lora_studio.engine.selftest.judging import StageComparison
 from lora_studio.engine.selftest.merged_comparison import compare_merged
+from lora_studio.engine.tasks.classification import Classification, write_config
 from tests.engine.conftest import TinyModel
-from tests.engine.training.recipe.test_classification import TEXTS, encode_texts, make_classifier
+from tests.engine.tasks.test_classification import TEXTS, encode_texts, make_classifier
 from tests.engine.training.test_train_run import Start, start
 from tests.helpers.runs.jobs import make_job, recorded_job, write_rows
 from tests.helpers.runs.tiny_run import tiny_run
@@ -349,7 +348,7 @@ def test_code_of_a_classifier_is_not_loaded(tiny: TinyModel, tmp_path: Path) -> 
     base, adapter = tiny("llama3"), tmp_path / "adapter"
     tuned = make_classifier(base)
     tuned.model.save_pretrained(str(adapter))
-    write_classifier_config(tuned, adapter)
+    write_config(tuned.base.model.config, tuned.labels, tuned.base.tokenizer.pad_token_id, adapter)
     tuned.base.tokenizer.save_pretrained(str(adapter))
     config = json.loads((adapter / "config.json").read_text("utf-8"))
     config["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}  # fmt: skip

@@ -23,13 +23,12 @@ from lora_studio.core.templates.chat_template import ChatTemplate, TemplateSourc
 from lora_studio.core.templates.ollama_template import derive_from
 from lora_studio.core.templates.server.prompt_proof import ProbeKind, PromptPath
 from lora_studio.core.templates.server.terms import RenderRequest
+from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama import (
-    chat_rendering,
     server_proof,
     template_proof,
     template_sandbox,
 )
-from lora_studio.engine.export.ollama import server as ollama_server
 from lora_studio.engine.export.ollama.derivation import list_parameters
 from tests.helpers.models import tiny_gguf
 from tests.helpers.models.tiny_models import tiny_model
@@ -305,7 +304,7 @@ HELLO = {"role": "user", "content": "Hello"}
 
 def test_conversation_is_rendered_with_token_ids(folder: Path) -> None:
     command = commands.RenderChat(path=str(folder), messages=(HELLO,))
-    (rendering,) = chat_rendering.render(command).renderings
+    (rendering,) = template_proof.render(command).renderings
     assert rendering.text.startswith("<|begin_of_text|><|start_header_id|>system")
     assert rendering.text.endswith(
         "Hello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -317,7 +316,7 @@ def test_conversation_is_rendered_with_token_ids(folder: Path) -> None:
 def test_probe_conversations_are_rendered_by_default(tmp_path: Path) -> None:
     file = tmp_path / "chat.jinja"
     file.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", "utf-8")
-    renderings = chat_rendering.render(commands.RenderChat(path=str(file))).renderings
+    renderings = template_proof.render(commands.RenderChat(path=str(file))).renderings
     assert {one.probe for one in renderings} >= {ProbeKind.PLAIN, ProbeKind.TURNS}
     assert renderings[0].text == "user: Hello\n"
     assert renderings[0].ids is None
@@ -334,7 +333,7 @@ def test_template_that_cannot_be_rendered_is_a_problem(source: str, tmp_path: Pa
     file = tmp_path / "chat.jinja"
     file.write_text(source, "utf-8")
     with pytest.raises(ProblemError) as caught:
-        chat_rendering.render(commands.RenderChat(path=str(file), messages=(HELLO,)))
+        template_proof.render(commands.RenderChat(path=str(file), messages=(HELLO,)))
     assert caught.value.problems[0].code == "template.chat_refused"
 
 
