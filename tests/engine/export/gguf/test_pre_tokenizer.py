@@ -241,7 +241,7 @@ def compute(model: Llama, names: list[Quantization], folder: Path) -> dict[Quant
     ("model", "names", "tolerance"),
     [
         pytest.param(SMOLLM2_135M, COMMON, 0.02, id="SmolLM2 135M"),
-        pytest.param(LLAMA_2_7B, COMMON, 0.03, id="Llama 2 7B"),
+        pytest.param(LLAMA_2_7B, COMMON, 0.03, marks=pytest.mark.slow, id="Llama 2 7B"),
         pytest.param(SMOLLM2_135M, GENERAL, 0.05, marks=THOROUGH, id="SmolLM2 135M, all"),
         pytest.param(QWEN2_7B, COMMON, 0.03, marks=THOROUGH, id="Qwen2 7B"),
     ],
