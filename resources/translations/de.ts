@@ -24,31 +24,31 @@
             <translation>/no_think in der Systemnachricht</translation>
         </message>
         <message>
-            <source>1 for an answer in a language.</source>
+            <source>1 for a completion in a language.</source>
             <translation>1 für eine Antwort in einer bestimmten Sprache.</translation>
         </message>
         <message>
-            <source>1 for an answer in which a regular expression matches.</source>
+            <source>1 for a completion in which a regular expression matches.</source>
             <translation>1 für eine Antwort, auf die ein regulärer Ausdruck passt.</translation>
         </message>
         <message>
-            <source>1 for an answer that contains a text, or the reference.</source>
+            <source>1 for a completion that contains a text, or the reference.</source>
             <translation>1 für eine Antwort, die einen Text oder die Referenz enthält.</translation>
         </message>
         <message>
-            <source>1 for an answer that equals the reference.</source>
+            <source>1 for a completion that equals the reference.</source>
             <translation>1 für eine Antwort, die der Referenz gleicht.</translation>
         </message>
         <message>
-            <source>1 for an answer that is JSON and follows a schema.</source>
+            <source>1 for a completion that is JSON and follows a schema.</source>
             <translation>1 für eine Antwort, die JSON ist und einem Schema entspricht.</translation>
         </message>
         <message>
-            <source>1 for an answer whose last number is that of the reference.</source>
+            <source>1 for a completion whose last number is that of the reference.</source>
             <translation>1 für eine Antwort, deren letzte Zahl die der Referenz ist.</translation>
         </message>
         <message>
-            <source>1 for an answer whose length is in a range.</source>
+            <source>1 for a completion whose length is in a range.</source>
             <translation>1 für eine Antwort, deren Länge in einem Bereich liegt.</translation>
         </message>
         <message>
@@ -200,6 +200,10 @@
             <translation>Guter Ausgangspunkt: hier beginnen</translation>
         </message>
         <message>
+            <source>A good first try: trains in minutes, even without a GPU. English.</source>
+            <translation>Gut für einen ersten Versuch: trainiert in Minuten, auch ohne GPU. Englisch.</translation>
+        </message>
+        <message>
             <source>A grid search creates one run for each combination of values and adds the runs to the queue. The project itself doesn't change.</source>
             <translation>Eine Rastersuche legt für jede Kombination von Werten einen Lauf an und stellt die Läufe in die Warteschlange. Das Projekt selbst ändert sich nicht.</translation>
         </message>
@@ -288,7 +292,7 @@
             <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
         </message>
         <message>
-            <source>A reward model scores answers and can't write them, so it can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
+            <source>A reward model scores responses and can't write them, so it can't be merged, exported as GGUF, run in Ollama, or used in a chat.</source>
             <translation>Ein Belohnungsmodell bewertet Antworten und kann keine schreiben. Es lässt sich daher weder zusammenführen noch als GGUF exportieren, in Ollama ausführen oder im Chat verwenden.</translation>
         </message>
         <message>
@@ -386,6 +390,10 @@
         <message>
             <source>Access</source>
             <translation>Zugang</translation>
+        </message>
+        <message>
+            <source>Access this project requests</source>
+            <translation>Zugriffe, die dieses Projekt anfordert</translation>
         </message>
         <message>
             <source>Access token</source>
@@ -564,7 +572,7 @@
             <translation>Fügen Sie eine Belohnung hinzu, die die Antworten bewertet, oder wählen Sie ein anderes Format für die Daten.</translation>
         </message>
         <message>
-            <source>Add a reward that tells the answers apart, such as one for the format, or use prompts that the model sometimes answers well.</source>
+            <source>Add a reward that tells the completions apart, such as one for the format, or use prompts that the model sometimes completes well.</source>
             <translation>Fügen Sie eine Belohnung hinzu, die die Antworten unterscheidet, etwa eine für das Format, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
@@ -703,11 +711,11 @@
             <translation>Alle Adaptergewichte sind 0, es gibt also nichts zusammenzuführen.</translation>
         </message>
         <message>
-            <source>All answers of a step were cut at {tokens} tokens.</source>
+            <source>All completions of a step were truncated at {tokens} tokens.</source>
             <translation>Alle Antworten eines Schritts wurden nach {tokens} Token abgeschnitten.</translation>
         </message>
         <message>
-            <source>All answers were cut at {tokens} tokens.</source>
+            <source>All completions were truncated at {tokens} tokens.</source>
             <translation>Alle Antworten wurden nach {tokens} Token abgeschnitten.</translation>
         </message>
         <message>
@@ -798,7 +806,7 @@
             <translation>Auch den Adapter als GGUF exportieren</translation>
         </message>
         <message>
-            <source>Also learns to write the chosen answer, and needs no reference model (Hong et al. 2024). TRL's ORPO trainer reports other losses, because it also counts the prompt.</source>
+            <source>Also learns to write the chosen response, and needs no reference model (Hong et al. 2024). TRL's ORPO trainer reports other losses, because it also counts the prompt.</source>
             <translation>Lernt auch, die bevorzugte Antwort zu schreiben, und braucht kein Referenzmodell (Hong et al. 2024). Der ORPO-Trainer von TRL gibt andere Losses aus, weil er auch den Prompt mitzählt.</translation>
         </message>
         <message>
@@ -854,8 +862,8 @@
             <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
         </message>
         <message>
-            <source>An evaluation compares models on rows that weren't trained on. Answers that were computed before are kept, so you can change what this problem is about and continue the evaluation, or start a new one with other models, test sets, or measures.</source>
-            <translation>Eine Auswertung vergleicht Modelle an Zeilen, mit denen nicht trainiert wurde. Bereits berechnete Antworten bleiben erhalten. Beheben Sie also das Problem und setzen Sie die Auswertung fort, oder starten Sie eine neue mit anderen Modellen, Testsätzen oder Maßen.</translation>
+            <source>An evaluation compares models on rows that weren't trained on. Answers that were computed before are kept, so you can change what this problem is about and continue the evaluation, or start a new one with other models, test sets, or metrics.</source>
+            <translation>Eine Auswertung vergleicht Modelle an Zeilen, mit denen nicht trainiert wurde. Bereits berechnete Antworten bleiben erhalten. Beheben Sie also das Problem und setzen Sie die Auswertung fort, oder starten Sie eine neue mit anderen Modellen, Testsätzen oder Metriken.</translation>
         </message>
         <message>
             <source>An importance matrix needs data similar to what the model will be used for.</source>
@@ -894,10 +902,6 @@
             <translation>Antwort</translation>
         </message>
         <message>
-            <source>Answer length</source>
-            <translation>Antwortlänge</translation>
-        </message>
-        <message>
             <source>Answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
@@ -918,28 +922,12 @@
             <translation>Antworten</translation>
         </message>
         <message>
-            <source>Answers cut</source>
-            <translation>Abgeschnittene Antworten</translation>
-        </message>
-        <message>
-            <source>Answers of the base model and their rewards</source>
-            <translation>Antworten des Basismodells und ihre Belohnungen</translation>
-        </message>
-        <message>
             <source>Answers only</source>
             <translation>Nur Antworten</translation>
         </message>
         <message>
-            <source>Answers per prompt</source>
-            <translation>Antworten pro Prompt</translation>
-        </message>
-        <message>
             <source>Answers requests from programs on this computer at an OpenAI-compatible address, using llama-server. Programs need the API key, so that no web page can use the model: that of the environment variable LLAMA_API_KEY, or a new one each time. The server stops when you close the window. If llama-server is built for your GPU, the model takes GPU memory while it runs.</source>
             <translation>Beantwortet über llama-server Anfragen von Programmen auf diesem Computer unter einer OpenAI-kompatiblen Adresse. Programme brauchen den API-Schlüssel, damit keine Webseite das Modell benutzen kann: den aus der Umgebungsvariablen LLAMA_API_KEY oder jedes Mal einen neuen. Der Server endet, wenn Sie das Fenster schließen. Wenn llama-server für Ihre GPU gebaut ist, belegt das Modell GPU-Speicher, solange er läuft.</translation>
-        </message>
-        <message>
-            <source>Answers without a reward</source>
-            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message>
             <source>Any free port</source>
@@ -1110,12 +1098,12 @@
             <translation>Bester Adapter nach</translation>
         </message>
         <message>
-            <source>Best answer</source>
-            <translation>Beste Antwort</translation>
-        </message>
-        <message>
             <source>Best answers so far: {score} with {values}.</source>
             <translation>Beste Antworten bisher: {score} mit {values}.</translation>
+        </message>
+        <message>
+            <source>Best completion</source>
+            <translation>Beste Antwort</translation>
         </message>
         <message>
             <source>Best eval loss</source>
@@ -1269,6 +1257,10 @@
             <translation>CSV, jede Antwort …</translation>
         </message>
         <message>
+            <source>CUDA {version}</source>
+            <translation>CUDA {version}</translation>
+        </message>
+        <message>
             <source>Cache</source>
             <translation>Cache</translation>
         </message>
@@ -1376,7 +1368,7 @@
             <translation>Ändern Sie die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
         <message>
-            <source>Change the reward, or use prompts that the model sometimes answers well.</source>
+            <source>Change the reward, or use prompts that the model sometimes completes well.</source>
             <translation>Ändern Sie die Belohnung, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
@@ -1388,7 +1380,7 @@
             <translation>Passen Sie die Zeile an die Chat-Vorlage an oder wählen Sie eine andere Vorlage.</translation>
         </message>
         <message>
-            <source>Change the rows to what the model's chat template accepts, or choose the chat template ChatML.</source>
+            <source>Change the rows so that the model's chat template accepts them, or choose the chat template ChatML.</source>
             <translation>Ändern Sie die Zeilen so, dass die Chat-Vorlage des Modells sie annimmt, oder wählen Sie die Chat-Vorlage ChatML.</translation>
         </message>
         <message>
@@ -1564,8 +1556,8 @@
             <translation>Prüfen Sie die Verbindung zum Hugging Face Hub oder wählen Sie einen anderen Benchmark.</translation>
         </message>
         <message>
-            <source>Check the disk for errors. To get the best adapter again, train again.</source>
-            <translation>Prüfen Sie den Datenträger auf Fehler. Um den besten Adapter wiederzubekommen, trainieren Sie erneut.</translation>
+            <source>Check the disk for errors. To restore the best adapter, train again.</source>
+            <translation>Prüfen Sie den Datenträger auf Fehler. Um den besten Adapter wiederherzustellen, trainieren Sie erneut.</translation>
         </message>
         <message>
             <source>Check the disk: Linux also makes a failing disk read-only. Then start this step again, or move the project to another disk. Files that were complete are unchanged.</source>
@@ -2044,8 +2036,8 @@
             <translation>Wählen Sie einen anderen Lauf.</translation>
         </message>
         <message>
-            <source>Choose at least one measure.</source>
-            <translation>Wählen Sie mindestens ein Maß.</translation>
+            <source>Choose at least one metric.</source>
+            <translation>Wählen Sie mindestens eine Metrik.</translation>
         </message>
         <message>
             <source>Choose at least one model.</source>
@@ -2463,11 +2455,11 @@
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei auf zurückgehaltenen Zeilen: Token für Token, oder die Vektoren von Embedding-Modellen.</translation>
         </message>
         <message>
-            <source>Compares each answer with the others to its prompt. The usual choice (Shao et al. 2024).</source>
+            <source>Compares each completion with the others to its prompt. The usual choice (Shao et al. 2024).</source>
             <translation>Vergleicht jede Antwort mit den anderen zu ihrem Prompt. Die übliche Wahl (Shao et al. 2024).</translation>
         </message>
         <message>
-            <source>Compares whole answers instead of tokens, which is steadier for mixtures of experts and long answers (Zheng et al. 2025).</source>
+            <source>Compares whole completions instead of tokens, which is steadier for mixtures of experts and long completions (Zheng et al. 2025).</source>
             <translation>Vergleicht ganze Antworten statt einzelner Token. Das ist stabiler bei Mixture-of-Experts-Modellen und langen Antworten (Zheng et al. 2025).</translation>
         </message>
         <message>
@@ -2509,6 +2501,26 @@
         <message>
             <source>Completed files were kept.</source>
             <translation>Fertige Dateien bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>Completion length</source>
+            <translation>Antwortlänge</translation>
+        </message>
+        <message>
+            <source>Completions of the base model and their rewards</source>
+            <translation>Antworten des Basismodells und ihre Belohnungen</translation>
+        </message>
+        <message>
+            <source>Completions per prompt</source>
+            <translation>Antworten pro Prompt</translation>
+        </message>
+        <message>
+            <source>Completions sampled per prompt. More give a steadier comparison and take more time.</source>
+            <translation>Anzahl der Antworten, die pro Prompt erzeugt werden. Mehr Antworten machen den Vergleich stabiler und brauchen mehr Zeit.</translation>
+        </message>
+        <message>
+            <source>Completions without a reward</source>
+            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message numerus="yes">
             <source>Computing with {n} threads, because this program may use that many processors.</source>
@@ -2829,7 +2841,7 @@
             <translation>Korrigieren Sie diese Zeilen und klassifizieren Sie die Datei erneut.</translation>
         </message>
         <message>
-            <source>Corrects for pairs whose answers were swapped by mistake (Ray Chowdhury et al. 2024).</source>
+            <source>Corrects for pairs whose responses were swapped by mistake (Ray Chowdhury et al. 2024).</source>
             <translation>Gleicht Paare aus, deren Antworten versehentlich vertauscht sind (Ray Chowdhury et al. 2024).</translation>
         </message>
         <message>
@@ -3013,7 +3025,7 @@
             <translation>DAPO</translation>
         </message>
         <message>
-            <source>DAPO learns nothing from such answers. Increase “Max. answer length”.</source>
+            <source>DAPO learns nothing from such completions. Increase “Max. completion length”.</source>
             <translation>DAPO lernt aus solchen Antworten nichts. Erhöhen Sie „Max. Antwortlänge“.</translation>
         </message>
         <message>
@@ -3472,10 +3484,6 @@
             <translation>EVA braucht mindestens {rank} trainierte Tokens, so viele wie der Rang; die Zeilen haben weniger.</translation>
         </message>
         <message>
-            <source>Each GPU holds a part of the weights, as the settings say.</source>
-            <translation>Jede GPU hält einen Teil der Gewichte, wie eingestellt.</translation>
-        </message>
-        <message>
             <source>Each GPU holds all weights and trains on a part of every batch.</source>
             <translation>Jede GPU hält alle Gewichte und trainiert mit einem Teil jedes Batches.</translation>
         </message>
@@ -3666,10 +3674,6 @@
             <translation>Geben Sie nur den Ordner ein oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
-            <source>Enter step.field.</source>
-            <translation>schritt.feld eingeben.</translation>
-        </message>
-        <message>
             <source>Enter the ID of a dataset on the Hugging Face Hub</source>
             <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
         </message>
@@ -3708,6 +3712,10 @@
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.</source>
             <translation>Geben Sie den Pfad zu einem Python 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
+        </message>
+        <message>
+            <source>Enter the setting as step.field.</source>
+            <translation>schritt.feld eingeben.</translation>
         </message>
         <message>
             <source>Enter the values to try.</source>
@@ -3782,8 +3790,8 @@
             <translation>Eval-Belohnung</translation>
         </message>
         <message>
-            <source>Eval {measure}</source>
-            <translation>Eval {measure}</translation>
+            <source>Eval {metric}</source>
+            <translation>Eval {metric}</translation>
         </message>
         <message>
             <source>Evaluate</source>
@@ -3888,6 +3896,10 @@
         <message>
             <source>Exact match</source>
             <translation>Exakte Übereinstimmung</translation>
+        </message>
+        <message>
+            <source>Exact text</source>
+            <translation>Exakter Text</translation>
         </message>
         <message>
             <source>Examples before each item (shots)</source>
@@ -4142,7 +4154,7 @@
             <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
-            <source>Files: JSON, JSONL, CSV, TSV, Parquet, or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers, or plain text.</source>
+            <source>Files: JSON, JSONL, CSV, TSV, Parquet, or text, optionally compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers, or plain text.</source>
             <translation>Dateien: JSON, JSONL, CSV, TSV, Parquet oder Text, auch komprimiert. Formate: Alpaca, ShareGPT, Messages, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
         </message>
         <message>
@@ -4182,8 +4194,16 @@
             <translation>Bestimmt die beste Näherung der gewichteten Summe mit dem gewählten Rang (SVD).</translation>
         </message>
         <message>
+            <source>Fine-tune a language model and run exactly what you trained</source>
+            <translation>Ein Sprachmodell feinabstimmen und genau das ausführen, was trainiert wurde</translation>
+        </message>
+        <message>
             <source>Fine-tune a language model on your own examples, then run exactly what you trained in Ollama.</source>
             <translation>Trainieren Sie ein Sprachmodell mit Ihren eigenen Beispielen nach und führen Sie genau das Ergebnis in Ollama aus.</translation>
+        </message>
+        <message>
+            <source>Fine-tune a language model with LoRA and run it in Ollama</source>
+            <translation>Ein Sprachmodell mit LoRA feinabstimmen und in Ollama ausführen</translation>
         </message>
         <message>
             <source>Fine-tuned</source>
@@ -4310,10 +4330,6 @@
             <translation>Mit dem ursprünglichen 16-Bit-Modell als Basis wird das zusammengeführte Modell besser.</translation>
         </message>
         <message>
-            <source>For a first try; trains in minutes without a GPU. English.</source>
-            <translation>Zum Ausprobieren; trainiert ohne GPU in Minuten. Englisch.</translation>
-        </message>
-        <message>
             <source>For every quantization</source>
             <translation>Für jede Quantisierung</translation>
         </message>
@@ -4328,14 +4344,6 @@
         <message>
             <source>For the next run:</source>
             <translation>Für den nächsten Lauf:</translation>
-        </message>
-        <message>
-            <source>For the prompts of training, set `think` to false in requests to Ollama, or start llama-server with `--reasoning off`.</source>
-            <translation>Damit die Prompts denen des Trainings gleichen, setzen Sie `think` in Anfragen an Ollama auf false, oder starten Sie llama-server mit `--reasoning off`.</translation>
-        </message>
-        <message>
-            <source>For the prompts of training, start llama-server with `--no-reasoning-preserve`, or don't send the reasoning of earlier answers.</source>
-            <translation>Damit die Prompts denen des Trainings gleichen, starten Sie llama-server mit `--no-reasoning-preserve`, oder senden Sie die Überlegungen früherer Antworten nicht mit.</translation>
         </message>
         <message>
             <source>For trying out; trains without a GPU. English.</source>
@@ -4678,7 +4686,7 @@
             <translation>Hosts</translation>
         </message>
         <message>
-            <source>How DPO turns the margin between both answers into a loss.</source>
+            <source>How DPO turns the margin between both responses into a loss.</source>
             <translation>Wie DPO aus dem Abstand zwischen beiden Antworten einen Verlust berechnet.</translation>
         </message>
         <message>
@@ -4686,11 +4694,11 @@
             <translation>Wie Antworten bewertet werden, wenn das Modell aus Belohnungen lernt. Die Gesamtbelohnung ist die Summe der Werte, jeder mit seinem Gewicht multipliziert.</translation>
         </message>
         <message>
-            <source>How far the probability of a token may fall in the updates with one set of answers, as a share. 0 uses the value of the method's authors. Only matters with several updates per answer.</source>
+            <source>How far the probability of a token may fall in the updates with one set of completions, as a share. 0 uses the value of the method's authors. Only matters with several updates per completion.</source>
             <translation>Wie weit die Wahrscheinlichkeit eines Tokens während der Updates mit denselben Antworten sinken darf, als Anteil. 0 verwendet den Wert der Autoren der Methode. Wirkt nur bei mehreren Updates pro Antwort.</translation>
         </message>
         <message>
-            <source>How far the probability of a token may rise in the updates with one set of answers, as a share. 0 uses the value of the method's authors. Only matters with several updates per answer.</source>
+            <source>How far the probability of a token may rise in the updates with one set of completions, as a share. 0 uses the value of the method's authors. Only matters with several updates per completion.</source>
             <translation>Wie weit die Wahrscheinlichkeit eines Tokens während der Updates mit denselben Antworten steigen darf, als Anteil. 0 verwendet den Wert der Autoren der Methode. Wirkt nur bei mehreren Updates pro Antwort.</translation>
         </message>
         <message>
@@ -4710,7 +4718,7 @@
             <translation>Wie zufällig Antworten sind. 0 wählt immer das wahrscheinlichste Token.</translation>
         </message>
         <message>
-            <source>How similar the answer is to the reference, from 0 to 1.</source>
+            <source>How similar the completion is to the reference, from 0 to 1.</source>
             <translation>Wie ähnlich die Antwort der Referenz ist, von 0 bis 1.</translation>
         </message>
         <message>
@@ -4738,19 +4746,19 @@
             <translation>Wie die Gewichte des Lehrers im Speicher liegen, während seine Wahrscheinlichkeiten berechnet werden.</translation>
         </message>
         <message>
-            <source>How to compare the answer with the reference.</source>
+            <source>How to compare the completion with the reference.</source>
             <translation>Wie die Antwort mit der Referenz verglichen wird.</translation>
         </message>
         <message>
-            <source>How to learn from pairs of a chosen and a rejected answer. Only used with preference pairs.</source>
+            <source>How to learn from pairs of a chosen and a rejected response. Only used with preference pairs.</source>
             <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. Wird nur bei Präferenzpaaren verwendet.</translation>
         </message>
         <message>
-            <source>How to learn from the rewards of several answers to one prompt. Only used with prompts.</source>
+            <source>How to learn from the rewards of several completions to one prompt. Only used with prompts.</source>
             <translation>Wie aus den Belohnungen mehrerer Antworten auf einen Prompt gelernt wird. Wird nur mit Prompts verwendet.</translation>
         </message>
         <message>
-            <source>How varied the answers of reward training are. Without variety there is nothing to compare. 1 samples from the model as it is.</source>
+            <source>How varied the completions of reward training are. Without variety there is nothing to compare. 1 samples from the model as it is.</source>
             <translation>Wie unterschiedlich die Antworten beim Training mit Belohnungen sind. Ohne Unterschiede gibt es nichts zu vergleichen. 1 verwendet die Verteilung des Modells unverändert.</translation>
         </message>
         <message>
@@ -4778,20 +4786,16 @@
             <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
         </message>
         <message>
-            <source>If answers should end by themselves, increase “Max. answer length”.</source>
-            <translation>Sollen Antworten von selbst enden, erhöhen Sie „Max. Antwortlänge“.</translation>
-        </message>
-        <message>
             <source>If both texts of each row belong together, choose the format “Pairs for search” to train embeddings. To learn the label of a pair, choose the format “Texts with labels”, and map “text” to a template with both columns.</source>
             <translation>Wenn die beiden Texte jeder Zeile zusammengehören, wählen Sie das Format „Paare für die Suche“, um Embeddings zu trainieren. Um das Label eines Paars zu lernen, wählen Sie das Format „Texte mit Labels“ und ordnen „text“ eine Vorlage mit beiden Spalten zu.</translation>
         </message>
         <message>
-            <source>If it belongs to what the model should read or write, map a template with several columns, such as {example}.</source>
-            <translation>Wenn das Modell ihn lesen oder schreiben soll, ordnen Sie eine Vorlage mit mehreren Spalten zu, zum Beispiel {example}.</translation>
+            <source>If completions should end by themselves, increase “Max. completion length”.</source>
+            <translation>Sollen Antworten von selbst enden, erhöhen Sie „Max. Antwortlänge“.</translation>
         </message>
         <message>
-            <source>If it does, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
-            <translation>Falls ja, entfernen Sie die Zeilen mit schlechten Antworten, oder fügen Sie eine Spalte „label“ hinzu, die für gute Antworten true und für schlechte false enthält, um mit KTO zu trainieren.</translation>
+            <source>If it belongs to what the model should read or write, map a template with several columns, such as {example}.</source>
+            <translation>Wenn das Modell ihn lesen oder schreiben soll, ordnen Sie eine Vorlage mit mehreren Spalten zu, zum Beispiel {example}.</translation>
         </message>
         <message>
             <source>If it doesn't judge the answers, choose another format. Then all of them are imitated.</source>
@@ -4804,6 +4808,10 @@
         <message>
             <source>If so, map that column to “{slot}”.</source>
             <translation>Ordnen Sie diese Spalte in dem Fall „{slot}“ zu.</translation>
+        </message>
+        <message>
+            <source>If so, remove the rows with bad answers, or add a column “label” that is true for good answers and false for bad ones, to train with KTO.</source>
+            <translation>Falls ja, entfernen Sie die Zeilen mit schlechten Antworten, oder fügen Sie eine Spalte „label“ hinzu, die für gute Antworten true und für schlechte false ist, um mit KTO zu trainieren.</translation>
         </message>
         <message>
             <source>If that is too much, train in 16 bits, or on a model that is stored in 4 bits: merged into that, the weights stay as they were in training.</source>
@@ -4954,7 +4962,7 @@
             <translation>Im Offline-Modus lässt sich eine Engine nur aus einem Wheel-Ordner installieren.</translation>
         </message>
         <message>
-            <source>In the last {steps} steps, all answers to a prompt got the same reward, so the model learns nothing.</source>
+            <source>In the last {steps} steps, all completions to a prompt got the same reward, so the model learns nothing.</source>
             <translation>In den letzten {steps} Schritten erhielten alle Antworten auf einen Prompt dieselbe Belohnung. Das Modell lernt so nichts.</translation>
         </message>
         <message>
@@ -5484,7 +5492,11 @@
             <translation>Sprache</translation>
         </message>
         <message>
-            <source>Language of the answer.</source>
+            <source>Language model fine-tuning</source>
+            <translation>Feinabstimmung von Sprachmodellen</translation>
+        </message>
+        <message>
+            <source>Language of the completion.</source>
             <translation>Sprache der Antwort.</translation>
         </message>
         <message>
@@ -5492,8 +5504,8 @@
             <translation>Größerer Text</translation>
         </message>
         <message>
-            <source>Larger values are lowered to this one. Empty for no limit.</source>
-            <translation>Größere Werte werden auf diesen gesenkt. Leer für keine Grenze.</translation>
+            <source>Larger values are clipped to it. Leave empty for no limit.</source>
+            <translation>Größere Werte werden darauf begrenzt. Leer lassen für keine Grenze.</translation>
         </message>
         <message>
             <source>Largest difference that still counts as equal.</source>
@@ -5732,6 +5744,10 @@
             <translation>LoRA Studio verwendet sie nicht mehr. Sie können den Ordner löschen.</translation>
         </message>
         <message>
+            <source>LoRA Studio project</source>
+            <translation>LoRA-Studio-Projekt</translation>
+        </message>
+        <message>
             <source>LoRA Studio ran into an unexpected error: {exception}</source>
             <translation>In LoRA Studio ist ein unerwarteter Fehler aufgetreten: {exception}</translation>
         </message>
@@ -5758,6 +5774,10 @@
         <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
+        </message>
+        <message>
+            <source>LoRA;QLoRA;LLM;GGUF;Ollama;fine-tuning;training;</source>
+            <translation>LoRA;QLoRA;LLM;GGUF;Ollama;Feinabstimmung;Training;Sprachmodell;</translation>
         </message>
         <message>
             <source>Load it with PEFT as a feature extraction model, or choose another adapter. It can be merged and exported, but not used in a chat or trained further.</source>
@@ -5856,7 +5876,7 @@
             <translation>Protokolle</translation>
         </message>
         <message>
-            <source>Longer answers are rated lower.</source>
+            <source>Longer completions are rated lower.</source>
             <translation>Längere Antworten werden schlechter bewertet.</translation>
         </message>
         <message>
@@ -5872,7 +5892,7 @@
             <translation>Längste Antwort</translation>
         </message>
         <message>
-            <source>Longest time for one answer.</source>
+            <source>Longest time for one completion.</source>
             <translation>Längste Zeit für eine Antwort.</translation>
         </message>
         <message>
@@ -5972,11 +5992,11 @@
             <translation>Stellen Sie es auf seiner Hub-Seite auf privat oder wählen Sie ein anderes Repository.</translation>
         </message>
         <message>
-            <source>Make sure that you may read the folder and that its disk is connected, then resume the training.</source>
-            <translation>Prüfen Sie, ob Sie den Ordner lesen dürfen und ob der Datenträger angeschlossen ist, und setzen Sie das Training dann fort.</translation>
+            <source>Make sure that you have permission to read the folder and that its disk is connected, then resume the training.</source>
+            <translation>Stellen Sie sicher, dass Sie den Ordner lesen dürfen und dass der Datenträger angeschlossen ist, und setzen Sie das Training dann fort.</translation>
         </message>
         <message>
-            <source>Makes the chosen answer more likely per token, whatever its length, and needs no reference model (Meng et al. 2024).</source>
+            <source>Makes the chosen response more likely per token, whatever its length, and needs no reference model (Meng et al. 2024).</source>
             <translation>Macht die bevorzugte Antwort je Token wahrscheinlicher, unabhängig von ihrer Länge, und braucht kein Referenzmodell (Meng et al. 2024).</translation>
         </message>
         <message>
@@ -6004,7 +6024,7 @@
             <translation>Übergang</translation>
         </message>
         <message>
-            <source>Margin (gamma) by which SimPO wants the chosen answer to win. Half of SimPO beta is common.</source>
+            <source>Margin (gamma) by which SimPO wants the chosen response to win. Half of SimPO beta is common.</source>
             <translation>Abstand (Gamma), mit dem die bevorzugte Antwort bei SimPO gewinnen soll. Die Hälfte von SimPO-Beta ist üblich.</translation>
         </message>
         <message>
@@ -6025,6 +6045,10 @@
         </message>
         <message>
             <source>Max. answer length</source>
+            <translation>Max. Antwortlänge</translation>
+        </message>
+        <message>
+            <source>Max. completion length</source>
             <translation>Max. Antwortlänge</translation>
         </message>
         <message>
@@ -6060,7 +6084,7 @@
             <translation>Größte erlaubte Gradientennorm. 0 schaltet das Clipping ab.</translation>
         </message>
         <message>
-            <source>Maximum number of tokens in an answer that the model writes during reward training.</source>
+            <source>Maximum number of tokens in a completion during reward training.</source>
             <translation>Maximale Anzahl von Token in einer Antwort, die das Modell beim Training mit Belohnungen schreibt.</translation>
         </message>
         <message>
@@ -6112,20 +6136,8 @@
             <translation>Die mittlere Belohnung stieg {first:loss} → {last:loss}, auch am Ende noch.</translation>
         </message>
         <message>
-            <source>Mean score in the newest evaluation, by its first measure</source>
-            <translation>Mittlere Bewertung in der neuesten Auswertung, nach ihrem ersten Maß</translation>
-        </message>
-        <message>
-            <source>Measure</source>
-            <translation>Maß</translation>
-        </message>
-        <message>
-            <source>Measure with a parameter</source>
-            <translation>Maß mit Parameter</translation>
-        </message>
-        <message>
-            <source>Measures</source>
-            <translation>Maße</translation>
+            <source>Mean score in the newest evaluation, by its first metric</source>
+            <translation>Mittlere Bewertung in der neuesten Auswertung, nach ihrer ersten Metrik</translation>
         </message>
         <message>
             <source>Measures on the training data which weights matter most and quantizes these more precisely. The smallest quantizations require it; from Q6_K up, it makes little difference.</source>
@@ -6308,8 +6320,20 @@
             <translation>Messenger- oder Instagram-Chat</translation>
         </message>
         <message>
+            <source>Metric</source>
+            <translation>Metrik</translation>
+        </message>
+        <message>
             <source>Metric to plot for the selected runs</source>
             <translation>Dargestellte Größe der ausgewählten Läufe</translation>
+        </message>
+        <message>
+            <source>Metric with a parameter</source>
+            <translation>Metrik mit Parameter</translation>
+        </message>
+        <message>
+            <source>Metrics</source>
+            <translation>Metriken</translation>
         </message>
         <message>
             <source>MiSS</source>
@@ -6574,7 +6598,7 @@
             <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur verwendet, wenn die Zielmodule auf „Nach Namen“ stehen.</translation>
         </message>
         <message>
-            <source>Names of the tags, in the order in which the answer has to use them.</source>
+            <source>Names of the tags, in the order in which the completion has to use them.</source>
             <translation>Namen der Tags in der Reihenfolge, in der die Antwort sie verwenden muss.</translation>
         </message>
         <message>
@@ -6678,10 +6702,6 @@
             <translation>Keine Antwort</translation>
         </message>
         <message>
-            <source>No answer of a step has a reward, so the model learns nothing from the step.</source>
-            <translation>Keine Antwort eines Schritts hat eine Belohnung; aus dem Schritt lernt das Modell deshalb nichts.</translation>
-        </message>
-        <message>
             <source>No benchmark has all these words.</source>
             <translation>Kein Benchmark enthält alle diese Wörter.</translation>
         </message>
@@ -6720,6 +6740,10 @@
         <message>
             <source>No compatible set of packages was found: {reason}</source>
             <translation>Es wurde keine zueinander passende Paketauswahl gefunden: {reason}</translation>
+        </message>
+        <message>
+            <source>No completion of a step has a reward, so the model learns nothing from the step.</source>
+            <translation>Keine Antwort eines Schritts hat eine Belohnung; aus dem Schritt lernt das Modell deshalb nichts.</translation>
         </message>
         <message>
             <source>No conversation has the 16 tokens that an importance matrix needs.</source>
@@ -6998,7 +7022,7 @@
             <translation>Nicht verwendet: Nur überwachtes Training lernt von einem Lehrer.</translation>
         </message>
         <message>
-            <source>Not used: your data has neither answer pairs nor labeled answers.</source>
+            <source>Not used: your data has neither response pairs nor labeled responses.</source>
             <translation>Nicht verwendet: Ihre Daten enthalten weder Antwortpaare noch bewertete Antworten.</translation>
         </message>
         <message>
@@ -7006,7 +7030,7 @@
             <translation>Nicht verwendet: Ihre Daten enthalten keine Paare für die Suche.</translation>
         </message>
         <message>
-            <source>Not used: your data has no pairs of chosen and rejected answers.</source>
+            <source>Not used: your data has no pairs of chosen and rejected responses.</source>
             <translation>Nicht verwendet: Ihre Daten enthalten keine Paare aus bevorzugter und abgelehnter Antwort.</translation>
         </message>
         <message>
@@ -7074,10 +7098,6 @@
             <translation>Zahl</translation>
         </message>
         <message>
-            <source>Number of answers that the model writes to each prompt of a step. More answers give a steadier comparison and take more time.</source>
-            <translation>Anzahl der Antworten, die das Modell auf jeden Prompt eines Schritts schreibt. Mehr Antworten machen den Vergleich stabiler und brauchen mehr Zeit.</translation>
-        </message>
-        <message>
             <source>Number of passes over the dataset.</source>
             <translation>Anzahl der Durchläufe durch den Datensatz.</translation>
         </message>
@@ -7098,12 +7118,8 @@
             <translation>Anzahl der Validierungszeilen, deren Prompts zusätzlich beantwortet werden. 0 für keine.</translation>
         </message>
         <message>
-            <source>Number of weight updates with the same answers before new ones are written. 1 is steadiest; more save time when writing answers is slow.</source>
+            <source>Number of weight updates with the same completions before new ones are generated. 1 is steadiest; more save time when generating completions is slow.</source>
             <translation>Anzahl der Gewichts-Updates mit denselben Antworten, bevor neue geschrieben werden. 1 ist am stabilsten; mehr sparen Zeit, wenn das Schreiben der Antworten langsam ist.</translation>
-        </message>
-        <message>
-            <source>OLLAMA_GO_TEMPLATE is set on the server</source>
-            <translation>OLLAMA_GO_TEMPLATE ist auf dem Server gesetzt</translation>
         </message>
         <message>
             <source>OLoRA</source>
@@ -7641,6 +7657,10 @@
             <translation>Perplexität der Referenz</translation>
         </message>
         <message>
+            <source>Perplexity on {category}: {change} %</source>
+            <translation>Perplexität ({category}): {change} %</translation>
+        </message>
+        <message>
             <source>Persian</source>
             <translation>Persisch</translation>
         </message>
@@ -7764,7 +7784,7 @@
             <translation>Bevorzugt in {share} von {comparisons} ({low}–{high} %): {wins}, {losses}, {ties}</translation>
         </message>
         <message>
-            <source>Prefers the chosen answer, and stays close to the base model. The usual choice (Rafailov et al. 2023).</source>
+            <source>Prefers the chosen response, and stays close to the base model. The usual choice (Rafailov et al. 2023).</source>
             <translation>Zieht die bevorzugte Antwort vor und bleibt nah am Basismodell. Die übliche Wahl (Rafailov et al. 2023).</translation>
         </message>
         <message>
@@ -8052,7 +8072,7 @@
             <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen.</translation>
         </message>
         <message>
-            <source>Raise the learning rate, train longer, or use prompts that the model sometimes answers well.</source>
+            <source>Raise the learning rate, train longer, or use prompts that the model sometimes completes well.</source>
             <translation>Erhöhen Sie die Lernrate, trainieren Sie länger, oder verwenden Sie Prompts, die das Modell manchmal gut beantwortet.</translation>
         </message>
         <message>
@@ -8288,7 +8308,7 @@
             <translation>Regulärer Ausdruck</translation>
         </message>
         <message>
-            <source>Regular expression that has to match somewhere in the answer, such as ^(yes|no)$.</source>
+            <source>Regular expression that has to match somewhere in the completion, such as ^(yes|no)$.</source>
             <translation>Regulärer Ausdruck, der irgendwo in der Antwort passen muss, zum Beispiel ^(ja|nein)$.</translation>
         </message>
         <message>
@@ -8460,7 +8480,7 @@
             <translation>{text} aus dem Datensatz entfernen (die Datei bleibt erhalten)</translation>
         </message>
         <message>
-            <source>Removes GRPO's preference for long wrong answers and for prompts with similar rewards (Liu et al. 2025).</source>
+            <source>Removes GRPO's preference for long wrong completions and for prompts with similar rewards (Liu et al. 2025).</source>
             <translation>Beseitigt die Bevorzugung langer falscher Antworten und von Prompts mit ähnlichen Belohnungen in GRPO (Liu et al. 2025).</translation>
         </message>
         <message>
@@ -9011,7 +9031,7 @@
             <translation>Wählt nur unter Tokens, die mindestens diesen Anteil der höchsten Wahrscheinlichkeit haben. 0 schaltet es aus.</translation>
         </message>
         <message>
-            <source>Samples the answers of reward training from the most likely tokens that together reach this probability. 1 allows all tokens, as the method assumes.</source>
+            <source>Samples the completions of reward training from the most likely tokens that together reach this probability. 1 allows all tokens, as the method assumes.</source>
             <translation>Wählt die Token der Antworten beim Training mit Belohnungen aus den wahrscheinlichsten, die zusammen diese Wahrscheinlichkeit erreichen. 1 erlaubt alle Token, wie es die Methode voraussetzt.</translation>
         </message>
         <message>
@@ -9147,7 +9167,7 @@
             <translation>Skalierung</translation>
         </message>
         <message>
-            <source>Scale of the difference between both answers in SimPO. 2 to 10 is common.</source>
+            <source>Scale of the difference between both responses in SimPO. 2 to 10 is common.</source>
             <translation>Skalierung des Unterschieds zwischen beiden Antworten bei SimPO. 2 bis 10 ist üblich.</translation>
         </message>
         <message>
@@ -9511,7 +9531,7 @@
             <translation>Anteil der Schritte am Ende, über den die Lernrate fällt.</translation>
         </message>
         <message>
-            <source>Share of pairs whose answers you expect to be swapped. Only used by DPO's robust loss.</source>
+            <source>Share of pairs whose responses you expect to be swapped. Only used by DPO's robust loss.</source>
             <translation>Anteil der Paare, deren Antworten vermutlich vertauscht sind. Wird nur vom robusten DPO-Verlust verwendet.</translation>
         </message>
         <message>
@@ -9543,7 +9563,7 @@
             <translation>Kurze Zeilen teilen sich Mikro-Batches von bis zu {tokens} Token, weil der Speicher dafür reicht.</translation>
         </message>
         <message>
-            <source>Shorter answers are rated lower.</source>
+            <source>Shorter completions are rated lower.</source>
             <translation>Kürzere Antworten werden schlechter bewertet.</translation>
         </message>
         <message>
@@ -9785,8 +9805,8 @@
             <translation>Kleinerer Text</translation>
         </message>
         <message>
-            <source>Smaller values are raised to this one. Empty for no limit.</source>
-            <translation>Kleinere Werte werden auf diesen angehoben. Leer für keine Grenze.</translation>
+            <source>Smaller values are clipped to it. Leave empty for no limit.</source>
+            <translation>Kleinere Werte werden darauf begrenzt. Leer lassen für keine Grenze.</translation>
         </message>
         <message>
             <source>Smoothing</source>
@@ -9956,11 +9976,11 @@
             <translation>Schritt</translation>
         </message>
         <message>
-            <source>Step {step}: all answers have the same reward. This is one of them.</source>
+            <source>Step {step}: all completions have the same reward. This is one of them.</source>
             <translation>Schritt {step}: Alle Antworten haben dieselbe Belohnung. Dies ist eine davon.</translation>
         </message>
         <message>
-            <source>Step {step}: the answers with the highest and the lowest reward</source>
+            <source>Step {step}: the completions with the highest and the lowest reward</source>
             <translation>Schritt {step}: die Antworten mit der höchsten und der niedrigsten Belohnung</translation>
         </message>
         <message>
@@ -10524,10 +10544,6 @@
             <translation>Die Antwort lässt sich als JSON lesen.</translation>
         </message>
         <message>
-            <source>The answer can't be compared with “{expected}”.</source>
-            <translation>Die Antwort lässt sich nicht mit „{expected}“ vergleichen.</translation>
-        </message>
-        <message>
             <source>The answer follows a JSON schema.</source>
             <translation>Die Antwort entspricht einem JSON-Schema.</translation>
         </message>
@@ -10685,6 +10701,10 @@
         <message>
             <source>The command couldn't be sent to the run: {reason}.</source>
             <translation>Der Befehl konnte nicht an den Lauf gesendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>The completion can't be compared with “{expected}”.</source>
+            <translation>Die Antwort lässt sich nicht mit „{expected}“ vergleichen.</translation>
         </message>
         <message>
             <source>The computer was shut down or restarted while it ran.</source>
@@ -10955,7 +10975,7 @@
             <translation>Der Prozess der Funktion wurde beendet. Seine Speichergrenze ist {limit} MB.</translation>
         </message>
         <message>
-            <source>The grade that another model gives the answer, from 0 to 1.</source>
+            <source>The grade that another model gives the completion, from 0 to 1.</source>
             <translation>Die Note, die ein anderes Modell der Antwort gibt, von 0 bis 1.</translation>
         </message>
         <message>
@@ -11083,10 +11103,6 @@
             <translation>Der Mittelwert über alle Tokens.</translation>
         </message>
         <message>
-            <source>The measure {measure} has no option {parameter}.</source>
-            <translation>Das Maß {measure} hat keine Option {parameter}.</translation>
-        </message>
-        <message>
             <source>The memory estimate appears when the model and device are known and all settings are valid.</source>
             <translation>Die Speicherschätzung erscheint, sobald Modell und Gerät bekannt und alle Einstellungen gültig sind.</translation>
         </message>
@@ -11134,6 +11150,10 @@
             <source>The merged {tensor} contains infinite or NaN values.</source>
             <translation>{tensor} enthält nach dem Zusammenführen unendliche oder NaN-Werte.</translation>
         </message>
+        <message>
+            <source>The metric {metric} has no option {parameter}.</source>
+            <translation>Die Metrik {metric} hat keine Option {parameter}.</translation>
+        </message>
         <message numerus="yes">
             <source>The metrics of {n} steps are missing: {steps}. {file} is damaged.</source>
             <translation>
@@ -11150,8 +11170,8 @@
             <translation>Das Modell</translation>
         </message>
         <message>
-            <source>The model answers the same prompts as the other ones. Measures that need probabilities of tokens aren't available for it.</source>
-            <translation>Das Modell beantwortet dieselben Prompts wie die anderen. Maße, die Wahrscheinlichkeiten von Tokens brauchen, gibt es für dieses Modell nicht.</translation>
+            <source>The model answers the same prompts as the other ones. Metrics that need probabilities of tokens aren't available for it.</source>
+            <translation>Das Modell beantwortet dieselben Prompts wie die anderen. Metriken, die Wahrscheinlichkeiten von Tokens brauchen, gibt es für dieses Modell nicht.</translation>
         </message>
         <message>
             <source>The model as trained can't be measured: {reason}</source>
@@ -11447,15 +11467,15 @@
             <translation>Die Belohnung {name} verlangt etwas, das Sie noch nicht erlaubt haben: {requests}</translation>
         </message>
         <message>
-            <source>The reward {name} has no value for some answers: {reason}</source>
+            <source>The reward {name} has no value for some completions: {reason}</source>
             <translation>Die Belohnung {name} hat für einige Antworten keinen Wert: {reason}</translation>
         </message>
         <message>
-            <source>The reward {name} has no value for {failed} of {total} answers: {reason}</source>
+            <source>The reward {name} has no value for {failed} of {total} completions: {reason}</source>
             <translation>Die Belohnung {name} hat für {failed} von {total} Antworten keinen Wert: {reason}</translation>
         </message>
         <message>
-            <source>The reward {name} is {value:small} for all answers, so there is nothing to learn from it.</source>
+            <source>The reward {name} is {value:small} for all completions, so there is nothing to learn from it.</source>
             <translation>Die Belohnung {name} ist für alle Antworten {value:small}. Daraus lässt sich nichts lernen.</translation>
         </message>
         <message>
@@ -11590,7 +11610,7 @@
             <translation>Der Anteil der JSON-Felder, die denen der Referenz gleichen.</translation>
         </message>
         <message>
-            <source>The share of tags that the answer uses once each, and in order.</source>
+            <source>The share of tags that the completion uses once each, and in order.</source>
             <translation>Der Anteil der Tags, die die Antwort je einmal und in der richtigen Reihenfolge verwendet.</translation>
         </message>
         <message>
@@ -12232,6 +12252,14 @@
             <translation>Für ein Urteil werten Sie mindestens zwei Modelle aus.</translation>
         </message>
         <message>
+            <source>To get the same prompts as in training, set `think` to false in requests to Ollama, or start llama-server with `--reasoning off`.</source>
+            <translation>Damit die Prompts denen des Trainings gleichen, setzen Sie `think` in Anfragen an Ollama auf false, oder starten Sie llama-server mit `--reasoning off`.</translation>
+        </message>
+        <message>
+            <source>To get the same prompts as in training, start llama-server with `--no-reasoning-preserve`, or don't send the reasoning of earlier answers.</source>
+            <translation>Damit die Prompts denen des Trainings gleichen, starten Sie llama-server mit `--no-reasoning-preserve`, oder senden Sie die Überlegungen früherer Antworten nicht mit.</translation>
+        </message>
+        <message>
             <source>To learn from a teacher, train on conversations or plain text.</source>
             <translation>Um von einem Lehrer zu lernen, trainieren Sie mit Gesprächen oder einfachem Text.</translation>
         </message>
@@ -12519,7 +12547,7 @@
             <translation>Das Training nutzt die GPU; der Chat läuft auf der CPU.</translation>
         </message>
         <message>
-            <source>Training leaves such answers out. Correct the reward if that isn't intended.</source>
+            <source>Training leaves such completions out. Correct the reward if that isn't intended.</source>
             <translation>Das Training lässt solche Antworten aus. Korrigieren Sie die Belohnung, wenn das nicht beabsichtigt ist.</translation>
         </message>
         <message>
@@ -12651,7 +12679,7 @@
             <translation>{steps:d} Schritte werden trainiert, beginnend bei Schritt {step:d}.</translation>
         </message>
         <message>
-            <source>Trains a model that scores answers instead of writing them (Ouyang et al. 2022).</source>
+            <source>Trains a model that scores responses instead of writing them (Ouyang et al. 2022).</source>
             <translation>Trainiert ein Modell, das Antworten bewertet, statt sie zu schreiben (Ouyang et al. 2022).</translation>
         </message>
         <message>
@@ -12672,6 +12700,10 @@
         </message>
         <message>
             <source>Truncated answers</source>
+            <translation>Abgeschnittene Antworten</translation>
+        </message>
+        <message>
+            <source>Truncated completions</source>
             <translation>Abgeschnittene Antworten</translation>
         </message>
         <message>
@@ -12811,8 +12843,8 @@
             <translation>Unbekannter Benchmark: {task}.</translation>
         </message>
         <message>
-            <source>Unknown measure: {name}.</source>
-            <translation>Unbekanntes Maß: {name}.</translation>
+            <source>Unknown metric: {name}.</source>
+            <translation>Unbekannte Metrik: {name}.</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -12991,7 +13023,7 @@
             <translation>Geänderte Tensoren</translation>
         </message>
         <message>
-            <source>Updates per answer</source>
+            <source>Updates per completion</source>
             <translation>Updates pro Antwort</translation>
         </message>
         <message>
@@ -13259,10 +13291,6 @@
             <translation>Werte, durch Leerzeichen getrennt</translation>
         </message>
         <message>
-            <source>Verbatim</source>
-            <translation>Wortgenau</translation>
-        </message>
-        <message>
             <source>Verified alternative</source>
             <translation>Geprüfte Alternative</translation>
         </message>
@@ -13457,8 +13485,12 @@
             <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
-            <source>Weights all tokens equally, lets unlikely tokens grow faster, and ignores answers that were cut at the token limit (Yu et al. 2025).</source>
+            <source>Weights all tokens equally, lets unlikely tokens grow faster, and ignores completions that were truncated at the token limit (Yu et al. 2025).</source>
             <translation>Gewichtet alle Token gleich, lässt unwahrscheinliche Token schneller wachsen und ignoriert Antworten, die am Tokenlimit abgeschnitten wurden (Yu et al. 2025).</translation>
+        </message>
+        <message>
+            <source>Weights are sharded across the GPUs, as configured.</source>
+            <translation>Die Gewichte sind wie eingestellt auf die GPUs verteilt.</translation>
         </message>
         <message>
             <source>Weights sharded across the GPUs</source>
@@ -13493,16 +13525,12 @@
             <translation>Was nun?</translation>
         </message>
         <message>
-            <source>What the answer has to contain. Empty for the reference.</source>
+            <source>What the completion has to contain. Empty for the reference.</source>
             <translation>Was die Antwort enthalten muss. Leer für die Referenz.</translation>
         </message>
         <message>
             <source>What the length counts.</source>
             <translation>Was die Länge zählt.</translation>
-        </message>
-        <message>
-            <source>What the project asks for</source>
-            <translation>Was das Projekt verlangt</translation>
         </message>
         <message>
             <source>What to do with rows that exceed the maximum sequence length.</source>
@@ -13657,7 +13685,7 @@
             <translation>Schlechter: {before} → {after} ({low} bis {high} Punkte)</translation>
         </message>
         <message>
-            <source>Worst answer</source>
+            <source>Worst completion</source>
             <translation>Schlechteste Antwort</translation>
         </message>
         <message>
@@ -14097,10 +14125,6 @@
             <translation>ein anderes Programm verwendet sie gerade</translation>
         </message>
         <message>
-            <source>answer length</source>
-            <translation>Antwortlänge</translation>
-        </message>
-        <message>
             <source>answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
@@ -14125,20 +14149,8 @@
             <translation>Antworten</translation>
         </message>
         <message>
-            <source>answers cut</source>
-            <translation>abgeschnittene Antworten</translation>
-        </message>
-        <message>
-            <source>answers cut (%)</source>
-            <translation>abgeschnittene Antworten (%)</translation>
-        </message>
-        <message>
             <source>answers don't end at {token}</source>
             <translation>Antworten enden nicht bei {token}</translation>
-        </message>
-        <message>
-            <source>answers without a reward</source>
-            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message>
             <source>arguments</source>
@@ -14205,8 +14217,8 @@
             <translation>abgebrochen</translation>
         </message>
         <message>
-            <source>change in general abilities, points</source>
-            <translation>Änderung allgemeiner Fähigkeiten, Punkte</translation>
+            <source>change in general abilities (points)</source>
+            <translation>Änderung der allgemeinen Fähigkeiten (Punkte)</translation>
         </message>
         <message>
             <source>change in points</source>
@@ -14334,6 +14346,18 @@
         <message>
             <source>compiling the model</source>
             <translation>Modell kompilieren</translation>
+        </message>
+        <message>
+            <source>completion length</source>
+            <translation>Antwortlänge</translation>
+        </message>
+        <message>
+            <source>completions</source>
+            <translation>Antworten</translation>
+        </message>
+        <message>
+            <source>completions without a reward</source>
+            <translation>Antworten ohne Belohnung</translation>
         </message>
         <message>
             <source>computing initial values</source>
@@ -14516,6 +14540,10 @@
             <translation>Evaluation</translation>
         </message>
         <message>
+            <source>evaluating retrieval</source>
+            <translation>Suche wird ausgewertet</translation>
+        </message>
+        <message>
             <source>evaluating {column}</source>
             <translation>{column} auswerten</translation>
         </message>
@@ -14530,6 +14558,10 @@
         <message>
             <source>final</source>
             <translation>abschließende</translation>
+        </message>
+        <message>
+            <source>fine-tuning</source>
+            <translation>Feinabstimmung</translation>
         </message>
         <message>
             <source>fits in {bits}</source>
@@ -14580,10 +14612,6 @@
             <translation>aus Ihrem Paketverzeichnis</translation>
         </message>
         <message>
-            <source>gain on the task, points</source>
-            <translation>Gewinn bei der Aufgabe, Punkte</translation>
-        </message>
-        <message>
             <source>gated</source>
             <translation>zugangsbeschränkt</translation>
         </message>
@@ -14594,6 +14622,10 @@
         <message>
             <source>generating answers ({source})</source>
             <translation>Antworten werden erzeugt ({source})</translation>
+        </message>
+        <message>
+            <source>generating completions</source>
+            <translation>Antworten schreiben</translation>
         </message>
         <message>
             <source>generating sample answers</source>
@@ -14688,16 +14720,16 @@
             <translation>Beispiele in Anweisungen werden je eine Zeile, mit ihrer Anweisung</translation>
         </message>
         <message>
-            <source>is longer than a path can be</source>
-            <translation>ist länger, als ein Pfad sein kann</translation>
-        </message>
-        <message>
             <source>is not a list of block numbers such as 0-7, 12</source>
             <translation>ist keine Liste von Blocknummern wie 0-7, 12</translation>
         </message>
         <message>
             <source>is not a model name such as my-model or my-model:v2</source>
             <translation>ist kein Modellname wie my-model oder my-model:v2</translation>
+        </message>
+        <message>
+            <source>is too long for a path</source>
+            <translation>ist zu lang für einen Pfad</translation>
         </message>
         <message>
             <source>it adapts parameters directly, such as stacked experts</source>
@@ -14991,6 +15023,10 @@
             <translation>seine neuen Token haben in diesem Tokenizer andere IDs</translation>
         </message>
         <message>
+            <source>its parent row is missing</source>
+            <translation>die übergeordnete Zeile fehlt</translation>
+        </message>
+        <message>
             <source>its parent rows form a cycle</source>
             <translation>die Zeilen davor bilden einen Kreis</translation>
         </message>
@@ -15271,10 +15307,6 @@
             <translation>mittlere Belohnung</translation>
         </message>
         <message>
-            <source>measuring search</source>
-            <translation>Suche wird gemessen</translation>
-        </message>
-        <message>
             <source>media and settings of the cards</source>
             <translation>Medien und Einstellungen der Karten</translation>
         </message>
@@ -15367,10 +15399,6 @@
             <translation>vernachlässigbar</translation>
         </message>
         <message>
-            <source>neither answer is preferred</source>
-            <translation>keine der beiden Antworten wird bevorzugt</translation>
-        </message>
-        <message>
             <source>no</source>
             <translation>nein</translation>
         </message>
@@ -15393,6 +15421,10 @@
         <message>
             <source>no permission to open the folder</source>
             <translation>keine Berechtigung, den Ordner zu öffnen</translation>
+        </message>
+        <message>
+            <source>no preferred response</source>
+            <translation>keine bevorzugte Antwort</translation>
         </message>
         <message>
             <source>no reason was given</source>
@@ -15627,7 +15659,7 @@
             <translation>Rang {rank}</translation>
         </message>
         <message>
-            <source>rating answers</source>
+            <source>rating completions</source>
             <translation>Antworten bewerten</translation>
         </message>
         <message>
@@ -15895,10 +15927,6 @@
             <translation>Schritt</translation>
         </message>
         <message>
-            <source>step {at}</source>
-            <translation>Schritt {at}</translation>
-        </message>
-        <message>
             <source>step {step:d} of {steps:d}: loss {loss:.4f}, {speed:.0f} tokens/s</source>
             <translation>Schritt {step:d} von {steps:d}: Loss {loss:.4f}, {speed:.0f} Tokens/s</translation>
         </message>
@@ -15915,7 +15943,7 @@
             <translation>Schritt {step:d}: Eval-Belohnung {reward:.4f}</translation>
         </message>
         <message>
-            <source>step {step:d}: no answer has a reward</source>
+            <source>step {step:d}: no completion has a reward</source>
             <translation>Schritt {step:d}: keine Antwort hat eine Belohnung</translation>
         </message>
         <message>
@@ -15939,7 +15967,7 @@
             <translation>Schritt {step}: Eval-Belohnung {reward}</translation>
         </message>
         <message>
-            <source>step {step}: no answer has a reward</source>
+            <source>step {step}: no completion has a reward</source>
             <translation>Schritt {step}: keine Antwort hat eine Belohnung</translation>
         </message>
         <message>
@@ -15981,6 +16009,10 @@
         <message>
             <source>system prompt</source>
             <translation>System-Prompt</translation>
+        </message>
+        <message>
+            <source>task gain (points)</source>
+            <translation>Gewinn bei der Aufgabe (Punkte)</translation>
         </message>
         <message>
             <source>temperature {temperature}, seed {seed}</source>
@@ -16426,7 +16458,7 @@
             <translation>die Zeile widerspricht sich oder einer anderen Zeile</translation>
         </message>
         <message>
-            <source>the row doesn't say which answer is preferred</source>
+            <source>the row doesn't say which response is preferred</source>
             <translation>die Zeile sagt nicht, welche Antwort bevorzugt wird</translation>
         </message>
         <message>
@@ -16532,10 +16564,6 @@
         <message>
             <source>the row nearly duplicates an earlier row</source>
             <translation>die Zeile ist fast ein Duplikat einer früheren Zeile</translation>
-        </message>
-        <message>
-            <source>the row that it answers is missing</source>
-            <translation>die Zeile, auf die sie antwortet, fehlt</translation>
         </message>
         <message>
             <source>the row's columns differ from those of most rows</source>
@@ -16822,7 +16850,7 @@
             <translation>Tokens</translation>
         </message>
         <message>
-            <source>tokens per answer</source>
+            <source>tokens per completion</source>
             <translation>Token pro Antwort</translation>
         </message>
         <message>
@@ -16916,6 +16944,14 @@
         <message>
             <source>transformers {version} doesn't support the architecture {name} (model_type: {type}).</source>
             <translation>transformers {version} unterstützt die Architektur {name} nicht (model_type: {type}).</translation>
+        </message>
+        <message>
+            <source>truncated completions</source>
+            <translation>abgeschnittene Antworten</translation>
+        </message>
+        <message>
+            <source>truncated completions (%)</source>
+            <translation>abgeschnittene Antworten (%)</translation>
         </message>
         <message>
             <source>two answers in a row</source>
@@ -17026,10 +17062,6 @@
             <translation>ohne {constructs}</translation>
         </message>
         <message>
-            <source>writing answers</source>
-            <translation>Antworten schreiben</translation>
-        </message>
-        <message>
             <source>writing rows for train.py</source>
             <translation>Zeilen für train.py werden geschrieben</translation>
         </message>
@@ -17086,12 +17118,8 @@
             <translation>{architecture} hat keine Liste von Blöcken; die Gewichte lassen sich deshalb nicht auf mehrere Geräte aufteilen.</translation>
         </message>
         <message>
-            <source>{bits}, tight</source>
-            <translation>{bits}, knapp</translation>
-        </message>
-        <message>
-            <source>{change} % perplexity of {category}</source>
-            <translation>{change} % Perplexität ({category})</translation>
+            <source>{bits} (tight fit)</source>
+            <translation>{bits} (knapp)</translation>
         </message>
         <message>
             <source>{change} points in {category}</source>
@@ -17108,12 +17136,9 @@
                 <numerusform>{columns} enthalten Text, der nicht verwendet wird.</numerusform>
             </translation>
         </message>
-        <message numerus="yes">
-            <source>{columns} may rate the answers. All of them are trained as good answers, whatever these say.</source>
-            <translation>
-                <numerusform>{columns} bewertet vielleicht die Antworten. Alle Antworten werden als gute trainiert, egal was dort steht.</numerusform>
-                <numerusform>{columns} bewerten vielleicht die Antworten. Alle Antworten werden als gute trainiert, egal was dort steht.</numerusform>
-            </translation>
+        <message>
+            <source>{columns} may contain ratings. They are ignored: every answer counts as good.</source>
+            <translation>Mögliche Bewertungen in {columns} werden ignoriert: Jede Antwort gilt als gut.</translation>
         </message>
         <message numerus="yes">
             <source>{columns} refer to images, audio, or video in {share:percent} of the rows checked. Training uses the text only.</source>
@@ -17350,7 +17375,7 @@
             <translation>{file} enthält Gespräche</translation>
         </message>
         <message>
-            <source>{file} has labeled answers</source>
+            <source>{file} has labeled responses</source>
             <translation>{file} enthält bewertete Antworten</translation>
         </message>
         <message>
@@ -17729,16 +17754,16 @@
             </translation>
         </message>
         <message>
-            <source>{measure} by {first} (rows) and {second} (columns)</source>
-            <translation>{measure} nach {first} (Zeilen) und {second} (Spalten)</translation>
+            <source>{metric} by {first} (rows) and {second} (columns)</source>
+            <translation>{metric} nach {first} (Zeilen) und {second} (Spalten)</translation>
         </message>
         <message>
-            <source>{measure} by {settings}</source>
-            <translation>{measure} nach {settings}</translation>
+            <source>{metric} by {settings}</source>
+            <translation>{metric} nach {settings}</translation>
         </message>
         <message>
-            <source>{measure} of {runs}</source>
-            <translation>{measure} von {runs}</translation>
+            <source>{metric} of {runs}</source>
+            <translation>{metric} von {runs}</translation>
         </message>
         <message>
             <source>{missing} over the limit</source>
@@ -17795,10 +17820,6 @@
         <message>
             <source>{name} ({export}) is damaged: {reason}.</source>
             <translation>{name} ({export}) ist beschädigt: {reason}.</translation>
-        </message>
-        <message>
-            <source>{name} asks for the code of {value}</source>
-            <translation>{name} verlangt den Code von {value}</translation>
         </message>
         <message>
             <source>{name} can't be combined with other adapters: {reason}.</source>
@@ -18031,6 +18052,10 @@
         <message>
             <source>{name} is {value}, more than {limit:d}</source>
             <translation>{name} ist {value}, mehr als {limit:d}</translation>
+        </message>
+        <message>
+            <source>{name} requires custom code from {value}</source>
+            <translation>{name} erfordert eigenen Code von {value}</translation>
         </message>
         <message>
             <source>{name} unpacks to more than {most:size}, over {times} times its size. It may be a decompression bomb.</source>
@@ -18868,16 +18893,16 @@
             <translation>{tensor} ist quadratisch, seine Ausrichtung ist daher mehrdeutig</translation>
         </message>
         <message>
+            <source>{tensor} is still the base model's, without the adapter</source>
+            <translation>{tensor} ist noch der Tensor des Basismodells, ohne den Adapter</translation>
+        </message>
+        <message>
             <source>{tensor} is stored as {actual} instead of {expected}</source>
             <translation>{tensor} ist als {actual} statt als {expected} gespeichert</translation>
         </message>
         <message>
             <source>{tensor} is stored as {dtype}</source>
             <translation>{tensor} ist als {dtype} gespeichert</translation>
-        </message>
-        <message>
-            <source>{tensor} is the base model's, without the adapter</source>
-            <translation>{tensor} ist der Tensor des Basismodells, ohne den Adapter</translation>
         </message>
         <message>
             <source>{time} left</source>
@@ -19144,10 +19169,6 @@
             <translation>„{column}“ bewertet {voted} von {rows} geprüften Antworten, {bad} davon als schlecht. Alle Antworten werden trotzdem als gute trainiert.</translation>
         </message>
         <message>
-            <source>“{column}” may rate the answers. All of them are trained as good answers, whatever it says.</source>
-            <translation>„{column}“ bewertet möglicherweise die Antworten. Alle werden als gute Antworten trainiert, unabhängig von diesem Wert.</translation>
-        </message>
-        <message>
             <source>“{column}” refers to other rows, but joining them into conversations would need too much disk space. Each row is read by itself.</source>
             <translation>„{column}“ verweist auf andere Zeilen, aber sie zu Gesprächen zu verbinden würde zu viel Speicherplatz brauchen. Jede Zeile wird für sich gelesen.</translation>
         </message>
@@ -19216,7 +19237,7 @@
             <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>
-            <source>⚠ Behaves like what you trained, with some quality loss.</source>
+            <source>⚠ Behaves as trained, with some quality loss.</source>
             <translation>⚠ Verhält sich wie trainiert, mit etwas Qualitätsverlust.</translation>
         </message>
         <message>
@@ -19256,15 +19277,15 @@
             <translation>⚠ Das Training wurde unerwartet beendet</translation>
         </message>
         <message>
-            <source>✓ Behaves like what you trained, and Ollama builds the same prompts.</source>
+            <source>✓ Behaves as trained, and Ollama builds the same prompts.</source>
             <translation>✓ Verhält sich wie trainiert, und Ollama bildet die gleichen Prompts.</translation>
         </message>
         <message>
-            <source>✓ Behaves like what you trained, and Ollama gives the same vectors.</source>
+            <source>✓ Behaves as trained, and Ollama gives the same vectors.</source>
             <translation>✓ Verhält sich wie trainiert, und Ollama liefert die gleichen Vektoren.</translation>
         </message>
         <message>
-            <source>✓ Behaves like what you trained.</source>
+            <source>✓ Behaves as trained.</source>
             <translation>✓ Verhält sich wie trainiert.</translation>
         </message>
         <message>

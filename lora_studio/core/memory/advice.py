@@ -38,7 +38,7 @@ class MemoryChange:
         label = text("Reduce memory use")
         return Fix(label=label, step=step, field=field, value=value, also=tuple(others))
 
-    def add(self, title: Text, *fields: tuple[Step, str, Any]) -> MemoryChange:
+    def add_settings(self, title: Text, *fields: tuple[Step, str, Any]) -> MemoryChange:
         """Return the change with further settings."""
         plan = self.plan
         for step, name, value in fields:
@@ -134,7 +134,7 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
     change = MemoryChange(plan)
     yield from _with_smaller_micro_batch(change)
     for title, field in _list_steps(plan):
-        change = change.add(title, field)
+        change = change.add_settings(title, field)
         yield change
         yield from _with_smaller_micro_batch(change)
     for longest in (MemoryChange(plan), _with_micro_batch(change, 1)):
@@ -144,7 +144,7 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
                 limit=limit,
                 share=plan.rows.compute_share_over(limit),
             )
-            yield longest.add(title, ("dataset", "max_length", limit))
+            yield longest.add_settings(title, ("dataset", "max_length", limit))
 
 
 def _list_steps(plan: MemoryPlan) -> Iterator[tuple[Text, tuple[Step, str, Any]]]:
@@ -173,7 +173,7 @@ def _with_smaller_micro_batch(change: MemoryChange) -> Iterator[MemoryChange]:
 
 def _with_micro_batch(change: MemoryChange, size: int) -> MemoryChange:
     accumulation = with_micro_batch(change.plan, size).training.gradient_accumulation
-    return change.add(
+    return change.add_settings(
         text("Micro-batch {size} × accumulation {accumulation}", size=size, accumulation=accumulation),
         ("training", "micro_batch", size),
         ("training", "gradient_accumulation", accumulation),
