@@ -503,7 +503,7 @@ def _write_answers(
         loaded.tokenizer,
         [prompt.ids.tolist() for prompt in prompts],
         sampling,
-        lambda done: job.report_progress(stage, done, total, "answers"),
+        lambda done: job.report_progress(stage, done, total, "completions"),
     )
     return [to_rated(prompt, group[0]) for prompt, group in zip(prompts, groups, strict=True)]
 

@@ -58,9 +58,9 @@ def change(folder: Path, name: str, **values: Any) -> None:
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, but"),
         ({"num_attention_heads": -1}, "num_attention_heads is -1"),
         ({"text_config": {"num_labels": 10**7}}, "num_labels is 1e+07"),
-        ({"attn_implementation": "kernels-community/x"}, "the code of kernels-community/x"),
-        ({"_attn_implementation_internal": {"": "a/b"}}, "the code of a/b"),
-        ({"vision_config": {"_experts_implementation": "a/b:c"}}, "the code of a/b:c"),
+        ({"attn_implementation": "kernels-community/x"}, "custom code from kernels-community/x"),
+        ({"_attn_implementation_internal": {"": "a/b"}}, "custom code from a/b"),
+        ({"vision_config": {"_experts_implementation": "a/b:c"}}, "custom code from a/b:c"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -210,9 +210,9 @@ FIRST = "model.layers.0.mlp.down_proj.weight"
 
 #: (identifier, adapter, what is planted, what must be named, settings of the merge)
 MERGING: list[tuple[str, str, Plant, str, dict[str, Any]]] = [
-    ("one layer's output left out", "llama", leave_out("layers.1.self_attn.o_proj"), f"{O_PROJ} is the base model's", {}),
-    ("a layer left out", "llama", leave_out("layers.1."), f"{O_PROJ} is the base model's", {}),
-    ("every update left out", "llama", leave_out("layers."), f"{FIRST} is the base model's", {}),
+    ("one layer's output left out", "llama", leave_out("layers.1.self_attn.o_proj"), f"{O_PROJ} is still the base model's", {}),
+    ("a layer left out", "llama", leave_out("layers.1."), f"{O_PROJ} is still the base model's", {}),
+    ("every update left out", "llama", leave_out("layers."), f"{FIRST} is still the base model's", {}),
     ("update applied twice", "llama", repeat(UP), f"{UP} has the adapter's update at 2.00 times", {}),
     ("updates exchanged", "llama", exchange(UP, "model.layers.0.mlp.up_proj.weight"), f"{UP} differs", {}),
     ("keys and values exchanged", "llama", exchange(V_PROJ, V_PROJ.replace("v_proj", "k_proj")), f"{V_PROJ} differs", {}),
@@ -231,7 +231,7 @@ MERGING: list[tuple[str, str, Plant, str, dict[str, Any]]] = [
     ("biases lost", "biases", lambda patch: patch.setattr(merging_plan, "_find_replacements", lambda *_: {}), "model.layers.0.self_attn.q_proj.bias contains only zeros", {}),
     ("bias of B scaled", "bias of B", replace_function(merging_plan.BiasDelta, "load", lambda correct: lambda self: correct(dataclasses.replace(self, scale=1.0))), "q_proj.bias has the adapter's update at 0.50 times", {}),
     ("one expert for all", "experts", replace_function(merging_plan.LowRankFactor, "read", first_expert), "model.layers.0.mlp.experts.1.down_proj.weight differs", {}),
-    ("expert left out", "experts", leave_out("layers.1.mlp.experts.3.down_proj"), "model.layers.1.mlp.experts.3.down_proj.weight is the base model's", {}),
+    ("expert left out", "experts", leave_out("layers.1.mlp.experts.3.down_proj"), "model.layers.1.mlp.experts.3.down_proj.weight is still the base model's", {}),
     ("gate and up exchanged", "experts", exchange("model.layers.0.mlp.experts.2.gate_proj.weight", "model.layers.0.mlp.experts.2.up_proj.weight"), "model.layers.0.mlp.experts.2.up_proj.weight differs", {}),
     ("second adapter forgotten", "llama", replace_function(merging_plan, "_plan_updates", forget_adapter), f"{FIRST} ", {"further": ("second=0.7",)}),
     ("weight ignored", "llama", replace_function(adapter_files, "_get_rank_and_scale", lambda correct: lambda adapter, module: correct(dataclasses.replace(adapter, weight=1.0), module)), f"{FIRST} has the adapter's update at 2.00 times", {"weight": 0.5}),
@@ -411,9 +411,9 @@ CONVERSION: list[tuple[str, str, Edit, str]] = [
     ("width of experts", "experts", key("qwen3moe.expert_feed_forward_length", 64), "qwen3moe.expert_feed_forward_length is 64 instead of 32"),
     ("rope base of Qwen2", "biases", key("qwen2.rope.freq_base", None), "qwen2.rope.freq_base is missing"),
     ("rotary order", "llama", tensor(Q, pair_halves), f"{Q} differs"),
-    ("base's tensor", "llama", of_base(GATE, "F16"), f"{GATE} is the base model's"),
-    ("base's tensor in Q8_0", "llama", of_base(GATE, "Q8_0"), f"{GATE} is the base model's"),
-    ("base's tensor in 5 bits", "llama", of_base(GATE, "Q4_K_M"), f"{GATE} is the base model's"),
+    ("base's tensor", "llama", of_base(GATE, "F16"), f"{GATE} is still the base model's"),
+    ("base's tensor in Q8_0", "llama", of_base(GATE, "Q8_0"), f"{GATE} is still the base model's"),
+    ("base's tensor in 5 bits", "llama", of_base(GATE, "Q4_K_M"), f"{GATE} is still the base model's"),
     ("layers exchanged in Q8_0", "llama", of_other(DOWN, "blk.1.ffn_down.weight", "Q8_0"), f"{DOWN} differs"),
     ("layers exchanged in 5 bits", "llama", of_other(GATE, "blk.0.ffn_gate.weight", "Q4_K_M"), f"{GATE} differs"),
     ("scale of blocks", "llama", tensor(DOWN, scale_blocks, "Q8_0"), f"{DOWN} differs"),
@@ -422,7 +422,7 @@ CONVERSION: list[tuple[str, str, Edit, str]] = [
     ("norm shifted", "llama", tensor("blk.0.attn_norm.weight", lambda data: data + 1), "blk.0.attn_norm.weight differs"),
     ("tensor lost", "biases", tensor("blk.0.attn_q.bias", lambda _: None), "blk.0.attn_q.bias is missing"),
     ("experts reversed", "experts", tensor(EXPERT, lambda data: data[::-1]), f"{EXPERT} differs"),
-    ("expert's update lost", "experts", of_base(EXPERT, "Q8_0"), f"{EXPERT} is the base model's"),
+    ("expert's update lost", "experts", of_base(EXPERT, "Q8_0"), f"{EXPERT} is still the base model's"),
 ]  # fmt: skip
 
 

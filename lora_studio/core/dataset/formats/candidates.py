@@ -298,6 +298,10 @@ SHAPES = (
         without=f"anchor {_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
     ),
     RowShape(
+        "search_pairs", {"query": "anchor", "positive": _PASSAGES, "negative": _NOT_FOUND},
+        without=f"{_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.98,
+    ),
+    RowShape(
         "search_pairs", {"query": _QUERIES, "positive": _PASSAGES, "negative": _NOT_FOUND},
         without=f"{_FOUND} {_SIMILARITIES}", is_only_answer=True, sure=0.9,
     ),
@@ -450,7 +454,8 @@ def _find_shapes(columns: Columns) -> list[FormatCandidate]:
     kinds = {column.name: column.kind for column in columns}
     for candidate in find_shapes(columns):
         mapping = _find_extras(columns) | candidate.mapping
-        if kinds.get(mapping.get(FORMATS[candidate.format].answer, "")) == "text":
+        answer = FORMATS[candidate.format].answer
+        if "answer" in mapping or kinds.get(mapping.get(answer, "")) == "text":
             mapping |= _find_thinking(columns, mapping)
         slots = list_slots(candidate.format)
         mapping = {slot: source for slot, source in mapping.items() if slot in slots}

@@ -332,6 +332,18 @@ def test_two_languages_are_question_and_answer() -> None:
     assert samples[3].messages[1].content == ANSWERED[3]
 
 
+def test_reasoning_beside_a_nested_answer_is_kept() -> None:
+    rows = [
+        {
+            "translation": {"fi": ASKED[i], "sv": ANSWERED[i]},
+            "reasoning": f"Word by word: {ASKED[i]}",
+        }
+        for i in NUMBERS
+    ]
+    mapping = {"question": "translation.fi", "answer": "translation.sv", "thinking": "reasoning"}
+    assert read(rows, "sft")[0].mapping == mapping
+
+
 @pytest.mark.parametrize(
     ("before", "after", "gap"),
     [

@@ -41,6 +41,6 @@ def test_answers_of_the_last_step_are_shown(
     page.table.choose([rewarded.path.name])
     qtbot.waitUntil(lambda: side.isTabVisible(tab), timeout=WAIT)
     assert side.answers.best.answer.text() == "good 3"
-    assert side.answers.worst.title.text() == "Worst answer: 0.25"
+    assert side.answers.worst.title.text() == "Worst completion: 0.25"
     page.table.choose([plain.path.name])
     assert not side.isTabVisible(tab)
