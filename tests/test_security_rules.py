@@ -15,55 +15,56 @@ from tests.helpers.source_calls import find_calls, find_calls_in, find_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 
-#: Function, by the end of its full name (`*` at the end: all that begin so) -> the only packages that may call it.
+#: Function, by the end of its full name (`*` at the end: all that begin so) -> the only packages or modules that may
+#: call it.
 PLACES: dict[str, str] = {
-    "subprocess.Popen": "client core/runs engine/model engine/runtime engine/training/distributed setup",
+    "subprocess.Popen": "client core/runs/guard.py engine/model/sources.py engine/runtime engine/training/distributed/launch.py setup",
     "subprocess.run": "setup",
     "QProcess.*": "gui/desktop",
     "multiprocessing.*": "engine/runtime",
-    "runpy.*": "engine/export/gguf engine/runtime",
-    "ctypes.CDLL": "engine engine/export/gguf engine/rewards engine/runtime",
-    "exec": "engine/rewards",
+    "runpy.*": "engine/export/gguf/converter_program.py engine/runtime/child_process.py",
+    "ctypes.CDLL": "engine/export/gguf/tensor_comparison.py engine/rewards/function_program.py engine/runtime/torch_settings.py engine/worker_rank.py",
+    "exec": "engine/rewards/function_program.py",
     "numpy.fromfile": "engine/dataset/rows engine/export/gguf",
     "numpy.memmap": "engine/export/gguf engine/runtime engine/selftest/oracle",
     "os.open": ". cli core/system engine/runtime",
     "jinja2.Environment": "core/evaluation engine/training/reproduction",
-    "apply_chat_template": "engine/export/ollama",
+    "apply_chat_template": "engine/export/ollama/checks.py",
     # what is parsed at once
     "read_blocks": "engine/dataset/rows",
     "read_columnar_blocks": "engine/dataset/rows",
-    "AutoTokenizer.from_pretrained": "engine/model",
-    "Tokenizer.from_str": "engine/model",
-    "Tokenizer.from_buffer": "engine/model",
-    "yaml.load": "engine/hub",
+    "AutoTokenizer.from_pretrained": "engine/model/tokenizer.py",
+    "Tokenizer.from_str": "engine/model/tokenizer_files.py engine/model/tokenizer_trial.py",
+    "Tokenizer.from_buffer": "engine/model/tokenizer_files.py engine/model/tokenizer_trial.py",
+    "yaml.load": "engine/hub/datasets.py",
     "shutil.which": "core/system",
     "tarfile.open": "engine/dataset/files",
     "gzip.*": "engine/dataset/files",
     "bz2.*": "engine/dataset/files",
     "lzma.*": "engine/dataset/files",
-    "extractall": "setup",
+    "extractall": "setup/install.py",
     "QDesktopServices.openUrl": "gui/widgets",
-    "zipfile.ZipFile": "core/help setup",
+    "zipfile.ZipFile": "core/help/diagnostics.py setup/install.py",
     "csv.writer": "core",
     # consent is given
-    "access_requests.accept_requests": "cli gui/project",
-    "access_requests.allow_requests": "cli core/runs gui/help",
+    "access_requests.accept_requests": "cli/app.py cli/common.py cli/headless.py gui/project/state.py",
+    "access_requests.allow_requests": "cli/common.py core/runs/folder.py core/runs/step_records.py gui/help/commands.py",
     "remember_plan": "engine/evaluation",
-    "consent.trust": "gui/problems",
-    "trust_in_this_process": ". cli core/project engine",
+    "consent.trust": "gui/problems/dialogs.py",
+    "trust_in_this_process": "__main__.py cli/app.py core/project/access_requests.py engine/cluster.py",
     "DigestRecord": "core/evaluation core/project",
     # what asks for consent
     "tomlkit.parse": "core/project",
-    "run_command": "engine",
-    "train_run.train": "engine",
+    "run_command": "engine/jobs.py engine/worker.py",
+    "train_run.train": "engine/cluster.py engine/jobs.py",
     "openai_client.connect": "engine/evaluation engine/rewards",
     "EvaluationFolder": "cli core/evaluation",
     # hosts are contacted
-    "httpx.Client": "engine/export/gguf engine/export/ollama engine/servers setup",
+    "httpx.Client": "engine/export/gguf/llama_server.py engine/export/ollama/client.py engine/servers setup/download.py",
     "ollama.Client": "engine/export/ollama",
     "default_client_factory": "engine/hub",
-    "snapshot_download": "engine/hub",
-    "hf_hub_download": "engine/hub",
+    "snapshot_download": "engine/hub/client.py",
+    "hf_hub_download": "engine/hub/datasets.py",
     "HfApi": "engine/export engine/hub",
     "init_process_group": "engine/training/distributed",
     "socket.socket": "engine/export/gguf",
@@ -82,11 +83,11 @@ NOWHERE = (
 )  # fmt: skip
 PLACES |= dict.fromkeys(NOWHERE, "")
 
-#: Library that contacts hosts, or package of this program -> the only packages that may import it.
+#: Library that contacts hosts, or package of this program -> the only packages or modules that may import it.
 IMPORTERS: dict[str, str] = {
     "httpx": "core/network engine/export/gguf engine/export/ollama engine/hub engine/servers setup",
     "ollama": "engine/export/ollama",
-    "lora_studio.engine.jobs": "engine",
+    "lora_studio.engine.jobs": "engine/worker.py",
     "urllib.request": "client setup",
     "wandb": "engine/training",
     "mlflow": "engine/training",
@@ -130,9 +131,9 @@ def imports(trees: dict[str, ast.Module]) -> list[tuple[str, str]]:
     return [(module, name) for module, tree in trees.items() for name in find_imports(tree)]
 
 
-def get_package(module: str) -> str:
-    """Return the folder of a module, "." for the topmost."""
-    return module.rpartition("/")[0] or "."
+def get_place(module: str, places: str) -> str:
+    """Return the module itself where `places` name it, else its package ("." for the topmost)."""
+    return module if module in places.split() else module.rpartition("/")[0] or "."
 
 
 def is_import_of(library: str, name: str) -> bool:
@@ -143,8 +144,8 @@ def is_import_of(library: str, name: str) -> bool:
 def is_refused_import(name: str, module: str) -> bool:
     """Return whether a module may not have an import."""
     return any(
-        is_import_of(library, name) and get_package(module) not in packages.split()
-        for library, packages in IMPORTERS.items()
+        is_import_of(library, name) and get_place(module, places) not in places.split()
+        for library, places in IMPORTERS.items()
     )
 
 
@@ -154,7 +155,7 @@ def test_network_library_is_imported_only_in_its_place(
 ) -> None:
     own = library.removeprefix("lora_studio.").replace(".", "/") + "/"
     importers = {
-        get_package(module)
+        get_place(module, IMPORTERS[library])
         for module, name in imports
         if is_import_of(library, name) and not module.startswith(own)
     }
@@ -190,7 +191,11 @@ def is_call_of(name: str, function: str) -> bool:
 def test_function_is_called_only_in_its_place(
     name: str, calls: list[tuple[str, ast.Call, str]]
 ) -> None:
-    callers = {get_package(module) for module, _, function in calls if is_call_of(name, function)}
+    callers = {
+        get_place(module, PLACES[name])
+        for module, _, function in calls
+        if is_call_of(name, function)
+    }
     assert callers == set(PLACES[name].split())
 
 

@@ -190,7 +190,7 @@ class GoOffline(BaseCommand):
 
 
 #: Protocol version, incremented whenever a command or an event changes its meaning.
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 class Hello(BaseEvent):

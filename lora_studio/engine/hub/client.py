@@ -27,6 +27,7 @@ from lora_studio.core.network.connections import contacting, note_contact
 from lora_studio.core.network.purposes import Purpose
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
+from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -273,6 +274,17 @@ def create_bar(on_step: Callable[[SilentBar, int], object]) -> type[SilentBar]:
             return None
 
     return Bar
+
+
+def create_job_bar(job: JobContext, stage: Text) -> type[SilentBar]:
+    """Return a bar class that reports the bytes on disk as progress of a job, and ends a canceled one."""
+
+    def on_step(bar: SilentBar, _: int) -> None:
+        job.check()
+        if bar.counts_disk_bytes:
+            job.report_progress(stage, bar.n, bar.total or None, "bytes")
+
+    return create_bar(on_step)
 
 
 RepositoryKind = Literal["model", "dataset"]

@@ -18,9 +18,8 @@ from lora_studio.core.network.bounded_answers import UntrustedAnswerError
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.hub.client import (
-    SilentBar,
     check_file_name,
-    create_bar,
+    create_job_bar,
     download_snapshot,
     get_unreachable_errors,
     translate_hub_errors,
@@ -65,12 +64,6 @@ def download_dataset(source: DataSource, job: JobContext) -> list[tuple[Path, st
 def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     import huggingface_hub
 
-    def on_step(bar: SilentBar, _: int) -> None:
-        job.check()
-        if bar.counts_disk_bytes:
-            stage = text("downloading the dataset")
-            job.report_progress(stage, bar.n, bar.total or None, "bytes")
-
     with translate_hub_errors(source.path, source.revision, "dataset"):
         names = _list_files(source)
         card = None
@@ -86,7 +79,7 @@ def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
             repo_type="dataset",
             revision=source.revision,
             allow_patterns=[re.sub(r"([\[*?])", r"[\1]", name) for name in selected],
-            tqdm_class=create_bar(on_step),
+            tqdm_class=create_job_bar(job, text("downloading the dataset")),
         )
     return [(folder / name, name) for name in selected]
 

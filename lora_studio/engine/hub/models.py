@@ -25,6 +25,7 @@ from lora_studio.engine.hub.client import (
     check_commit,
     check_file_name,
     create_bar,
+    create_job_bar,
     download_snapshot,
     get_unreachable_errors,
     no_safetensors_error,
@@ -79,7 +80,8 @@ def download_model(
     with translate_hub_errors(repository, revision, "model"):
         listing = _list_files(repository, revision)
         if listing is None:  # Hub unreachable: use the files on this computer
-            return _download_snapshot(repository, revision, patterns, None)
+            bar = create_job_bar(job, stage)
+            return _download_snapshot(repository, revision, patterns, bar)
         if not listing.weights:
             raise no_safetensors_error(repository, has_pickles=listing.has_pickles)
         if listing.missing_bytes:

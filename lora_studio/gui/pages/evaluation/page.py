@@ -480,7 +480,7 @@ class OverlayMenu(QPushButton):
             action = self._menu.addAction(title.replace("&", "&&"))
             action.setCheckable(True)
             action.setChecked(folder in self.chosen)
-            action.triggered.connect(partial(self._toggle, folder))
+            action.triggered.connect(lambda is_on, folder=folder: self._toggle(folder, is_on))
 
     def _toggle(self, folder: EvaluationFolder, is_on: bool) -> None:
         others = [each for each in self.chosen if each != folder]

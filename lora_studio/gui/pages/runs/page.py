@@ -216,9 +216,10 @@ class RunsPage(AppPage):
         if as_of == self._detailed:
             return
         self.details.stop_background_work()
+        if run is None or self._detailed is None or self._detailed[0] != run.folder:
+            self.side.show_details(None, None)
         self._detailed = as_of
         if run is None:
-            self.side.show_details(None, None)
             return
 
         def show(details: Any) -> None:

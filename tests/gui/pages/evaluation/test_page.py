@@ -167,7 +167,9 @@ def test_another_evaluation_is_overlaid_on_the_same_items(
     reads: list[ReadEvaluation] = []
     page.library.read.connect(reads.append)
     page._open_chosen()  # without the other one; outdated before it is there
-    page.overlay.choose([first])
+    page.overlay.fill()
+    page.overlay.menu().actions()[0].trigger()
+    assert page.overlay.chosen == [first]
     qtbot.waitUntil(lambda: "2: Adapter" in page.scores.scores.columns.values(), timeout=WAIT)
     assert page.shown is not None
     assert len([item for item in page.shown.results.items if item.test_set == "heldout"]) == 20
