@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
 #: Function, by the end of its full name (`*` at the end: all that begin so) -> the only packages or modules that may
 #: call it.
 PLACES: dict[str, str] = {
-    "subprocess.Popen": "client core/runs/guard.py engine/model/sources.py engine/runtime engine/training/distributed/launch.py setup",
+    "subprocess.Popen": "client core/runs/guard.py engine/model/builtin.py engine/runtime engine/training/distributed/launch.py setup",
     "subprocess.run": "setup",
     "QProcess.*": "gui/desktop",
     "multiprocessing.*": "engine/runtime",
@@ -293,7 +293,7 @@ def test_every_program_starts_in_an_empty_folder(calls: list[tuple[str, ast.Call
     elsewhere = {
         module for module, options in starting if "get_empty_folder()" not in options.get("cwd", "")
     }
-    assert elsewhere == {"engine/model/sources.py"}  # in a new folder of its own
+    assert elsewhere == {"engine/model/builtin.py"}  # in a new folder of its own
     assert len(starting) > 10
 
 
@@ -323,7 +323,7 @@ OPENERS = {
     "engine/export/gguf/direct_gguf.py",  # its own recipe
     "engine/export/ollama/template_sandbox.py",  # the answer of its own child
     "engine/model/tokenizer.py",  # resources
-    "engine/model/sources.py",  # the download of the built-in model
+    "engine/model/builtin.py",  # the download of the built-in model
     "engine/model/tokenizer_trial.py",  # a process with limits; the caller has checked sizes
     "engine/runtime/memory_guard.py",  # /proc
     "engine/runtime/disk.py",  # the program itself

@@ -11921,10 +11921,6 @@
             <translation>Unter {path} gibt es keinen llama-server.</translation>
         </message>
         <message>
-            <source>There is no merged model to export.</source>
-            <translation>Es gibt kein zusammengeführtes Modell zu exportieren.</translation>
-        </message>
-        <message>
             <source>There is no preset named {name}.</source>
             <translation>Es gibt keine Voreinstellung namens {name}.</translation>
         </message>

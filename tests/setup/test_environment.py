@@ -343,7 +343,7 @@ def test_unwritable_log_is_ignored(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     log = SetupLog(blocked / "setup.log")
-    log.write("nobody reads this")
+    log.write("installing torch")
     log.close()
 
 

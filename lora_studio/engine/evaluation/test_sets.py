@@ -209,7 +209,7 @@ def to_item(key: str, sample: Sample, source: str, row: int) -> EvaluationItem:
         raise UnusableRow(_BAD_ANSWER)
     prompt, answers = TASKS[sample.task].split_last_answer(sample)
     if TASKS[sample.task].yields_vectors:
-        answers = ()  # the text to find is no answer
+        answers = ()  # the passage to retrieve isn't a reference answer
     if not any(turn.role == "user" for turn in prompt):
         raise UnusableRow(_NO_PROMPT)
     plain = tuple(turn.model_copy(update={"trained": False, "untrained": ()}) for turn in prompt)

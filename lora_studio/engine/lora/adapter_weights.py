@@ -118,8 +118,8 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Project:
     """Copy the adapter that training starts from into the run; return the project with the copy's path.
 
-    Resuming and the reference model then don't depend on where it came from. Raises ProblemError when
-    there is no usable adapter.
+    Resuming and the reference model then don't depend on where it came from. Raises ProblemError if
+    its adapter is missing or unusable.
     """
     source = project.lora.start_from
     if not source:

@@ -562,7 +562,7 @@ class OomRecovery:
     def start(self, spec: TrainingSpec, *, lower: bool) -> None:
         """Apply the level that was low enough before, or with `lower` the next lower one.
 
-        Raises ProblemError when there is no lower level.
+        Raises ProblemError if memory use can't be reduced further.
         """
         recorded = self._run.read_manifest().get("memory")
         recorded, lower = self._ranks.broadcast((recorded, lower))

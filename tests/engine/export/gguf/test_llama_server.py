@@ -20,7 +20,7 @@ from lora_studio.engine.export.gguf import converter
 from lora_studio.engine.export.gguf.llama_server import run_server
 from lora_studio.engine.export.ollama import jinja_check, template_proof
 from lora_studio.engine.export.ollama.jinja_check import JinjaCause
-from lora_studio.engine.model import sources
+from lora_studio.engine.model import builtin
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens.chat_format import ChatFormat
 from lora_studio.engine.tokens.trained_prompts import TrainedPrompt, list_trained_prompts
@@ -201,7 +201,7 @@ def test_real_chat_templates_give_token_ids_of_training(
 def test_greedy_answers_equal_those_of_the_self_test(build: llama_server.Build) -> None:
     job, _ = recorded_job()
     try:
-        file = sources.download_builtin(job)
+        file = builtin.download_builtin(job)
     except ProblemError as error:
         pytest.skip(str(error))
     prompts = ("What is the capital of France?", "Name three colors.", "Write a haiku.")
