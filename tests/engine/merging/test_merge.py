@@ -481,3 +481,28 @@ def test_full_disk_is_detected_before_writing(
     assert caught.value.problems[0].code == "disk.full"
     assert "free" in str(caught.value.problems[0].what)
     assert not run.merged.exists()
+
+
+def test_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base", stored="float32")
+    adapter = random_adapter(base, tmp_path / "adapter", r=4, lora_alpha=12)
+    before = load_file(base / safetensors_files.SINGLE)
+    update = load_file(adapter / adapter_files.WEIGHTS)
+    after, _ = merged(base, adapter, tmp_path / "merged")
+    name = "model.layers.1.mlp.down_proj"
+    a, b = (update[f"base_model.model.{name}.lora_{half}.weight"].double() for half in "AB")
+    expected = before[f"{name}.weight"].double() + 12 / 4 * (b @ a)
+    torch.testing.assert_close(after[f"{name}.weight"].double(), expected, rtol=0, atol=1e-6)
+    assert (after[f"{name}.weight"] - before[f"{name}.weight"]).abs().max() > 0.1
+
+
+def test_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
+    job, _ = recorded_job()
+    merge.merge(run, job)
+    before = load_file(run.merged / safetensors_files.SINGLE)
+    shutil.rmtree(run.adapter)
+    random_adapter(llama, run.adapter, seed=4)
+    merge.merge(run, job)
+    after = load_file(run.merged / safetensors_files.SINGLE)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(before[name], after[name])

@@ -400,3 +400,20 @@ def test_identity_distinguishes_models_by_their_weights(tiny: TinyModel, copy: P
     save_file(changed, copy / "model.safetensors", metadata={"format": "pt"})
     assert get_identity(copy)["hash"] != first["hash"]
     assert json.loads(json.dumps(first)) == first
+
+
+def test_broken_header_is_unreadable(copy: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"\xff" * 100)
+    assert problem_of(copy).code == "model.unreadable"
+
+
+def test_broken_tokenizer_is_a_problem(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    problem = problem_of(copy)
+    assert problem.code == "model.unreadable"
+    assert "tokenizer" in str(problem.what)
+
+
+def test_license_is_read_from_the_model_card(copy: Path) -> None:
+    (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    assert attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job()).license == "apache-2.0"  # fmt: skip

@@ -29,7 +29,7 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.faults.preloaded import get_shared
 from tests.helpers.models.tiny_models import write_config
 from tests.helpers.runs.jobs import RecordingChannel, make_job
-from tests.helpers.servers.hub_server import COMMIT, Hub, hub_server
+from tests.helpers.servers.hub_server import COMMIT, TOKEN, Hub, hub_server
 from tests.helpers.servers.ports import run_server
 
 
@@ -391,3 +391,35 @@ def test_real_builtin_model_ends_turns_and_splits_digits(
     assert (config["eos_token_id"], config["bos_token_id"]) == (2, 1)
     # Like llama.cpp: single digits, and the blanks before them together.
     assert tokenizer.convert_ids_to_tokens(tokenizer("in   1999").input_ids) == ["in", "ĠĠĠ", "1", "9", "9", "9"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gated_model_opens_with_token_that_is_never_shown(hub: Hub, tmp_path: Path) -> None:
+    result = fetch(hub, tmp_path, "tiny/gated", HF_TOKEN=TOKEN)
+    assert "folder" in result
+    assert TOKEN not in json.dumps(result)
+
+
+@pytest.mark.slow
+def test_unreachable_hub_is_reported(hub: Hub, tmp_path: Path) -> None:
+    problem = fetch(hub, tmp_path, "tiny/llama", HF_ENDPOINT="http://127.0.0.1:9")
+    assert problem["code"] == "model.offline"
+
+
+@pytest.mark.slow
+def test_broken_off_download_is_completed(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
+    hub.break_after = 20_000
+    result = fetch(hub, tmp_path, "tiny/llama")
+    if "code" in result:
+        assert result["code"] == "model.interrupted"
+        result = fetch(hub, tmp_path, "tiny/llama")
+    whole = (tiny("llama3") / "model.safetensors").read_bytes()
+    assert (Path(str(result["folder"])) / "model.safetensors").read_bytes() == whole
+
+
+def test_invalid_gguf_file_is_unreadable(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + b"\xff" * 100)
+    with pytest.raises(ProblemError) as caught:
+        sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert caught.value.problems[0].code == "model.unreadable"

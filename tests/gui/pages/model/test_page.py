@@ -483,3 +483,11 @@ def test_model_from_a_gguf_file_shows_that_file(page: ModelPage) -> None:
     page.state.set_answer(model_facts.model(stored_dtype="bf16", disk_bytes=6_400_000_000))
     facts = page.facts.get_facts()
     assert (facts["Data type"], facts["Size on disk"]) == ("bfloat16", "6.4 GB")
+
+
+def test_question_about_a_model_names_the_users_llama_cpp(page: ModelPage, tmp_path: Path) -> None:
+    page.state.set("model", "source", "org/one")
+    page.state.set("export", "llama_cpp", str(tmp_path))
+    question = page._make_question()
+    assert question is not None
+    assert question.llama_cpp == str(tmp_path)
