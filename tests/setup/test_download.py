@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -386,3 +389,29 @@ def test_invalid_address_fails_immediately(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         fetch([DownloadFile("a.whl", "http://host:port/a.whl", tmp_path / "a.whl")], tmp_path)
     assert caught.value.problems[0].code == "engine.download"
+
+
+@pytest.mark.slow
+def test_download_of_a_killed_process_resumes_at_its_offset(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.held[file.name] = 4 << 16
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from lora_studio.setup import download
+        from lora_studio.setup.tools import SetupLog, StopFlag
+        file = download.DownloadFile({file.name!r}, {file.url!r}, Path({str(file.target)!r}),
+                             {file.size}, {file.sha256!r})
+        log = SetupLog(Path({str(tmp_path / "log")!r}))
+        list(download.fetch([file], "Downloading", StopFlag(), log))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while not (file.part.exists() and file.part.stat().st_size > 200_000):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    came = file.part.stat().st_size
+    assert came < SIZE
+    index.freed.set()
+    fetch([file], tmp_path)
+    assert index.starts[-1] == (file.name, came)
+    assert file.target.read_bytes() == index.wheels[file.name]

@@ -878,3 +878,26 @@ def test_merge_of_a_model_trained_in_4_bits_says_what_it_changes(tmp_path: Path)
     assert values["trained"] != values["merged"]
     report = json.loads((run.path / "selftest.json").read_text("utf-8"))
     assert report["as_trained"]["kl"] == values["kl"]
+
+
+@pytest.mark.slow
+def test_float16_keeps_updates_that_bfloat16_rounds_away(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge_small_updates(run)
+    coarse, _ = check(run)
+    fine = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp16")})
+    run.project_file.write_text(fine.to_toml(), "utf-8")
+    merge.merge(run, recorded_job()[0])
+    close, _ = check(run)
+    assert close["merged"].kl < coarse["merged"].kl / 10
+
+
+@pytest.mark.slow
+def test_self_test_says_what_a_merged_model_misses(run: RunFolder) -> None:
+    (run.merged / "config.json").unlink()
+    job, recorder = recorded_job()
+    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
+    (tested,) = recorder.of(events.SelfTested)
+    assert (tested.stage, tested.verdict) == ("merged", "failed")
+    assert "config.json is missing" in str(tested.faults[0])

@@ -950,3 +950,15 @@ def test_classified_sentences_are_not_labeled_segments() -> None:
 def test_segments_without_labels_are_not_a_text() -> None:
     verdict = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
     assert verdict.format is None
+
+
+def test_unknown_slot_is_reported_with_the_known_ones() -> None:
+    verdict = detect([{"a": "1"}], ["a"], "text", {"body": "a"})
+    assert verdict.problems[0].code == "dataset.unknown_slot"
+    assert "text" in str(verdict.problems[0].remedy)
+
+
+def test_slots_of_no_format_are_reported() -> None:
+    verdict = detect([{"a": "1"}], ["a"], "auto", {"body": "a"})
+    assert verdict.problems[0].code == "dataset.unknown_slot"
+    assert "No format has all of “body”" in str(verdict.problems[0].what)

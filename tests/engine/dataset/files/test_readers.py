@@ -1157,3 +1157,10 @@ def test_columns_named_by_questions_are_not_answers(tmp_path: Path) -> None:
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     store = open_store(DataSource(path=str(file)), make_job())
     assert [store.read_raw(index).values for index in range(len(store))] == rows
+
+
+def test_single_text_column_with_commas_keeps_its_header(
+    tmp_path: Path,
+) -> None:
+    store = scan_text(tmp_path, "a.csv", "text\nHello, you\nBye, me\n")
+    assert values(store) == [{"text": "Hello, you"}, {"text": "Bye, me"}]
