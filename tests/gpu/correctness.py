@@ -183,10 +183,10 @@ def _train_on_rewards(context: CheckContext) -> None:
         context, "grpo", max_steps=2, group_size=4, rollout_tokens=8, rollout_passes=2, kl_beta=0.1,
         rewards=({"kind": "length", "max_length": 5, "length_unit": "characters", "length_margin": 40},),
     )  # fmt: skip
-    figures = channel.last(events.StepDone).figures
-    context.figures["GRPO"] = {name: round(value, 4) for name, value in figures.items()}
-    context.expect(figures["failed_share"] == 0, "GRPO: answers have no reward")
-    context.expect(0 <= figures["kl"] < 0.1, f"GRPO: the KL divergence is {figures['kl']}")
+    metrics = channel.last(events.StepDone).metrics
+    context.figures["GRPO"] = {name: round(value, 4) for name, value in metrics.items()}
+    context.expect(metrics["failed_share"] == 0, "GRPO: answers have no reward")
+    context.expect(0 <= metrics["kl"] < 0.1, f"GRPO: the KL divergence is {metrics['kl']}")
 
 
 @check("T2", "packed rows, chunks of logits, and fused layers are used", seconds=42)

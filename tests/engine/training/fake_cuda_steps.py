@@ -195,7 +195,7 @@ def save_and_resume(trainer: Trainer, create: Callable[[], Trainer]) -> None:
         assert warned <= {"training.answers_cut"}  # at the last of few tokens
         resumed = create()
         resumed.load_checkpoint()
-        assert resumed.step == 1
+        assert resumed.state.step == 1
         resumed.training_step()
     states = tree_leaves(list(resumed.optimizer.state.values()))
     assert {

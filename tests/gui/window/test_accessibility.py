@@ -287,6 +287,7 @@ def test_rail_widens_for_larger_icons(qtbot: QtBot, qapp: QApplication) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("window", [("en", 100)], indirect=True)
 def test_tab_order_includes_the_rail_on_every_page(window: Window) -> None:
     window.show_page("home")
     window.rail.button("home").setFocus(Qt.FocusReason.TabFocusReason)

@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.tasks.preference import LabeledAnswerTask, PreferenceTask
 from lora_studio.gui.controls.choices import CardsControl
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project.state import ProjectState
@@ -53,8 +54,8 @@ def test_preference_fields_say_when_the_data_does_not_use_them(
     method, beta = page.editors["preference"], page.editors["beta"]
     assert not any("Not used" in editor.help.text() for editor in (method, beta))
     state.set_answer(model_facts.dataset())
-    assert method.help.text() == "Not used: your data has no pairs of chosen and rejected answers."
-    assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
+    assert method.help.text() == PreferenceTask.unused_settings
+    assert beta.help.text() == LabeledAnswerTask.unused_settings
     state.set_answer(model_facts.dataset(task="kto"))
     assert method.isHidden()
     assert beta.help.text() == beta.facts.description
