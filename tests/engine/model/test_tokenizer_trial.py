@@ -154,6 +154,8 @@ def test_loadable_tokenizer_is_tried_only_once(
     model = tmp_path / "model"
     model.mkdir()
     _write(model)
+    # Another test may have loaded the same tokenizer in this process.
+    monkeypatch.setattr(tokenizer_files, "_LOADABLE", set())
     tokenizer_files.require_loadable(model)
     monkeypatch.setattr(tokenizer_files, "_LOADABLE", set())
     monkeypatch.setattr(limits, "TOKENIZER_SECONDS", 0.0)  # a second process would be refused
