@@ -137,6 +137,7 @@ def test_chat_has_an_option_for_every_sampling_setting(name: str) -> None:
     assert name in {item.name for item in group.commands["chat"].params}
 
 
+@pytest.mark.slow
 def test_doctor_prints_problems_as_sentences(scenario: Path) -> None:
     problem = error(
         "ollama.down", "No server answers at {host}.", "Start {name}.", host="h", name="it"

@@ -76,6 +76,7 @@ def test_bomb_ends_its_worker_and_next_worker_answers(bomb: Path, tmp_path: Path
     assert isinstance(run(inspect(rows), {memory_guard.VARIABLE: "100e6"}), events.Done)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache", "system_allocator")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_scratch_files_of_killed_worker_are_removed(engine: Engine, run: RunFold
     assert not run.temporary.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "limit"),
     [

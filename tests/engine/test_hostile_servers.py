@@ -77,6 +77,7 @@ def show(host: str) -> object:
     return ollama_server.show_model(host, "m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ask", "script", "code"),
     [
@@ -116,6 +117,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     huggingface_hub.close_session()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "code"),
     [

@@ -121,6 +121,7 @@ def test_check_whose_process_ends_silently_fails(
     assert (result["status"], result["reason"]) == ("failed", reason)
 
 
+@pytest.mark.slow
 def test_processes_that_a_check_started_end_with_it() -> None:
     code = """
 import subprocess, sys, time

@@ -141,6 +141,7 @@ def at_work(python: Path | str, **environment: str) -> Iterator[None]:
         process.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_engine_in_use_by_a_job_is_not_removed(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     with at_work(engine.python):

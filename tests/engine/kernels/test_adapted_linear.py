@@ -274,6 +274,7 @@ class Part(torch.nn.Module):
         return torch.cat(list(adapted_linear.compute_together(list(self.layers), x)), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_joined_layers_of_many_blocks_compile_as_one_graph(dtype: torch.dtype) -> None:
     """PyTorch gives up after 8 graphs for one function."""

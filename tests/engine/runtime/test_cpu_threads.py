@@ -180,6 +180,7 @@ def test_a_step_uses_the_memory_that_the_last_one_freed() -> None:
     assert kept["released"] > 300 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not _HUGE_PAGES.is_file() or "[madvise]" not in _HUGE_PAGES.read_text(),
     reason="this system doesn't leave the use of huge pages to programs",

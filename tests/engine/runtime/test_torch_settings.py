@@ -48,6 +48,7 @@ def test_products_may_be_built_if_the_user_says_so(tmp_path: Path) -> None:
     assert environment == {"TORCH_DISABLE_NATIVE_JIT": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     Version(metadata.version("torch")) < Version("2.13"), reason="this PyTorch replaces no product"
 )

@@ -278,6 +278,7 @@ def test_sizes_are_estimated_from_shapes_alone(tmp_path: Path) -> None:
     assert result["Q2_K"] < result["Q4_K_M"] < result["Q6_K"]
 
 
+@pytest.mark.slow
 def test_type_for_experts_is_offered_only_with_experts(tmp_path: Path) -> None:
     job, _ = recorded_job()
     dense, mixture = (outline(tmp_path / f"{n}.gguf", experts=n) for n in (0, 8))

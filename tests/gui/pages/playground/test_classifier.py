@@ -160,6 +160,7 @@ def test_status_is_cleared_when_the_worker_is_released(
     assert view.status.text() == ""
 
 
+@pytest.mark.slow
 def test_classifier_is_unloaded_when_a_training_starts(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:
