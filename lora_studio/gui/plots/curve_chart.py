@@ -42,9 +42,12 @@ class _View(WheelNeedsFocus, pg.PlotWidget):
 
 
 class _Axis(pg.AxisItem):
-    """An axis whose numbers can be hidden."""
+    """An axis whose numbers can be hidden, and are never scaled by an SI prefix."""
 
     silent = False
+
+    def updateAutoSIPrefix(self) -> None:
+        """Keep the numbers: pyqtgraph shows values below 1 multiplied by 1,000, even where that is turned off."""
 
     def set_silent(self, on: bool) -> None:
         """Hide or show the numbers; their space stays."""
@@ -217,7 +220,6 @@ class Chart(QWidget):
                 tr(label), color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"}
             )
             axis.resizeEvent()  # repositions the label after its size has changed
-        axis.enableAutoSIPrefix(False)  # setting a label shows it again
         axis.setTickDensity(0.7)
         axis.setGrid(60 if name == "left" else False)
 

@@ -353,6 +353,17 @@ def test_compared_runs_have_their_own_colors_and_letters(
     assert pixels(plot, theme.DARK.series[2]) == 0
 
 
+def test_theme_leaves_the_numbers_of_the_axes(qapp: QApplication, plot: LossPlot) -> None:
+    for step in range(1, 40):
+        plot.add_event(step_done(step, 0.66 + step / 1000, 40))
+    plot.redraw_now()
+    for mode in ("dark", "light"):
+        theme.apply(qapp, mode)
+        QApplication.processEvents()
+        axes = plot.chart.view.getPlotItem().axes
+        assert [axes[name]["item"].autoSIPrefixScale for name in ("left", "bottom")] == [1.0, 1.0]
+
+
 def test_curves_follow_the_theme(qapp: QApplication, plot: LossPlot) -> None:
     fill(plot, 100)
     for mode, palette in (("dark", theme.DARK), ("light", theme.LIGHT)):
