@@ -18147,6 +18147,10 @@
                 <numerusform>{n} Aufgaben</numerusform>
             </translation>
         </message>
+        <message>
+            <source>{n} items are too few: they can show a loss only from about {smallest} points.</source>
+            <translation>{n} Aufgaben sind zu wenige: Sie können einen Verlust erst ab etwa {smallest} Punkten zeigen.</translation>
+        </message>
         <message numerus="yes">
             <source>{n} items that all evaluations have</source>
             <translation>

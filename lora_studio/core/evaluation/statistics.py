@@ -27,6 +27,8 @@ RESAMPLES = 10_000
 SEED = 0
 #: Rows below which no difference is claimed: with fewer, an exact test finds almost nothing.
 FEWEST_ROWS = 10
+#: Standard deviation of the differences before any is known: right and wrong answers, a quarter of which change.
+ASSUMED_DEVIATION = 0.5
 #: More rows than this are not suggested to anyone.
 _MOST_ROWS = 1_000_000
 #: Bytes-bounding number of resampled values that are held at once.
@@ -230,11 +232,11 @@ def permute_signs(differences: Values | Sequence[float], *, seed: int = SEED) ->
     return (extreme + 1) / (RESAMPLES + 1)
 
 
-def compute_smallest_difference(rows: int, deviation: float = 0.5) -> float:
+def compute_smallest_difference(rows: int, deviation: float = ASSUMED_DEVIATION) -> float:
     """Return the smallest mean difference that `rows` paired rows show with 80 % probability.
 
-    δ = (z₀.₉₇₅ + z₀.₈)·σ/√n, where σ is the standard deviation of the differences; 0.5 is that of
-    right and wrong answers if a quarter of the rows change. Source: Cohen (1988), section 2.4.
+    δ = (z₀.₉₇₅ + z₀.₈)·σ/√n, where σ is the standard deviation of the differences.
+    Source: Cohen (1988), section 2.4.
     """
     return min(1.0, _power_factor() * deviation / math.sqrt(rows)) if rows else 1.0
 

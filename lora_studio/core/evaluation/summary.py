@@ -19,6 +19,10 @@ from lora_studio.core.messages import Text, counted, listed, text
 Finding = Literal["better", "worse", "unclear", "too_few"]
 
 _PERPLEXITY = "perplexity"
+#: Number of items from which the deviation of their differences is trusted.
+_RELIABLE_ROWS = 30
+#: A loss that shows only from so many points on is too large to say that nothing was forgotten.
+_COARSE_POINTS = 30
 
 
 @dataclass(frozen=True)
@@ -274,12 +278,20 @@ def _describe_nothing_forgotten(verdicts: Mapping[str, DifferenceVerdict]) -> Te
     if rows < statistics.FEWEST_ROWS:
         return text("Too few answers to tell what was forgotten.")
     deviation = math.sqrt(sum(d.rows * d.deviation**2 for d in differences) / rows)
-    smallest = 100 * statistics.compute_smallest_difference(rows, deviation or 0.1)
+    if rows < _RELIABLE_ROWS or not deviation:  # the few may be equal by chance
+        deviation = max(deviation, statistics.ASSUMED_DEVIATION)
+    smallest = math.ceil(100 * statistics.compute_smallest_difference(rows, deviation)) or 1
+    if smallest > _COARSE_POINTS:
+        return text(
+            "{n} items are too few: they can show a loss only from about {smallest} points.",
+            n=rows,
+            smallest=smallest,
+        )
     return counted(
         rows,
         "No forgetting shown",
         "No forgetting shown; {n} items can show a loss of about {smallest} points",
-        smallest=max(1, math.ceil(smallest)),
+        smallest=smallest,
     )
 
 

@@ -209,7 +209,9 @@ def write(file: BinaryIO, tensor: torch.Tensor) -> None:
 
 def view_bytes(tensor: torch.Tensor) -> numpy.ndarray:
     """Return the data of a tensor as bytes, without a copy where it is contiguous."""
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy()
+    flat = tensor.contiguous().view(-1)
+    # One number is contiguous with any stride, and only stride 1 can be viewed as bytes.
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy()
 
 
 def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:

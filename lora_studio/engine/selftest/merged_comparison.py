@@ -288,7 +288,7 @@ def _count_unequal_rows(wanted: torch.Tensor, actual: torch.Tensor) -> int:
 def _get_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """Return the bytes of a tensor, row by row."""
     rows = max(tensor.shape[0] if tensor.shape else 1, 1)
-    data = tensor.contiguous().view(-1).view(torch.uint8)
+    data = torch.from_numpy(safetensors_files.view_bytes(tensor))
     return data.reshape(rows, len(data) // rows)
 
 

@@ -88,6 +88,20 @@ def test_forgetting_names_the_category_and_the_points() -> None:
     assert str(calm.sentence).startswith("No forgetting shown; 120 items can show a loss of about ")
 
 
+def test_few_equal_answers_do_not_show_that_nothing_was_forgotten() -> None:
+    facts = EvaluationFacts(metrics={forgetting.KEY: (OWN_METRIC,)})
+    results = EvaluationResults(Path(), _plan(), facts)
+    for row in range(12):
+        item = EvaluationItem(id=str(row), test_set=forgetting.KEY, category="arithmetic")
+        _add(results, item, {name: {OWN_METRIC: 1.0} for name in ("base", "adapter")})
+    report = summarize(results).forgetting["adapter"]
+    assert not report.has_forgotten
+    assert report.sentence.values == {
+        "n": 12,
+        "smallest": 41,
+    }  # 2.8 · 0.5 / √12, as before the evaluation
+
+
 def test_perplexity_falls_when_better() -> None:
     before = {str(row): 10.0 + row % 3 for row in range(40)}
     after = {row: value * 0.8 for row, value in before.items()}
