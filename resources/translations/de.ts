@@ -3312,6 +3312,10 @@
             <translation>DoRA funktioniert nicht mit 8-Bit-Gewichten: Es braucht die Normen ihrer Zeilen.</translation>
         </message>
         <message>
+            <source>Documents of more than {limit} tokens are split: {rows} of the rows. The longest row has {longest} tokens.</source>
+            <translation>Dokumente mit mehr als {limit} Tokens werden geteilt: {rows} der Zeilen. Die längste Zeile hat {longest} Tokens.</translation>
+        </message>
+        <message>
             <source>Don't change the dataset's files while training starts, and start it again.</source>
             <translation>Ändern Sie die Dateien des Datensatzes nicht, während das Training startet, und starten Sie es noch einmal.</translation>
         </message>
@@ -6062,6 +6066,10 @@
         <message>
             <source>Max. sequence length</source>
             <translation>Max. Sequenzlänge</translation>
+        </message>
+        <message>
+            <source>Max. sequence length {limit}</source>
+            <translation>Max. Sequenzlänge {limit}</translation>
         </message>
         <message>
             <source>Max. sequence length {limit} (truncates {share:percent} of the rows)</source>

@@ -139,11 +139,13 @@ def _iter_changes(plan: MemoryPlan) -> Iterator[MemoryChange]:
         yield from _with_smaller_micro_batch(change)
     for longest in (MemoryChange(plan), _with_micro_batch(change, 1)):
         if limit := _find_longest_limit(longest.plan):
-            title = text(
-                "Max. sequence length {limit} (truncates {share:percent} of the rows)",
-                limit=limit,
-                share=plan.rows.compute_share_over(limit),
-            )
+            title = text("Max. sequence length {limit}", limit=limit)
+            if not TASKS[plan.rows.task].is_document:  # those are split
+                title = text(
+                    "Max. sequence length {limit} (truncates {share:percent} of the rows)",
+                    limit=limit,
+                    share=plan.rows.compute_share_over(limit),
+                )
             yield longest.add_settings(title, ("dataset", "max_length", limit))
 
 

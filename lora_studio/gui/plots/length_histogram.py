@@ -75,7 +75,7 @@ class LengthHistogram(FocusFrame):
         self._lengths: LengthData | None = None
         self._is_coming = False
         self._limit = 2048
-        self._too_long: Literal["cut", "skip"] = "cut"
+        self._too_long: Literal["cut", "skip", "split"] = "cut"
         self._edges: Values = np.empty(0)
         self._heights: Values = np.empty(0)
         self.chart = Chart(tr("tokens per row"), tr("rows"))
@@ -105,7 +105,7 @@ class LengthHistogram(FocusFrame):
         self._count_bins()
         self._show_sentence()
 
-    def set_limit(self, limit: int, too_long: Literal["cut", "skip"] = "cut") -> None:
+    def set_limit(self, limit: int, too_long: Literal["cut", "skip", "split"] = "cut") -> None:
         """Set the limit in tokens and what happens to longer rows, without emitting a signal."""
         if (limit, too_long) != (self._limit, self._too_long):
             self._limit, self._too_long = limit, too_long
@@ -202,6 +202,11 @@ class LengthHistogram(FocusFrame):
             return tr(
                 "A limit of {limit} truncates no rows. The longest row has {longest} tokens."
             ).format(limit=limit, longest=longest)
+        if self._too_long == "split":
+            return tr(
+                "Documents of more than {limit} tokens are split: {rows} of the rows. The longest row has "
+                "{longest} tokens."
+            ).format(limit=limit, rows=formatting.format_percent(rows), longest=longest)
         if self._too_long == "skip":
             return tr(
                 "A limit of {limit} skips {rows} of the rows. The longest row has {longest} tokens."

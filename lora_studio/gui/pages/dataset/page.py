@@ -19,6 +19,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Finding
 from lora_studio.core.spec import FieldFacts
+from lora_studio.core.tasks.table import TASKS
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control
@@ -291,6 +292,7 @@ class DatasetPage(StepPage):
         match name:
             case "dataset":
                 self.status_changed.emit()
+                self._show_limit()
                 self._show_dataset()
                 self._show_lengths()
             case "lengths" | "plan":
@@ -349,7 +351,10 @@ class DatasetPage(StepPage):
     def _show_limit(self) -> None:
         limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
         if isinstance(limit, int) and limit >= 16:
-            self.lengths.set_limit(limit, "skip" if too_long == "skip" else "cut")
+            answer = self.state.facts.dataset
+            if answer is not None and answer.task is not None and TASKS[answer.task].is_document:
+                too_long = "split"
+            self.lengths.set_limit(limit, too_long if too_long in ("skip", "split") else "cut")
 
     def _show_lengths(self) -> None:
         is_chosen = self._get_sources() and self.state.get("model", "source")
@@ -581,7 +586,7 @@ class LengthsView(QWidget):
         """Show the number of optimizer steps."""
         self.tiles.show_values({"steps": steps})
 
-    def set_limit(self, limit: int, too_long: Literal["cut", "skip"]) -> None:
+    def set_limit(self, limit: int, too_long: Literal["cut", "skip", "split"]) -> None:
         """Show the maximum length of the project."""
         self.histogram.set_limit(limit, too_long)
 

@@ -507,6 +507,9 @@ def test_length_limit_and_histogram_line_stay_in_sync(played: Played) -> None:
     assert histogram.sentence.text().startswith("A limit of 149 truncates 50 % of the rows ")
     played.state.set("dataset", "too_long", "skip")
     assert histogram.sentence.text().startswith("A limit of 149 skips 50 % of the rows.")
+    played.state.set_answer(model_facts.dataset(task="text"))  # documents are split
+    assert "50 %" in histogram.sentence.text()
+    assert "149 skips" not in histogram.sentence.text()
 
 
 def test_tiles_show_percentiles_tokens_and_steps(played: Played) -> None:
