@@ -1380,8 +1380,8 @@
             <translation>Passen Sie die Zeile an die Chat-Vorlage an oder wählen Sie eine andere Vorlage.</translation>
         </message>
         <message>
-            <source>Change the rows so that the model's chat template accepts them, or choose the chat template ChatML.</source>
-            <translation>Ändern Sie die Zeilen so, dass die Chat-Vorlage des Modells sie annimmt, oder wählen Sie die Chat-Vorlage ChatML.</translation>
+            <source>Change the rows so that the chat template accepts them, or choose another template.</source>
+            <translation>Ändern Sie die Zeilen so, dass die Chat-Vorlage sie annimmt, oder wählen Sie eine andere Vorlage.</translation>
         </message>
         <message>
             <source>Change the variable to use another folder.</source>
@@ -1434,6 +1434,10 @@
         <message>
             <source>Chat template (Jinja)</source>
             <translation>Chat-Vorlage (Jinja)</translation>
+        </message>
+        <message>
+            <source>Chat template ChatML</source>
+            <translation>Chat-Vorlage ChatML</translation>
         </message>
         <message>
             <source>Chat template markers in the text</source>

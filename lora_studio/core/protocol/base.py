@@ -63,6 +63,8 @@ class BaseCommand(BaseModel):
     lane: ClassVar[Lane] = "common"
     #: Whether it only shows additional information, so that its failure doesn't prevent a job.
     is_optional: ClassVar[bool] = False
+    #: Codes of its problems that prevent a job nevertheless, because the job would have them too.
+    prevents_jobs: ClassVar[tuple[str, ...]] = ()
     #: Whether it is about the open project and is therefore canceled when another one is opened.
     in_project: ClassVar[bool] = True
 

@@ -84,6 +84,7 @@ class PlanDataset(BaseCommand):
     step = "dataset"
     lane = "scanner"
     is_optional = True
+    prevents_jobs = ("dataset.no_usable_rows", "dataset.one_label", "dataset.too_many_labels")
     reads_foreign_files = True
     kind: Literal["plan_dataset"] = "plan_dataset"
     dataset: DatasetSpec

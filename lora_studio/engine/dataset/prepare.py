@@ -13,7 +13,7 @@ from lora_studio.core import limits
 from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.messages import Template, counted, text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import Fix, Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.tasks.samples import UnusableKind
@@ -169,8 +169,7 @@ def _check_labels(tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
 
 _REMEDIES: dict[UnusableKind, Template] = {
     UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the rows.",
-    UnusableKind.TEMPLATE: "Change the rows so that the model's chat template accepts them, or choose the "
-    "chat template ChatML.",
+    UnusableKind.TEMPLATE: "Change the rows so that the chat template accepts them, or choose another template.",
 }
 
 
@@ -202,7 +201,12 @@ def _no_usable_rows_error(
             ),
         )
     where = Where(step="dataset", field="sources", file=spec.sources[0].path)
-    return fail("dataset.no_usable_rows", what, remedy, where=where)
+    fix = None
+    if remedy == _REMEDIES[UnusableKind.TEMPLATE] and spec.chat_template != "chatml":
+        # It renders every role, and tools.
+        label = text("Chat template ChatML")
+        fix = Fix(label=label, step="dataset", field="chat_template", value="chatml")
+    return fail("dataset.no_usable_rows", what, remedy, where=where, fix=fix)
 
 
 def list_tokenized_rows(tables: Sequence[TokenTable], fits: Fitting | None = None) -> np.ndarray:

@@ -197,8 +197,8 @@ def _get_lane(kind: str) -> str:
 def assign_step(problem: Problem | None, kind: str) -> Problem | None:
     """Return the problem with the step it belongs to, so that clicking it opens that step's page.
 
-    The failure of an optional question is a warning: it doesn't prevent training. If a question isn't
-    about the project, the page that asked reports its problems.
+    The failure of an optional question is a warning unless training would fail with it, too. If a question
+    isn't about the project, the page that asked reports its problems.
     """
     command = commands.COMMANDS[kind]
     if problem is None or not command.in_project:
@@ -206,5 +206,6 @@ def assign_step(problem: Problem | None, kind: str) -> Problem | None:
     if command.step is None:
         return problem
     where = problem.where.model_copy(update={"step": problem.where.step or command.step})
-    severity = "warning" if command.is_optional else problem.severity
+    is_optional = command.is_optional and problem.code not in command.prevents_jobs
+    severity = "warning" if is_optional else problem.severity
     return problem.model_copy(update={"where": where, "severity": severity})

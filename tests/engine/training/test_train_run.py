@@ -680,6 +680,8 @@ def test_template_without_usable_rows_is_a_problem(start: Start, tmp_path: Path)
     problem = problem_of(train(run))
     assert problem.code == "dataset.no_usable_rows"
     assert "Roles must go user, model" in str(problem.what)
+    assert problem.fix is not None
+    assert problem.fix.changes == (("dataset", "chat_template", "chatml"),)
 
 
 def test_nothing_trainable_is_a_problem(start: Start) -> None:

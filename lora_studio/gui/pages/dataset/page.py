@@ -170,6 +170,7 @@ class DatasetPage(StepPage):
         state.value_changed.connect(self._on_value_changed)
         state.opened.connect(self._on_opened)
         state.facts_changed.connect(self._on_facts_changed)
+        state.problems_changed.connect(lambda _: self._show_footer())
         find = QShortcut("Ctrl+F", self, self._find)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
 
@@ -426,6 +427,9 @@ class DatasetPage(StepPage):
         measured = lengths.tokens if lengths and lengths.complete else None
         tokens = plan.tokens if plan else measured
         split = run_preview.split(self.state)
+        problems = self.state.list_problems(_STEP)
+        if any(problem.code == "dataset.no_usable_rows" for problem in problems):
+            left_out, tokens, split = read, None, None
         parts = [
             tr_n(
                 "{n} row read: {used} used, {skipped} skipped",

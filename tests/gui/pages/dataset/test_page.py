@@ -14,6 +14,7 @@ from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.dataset.spec import FORMATS
 from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, Where, error
+from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.base import BaseCommand
 from lora_studio.core.protocol.commands import (
@@ -24,6 +25,7 @@ from lora_studio.core.protocol.commands import (
     ReadRows,
     ShowRow,
 )
+from lora_studio.gui.jobs import query_workers
 from lora_studio.gui.jobs.debounced_query import PAUSE
 from lora_studio.gui.pages.dataset.page import DatasetPage
 from lora_studio.gui.pages.dataset.row_browser import RowFilter
@@ -510,6 +512,18 @@ def test_length_limit_and_histogram_line_stay_in_sync(played: Played) -> None:
     played.state.set_answer(model_facts.dataset(task="text"))  # documents are split
     assert "50 %" in histogram.sentence.text()
     assert "149 skips" not in histogram.sentence.text()
+
+
+def test_rows_that_all_fail_prevent_the_training(played: Played) -> None:
+    played.read()
+    problem = Problem(code="dataset.no_usable_rows", what="None fits.", remedy="Choose others.")
+    said = query_workers.assign_step(problem, "plan_dataset")
+    assert said is not None
+    played.state.report("plan_dataset", [said])
+    assert checks.filter_errors(played.state.list_problems("dataset")) == [said]
+    assert "0 used" in played.page.footer.totals.text()
+    other = problem.model_copy(update={"code": "worker.crashed"})
+    assert query_workers.assign_step(other, "plan_dataset").severity == "warning"  # type: ignore[union-attr]
 
 
 def test_tiles_show_percentiles_tokens_and_steps(played: Played) -> None:
