@@ -3786,6 +3786,10 @@
             <translation>Der Eval-Loss fiel {first:loss} → {last:loss} und fiel zuletzt noch immer.</translation>
         </message>
         <message>
+            <source>Eval loss fell {first:loss} → {last:loss}.</source>
+            <translation>Der Eval-Loss fiel {first:loss} → {last:loss}.</translation>
+        </message>
+        <message>
             <source>Eval loss hardly changed ({first:loss} → {last:loss}).</source>
             <translation>Der Eval-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
         </message>
@@ -5956,8 +5960,8 @@
             <translation>Verringern Sie die Lernrate oder verlängern Sie das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Lowest eval loss, in nats per trained token</source>
-            <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
+            <source>Lowest eval loss: nats per trained token, or as its objective defines it</source>
+            <translation>Niedrigster Eval-Loss: Nats je trainiertem Token, oder wie das Trainingsziel ihn definiert</translation>
         </message>
         <message>
             <source>Lowest value</source>
@@ -12559,8 +12563,8 @@
             <translation>Das Training lässt solche Antworten aus. Korrigieren Sie die Belohnung, wenn das nicht beabsichtigt ist.</translation>
         </message>
         <message>
-            <source>Training loss at the last step, in nats per trained token</source>
-            <translation>Trainings-Loss im letzten Schritt, in Nats je trainiertem Token</translation>
+            <source>Training loss at the last step: nats per trained token, or as its objective defines it</source>
+            <translation>Trainings-Loss im letzten Schritt: Nats je trainiertem Token, oder wie das Trainingsziel ihn definiert</translation>
         </message>
         <message>
             <source>Training loss fell {first:loss} → {last:loss} and leveled off.</source>
@@ -12569,6 +12573,10 @@
         <message>
             <source>Training loss fell {first:loss} → {last:loss} and was still falling.</source>
             <translation>Der Trainings-Loss fiel {first:loss} → {last:loss} und fiel zuletzt noch immer.</translation>
+        </message>
+        <message>
+            <source>Training loss fell {first:loss} → {last:loss}.</source>
+            <translation>Der Trainings-Loss fiel {first:loss} → {last:loss}.</translation>
         </message>
         <message>
             <source>Training loss hardly changed ({first:loss} → {last:loss}).</source>

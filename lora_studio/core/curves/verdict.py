@@ -31,6 +31,10 @@ _STILL_FALLING: dict[Curve, str] = {
     "training": "Training loss fell {first:loss} → {last:loss} and was still falling.",
     "eval": "Eval loss fell {first:loss} → {last:loss} and was still falling.",
 }
+_FELL: dict[Curve, str] = {
+    "training": "Training loss fell {first:loss} → {last:loss}.",
+    "eval": "Eval loss fell {first:loss} → {last:loss}.",
+}
 _LEVELED_OFF: dict[Curve, str] = {
     "training": "Training loss fell {first:loss} → {last:loss} and leveled off.",
     "eval": "Eval loss fell {first:loss} → {last:loss} and leveled off.",
@@ -74,7 +78,8 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
     evaluation, only if the training loss fell meanwhile. Not learning: less than 2 % lower at the
     end. Still falling: another 2 % lower over the last third of the steps (or the last evaluation),
     beyond the noise; with three or more evaluations, also if the last one is the best and the last
-    drop exceeds half the average drop. Improved: everything else.
+    drop exceeds half the average drop. Improved: everything else; it leveled off only where a further
+    fall of 4 % is outside of the noise, or the last of three evaluations is within 2 % of the one before.
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
@@ -119,7 +124,8 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingV
     steady = len(evaluations) > 2 and drop > mean / 2 and last == best
     if drop > evaluations[-2][1] * _NOTICEABLE or (steady and drop > last * _LEAST):
         return _still_falling_verdict("eval", first, last)
-    return _improvement_verdict("eval", first, last)
+    is_level = len(evaluations) > 2 and abs(drop) <= _NOTICEABLE * last
+    return _improvement_verdict("eval", first, last, is_level=is_level)
 
 
 def overfitting_verdict(best_step: int, best: float, last: float) -> TrainingVerdict:
@@ -141,20 +147,15 @@ def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
     first, last = average_ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
         return not_learning_verdict("training", first, last)
-    if _is_falling(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
-        return _still_falling_verdict("training", first, last)
-    return _improvement_verdict("training", first, last)
-
-
-def _is_falling(tail: Sequence[Point]) -> bool:
-    """Return whether a line through the points falls by more than 2 % and twice its standard error."""
-    steps = [float(step) for step, _ in tail]
-    values = [loss for _, loss in tail]
-    if len(set(steps)) < 3:
-        return False
+    tail = losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]
+    if len({step for step, _ in tail}) < 3:
+        return _improvement_verdict("training", first, last, is_level=False)
     slope, error = fit_trend(tail)
-    drop = -slope * (steps[-1] - steps[0])
-    return drop > _NOTICEABLE * statistics.fmean(values) and -slope > 2 * error
+    span, mean = tail[-1][0] - tail[0][0], statistics.fmean(loss for _, loss in tail)
+    if -slope * span > _NOTICEABLE * mean and -slope > 2 * error:
+        return _still_falling_verdict("training", first, last)
+    is_level = (2 * error - slope) * span <= 2 * _NOTICEABLE * mean
+    return _improvement_verdict("training", first, last, is_level=is_level)
 
 
 def fit_trend(points: Sequence[Point]) -> tuple[float, float]:
@@ -214,10 +215,12 @@ def _still_falling_verdict(curve: Curve, first: float, last: float) -> TrainingV
     )
 
 
-def _improvement_verdict(curve: Curve, first: float, last: float) -> TrainingVerdict:
+def _improvement_verdict(
+    curve: Curve, first: float, last: float, *, is_level: bool
+) -> TrainingVerdict:
     return TrainingVerdict(
         "improved",
-        text(_LEVELED_OFF[curve], first=first, last=last),
+        text((_LEVELED_OFF if is_level else _FELL)[curve], first=first, last=last),
         text("Continue with the next step."),
     )
 

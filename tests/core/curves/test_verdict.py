@@ -57,6 +57,15 @@ def test_verdict_follows_the_shape_of_the_curves(
     assert verdict.is_good == (kind in ("improved", "still_falling"))
 
 
+def test_loss_leveled_off_only_where_it_would_show_otherwise() -> None:
+    """Few noisy steps can't tell a loss that still falls from one that doesn't."""
+    settled, noisy = curve(300, 2.4, 1.2, 12, 0.02), curve(15, 0.693, 0.62, 2, 0.02)
+    says = [judge(losses).what.template for losses in (settled, noisy)]
+    assert ["leveled off" in template for template in says] == [True, False]
+    says = [judge(settled, evals).what.template for evals in ([(10, 1.4), (20, 1.1)], [(10, 1.4), (20, 1.1), (30, 1.1)])]  # fmt: skip
+    assert ["leveled off" in template for template in says] == [False, True]
+
+
 def test_verdict_text_names_the_losses() -> None:
     verdict = judge(curve(60, 2, 1, 9), [(20, 1.92), (40, 1.55), (60, 1.31)])
     assert str(verdict.what) == "Eval loss fell 1.92 → 1.31 and was still falling."

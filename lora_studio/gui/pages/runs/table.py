@@ -512,8 +512,10 @@ def get_run_color(index: int) -> Any:
 
 #: Tooltips of column headers.
 _HELP: dict[Column, str] = {
-    "loss": mark("Training loss at the last step, in nats per trained token"),
-    "eval": mark("Lowest eval loss, in nats per trained token"),
+    "loss": mark(
+        "Training loss at the last step: nats per trained token, or as its objective defines it"
+    ),
+    "eval": mark("Lowest eval loss: nats per trained token, or as its objective defines it"),
     "reward": mark("Highest mean reward of answers to validation prompts"),
     "accuracy": mark("Share of validation rows whose label is predicted, at the lowest eval loss"),
     "f1": mark("Mean F1 of all labels, at the lowest eval loss"),
