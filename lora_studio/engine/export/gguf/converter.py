@@ -22,6 +22,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.system.foreign_files import read_json, read_text
 from lora_studio.core.system.programs import find_on_path
 from lora_studio.engine.export.gguf import converter_program
+from lora_studio.engine.export.gguf.finite_values import require_finite_file
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -85,6 +86,8 @@ def convert(
     active = (vocabulary_only, outline, compare, recipe)
     stage = next((stage for stage, on in zip(_STAGES, active, strict=True) if on), _CONVERTING)
     _run_converter(command, stage, model, target, job)
+    if not (outline or compare or vocabulary_only):
+        require_finite_file(target, job.check)
     return tool
 
 
@@ -103,6 +106,7 @@ def convert_adapter(
     )  # fmt: skip
     stage = text("converting the adapter to GGUF")
     _run_converter(command, stage, adapter, target, job)
+    require_finite_file(target, job.check)
     return tool
 
 

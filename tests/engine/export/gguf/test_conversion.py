@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -37,7 +36,7 @@ from lora_studio.engine.export.gguf import (
 )
 from lora_studio.engine.export.gguf.adapter_gguf import explain_unsupported, write_adapter_gguf
 from lora_studio.engine.export.gguf.converter import FirstPass
-from lora_studio.engine.export.gguf.converter_program import CheckedTensor, require_finite
+from lora_studio.engine.export.gguf.finite_values import require_finite
 from lora_studio.engine.export.gguf.tensor_comparison import BF16, F16, F32
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
@@ -621,23 +620,6 @@ def test_largest_and_smallest_numbers_are_accepted(kind: int) -> None:
 
 def test_quantized_values_are_not_checked() -> None:
     require_finite("experts", np.full((4, 34), 255, np.uint8), 8)
-
-
-def test_delayed_tensor_is_computed_once_when_it_is_written(tmp_path: Path) -> None:
-    values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    computed: list[np.ndarray] = []
-
-    def compute(tensor: np.ndarray) -> np.ndarray:
-        computed.append(tensor + 1)
-        return computed[-1]
-
-    checked = CheckedTensor("norm", SimpleNamespace(dtype=F32, tensor=values), compute)
-    assert checked.nbytes == 24
-    assert not computed
-    with (tmp_path / "tensor").open("wb") as file:
-        checked.tofile(file)
-    assert (tmp_path / "tensor").read_bytes() == (values + 1).tobytes()
-    assert len(computed) == 1
 
 
 def plant(folder: Path, stored: str, value: float) -> Path:
