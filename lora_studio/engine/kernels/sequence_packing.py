@@ -317,8 +317,11 @@ def should_use_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool
     if capped_attention.has_capped_scores(config):
         return False
     heads = config.num_attention_heads
-    keys = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    try:
+        keys = getattr(config, "num_key_value_heads", None) or heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    except RuntimeError:  # its layers have different ones
+        return False
     size = getattr(config, "qk_head_dim", None) or size  # DeepSeek's differs from that of values
     values = getattr(config, "v_head_dim", None) or size
     half = dtype in (torch.bfloat16, torch.float16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -381,6 +381,36 @@ def _get_rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
     alpha = get_module_setting(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return rank, scale
+
+
+def rename(adapter: Adapter, names: Mapping[str, str]) -> Adapter:
+    """Return the adapter with the names that its modules have in files.
+
+    `names` has the tensors' names in files by those in memory. A module without a tensor of its own is named after
+    the nearest one around it.
+    """
+    modules: dict[str, str] = {}
+    for name, stored in names.items():
+        one, other = name.split("."), stored.split(".")
+        while one and other and one.pop() == other.pop():
+            modules.setdefault(".".join(one), ".".join(other))
+
+    def to_stored(module: str) -> str:
+        parts = module.split(".")
+        for count in range(len(parts), 0, -1):
+            if (known := modules.get(".".join(parts[:count]))) is not None:
+                return ".".join([known, *parts[count:]])
+        return module
+
+    return replace(
+        adapter,
+        layers=[replace(layer, module=to_stored(layer.module)) for layer in adapter.layers],
+        replacements={
+            names.get(name, name): tensor for name, tensor in adapter.replacements.items()
+        },
+        trained_whole={names.get(name, name) for name in adapter.trained_whole},
+        rows={to_stored(module): rows for module, rows in adapter.rows.items()},
+    )
 
 
 def find_missing_weights(adapter: Adapter, stored: Iterable[str]) -> list[str]:

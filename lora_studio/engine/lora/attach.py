@@ -26,7 +26,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import adapter_weights, initialization
 from lora_studio.engine.lora.initialization import ITERATIVE_PISSA
 from lora_studio.engine.model import folder as model_folder
-from lora_studio.engine.model import loading, sources
+from lora_studio.engine.model import loading, sources, text_model
 from lora_studio.engine.model import shape as model_shape
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.runtime.channel import JobContext
@@ -388,6 +388,7 @@ def _create_config(
         lora_dropout=spec.dropout,
         bias=spec.bias,
         target_modules=_shorten_names(model, targets.layers),
+        exclude_modules=text_model.exclude_towers(model),
         target_parameters=targets.experts or None,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),

@@ -43,7 +43,7 @@ from lora_studio.engine.merging.plan import (
     find_tied_embedding,
 )
 from lora_studio.engine.merging.shards import Shard, ShardRecord
-from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.model import safetensors_files, sources, text_model
 from lora_studio.engine.model.folder import require_same_base, unreadable_model_error
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -327,7 +327,7 @@ def make_plan(
     dtype = _DTYPES.get(spec.dtype)
     common = dtype or _get_common_dtype(tensors.values())
     try:
-        outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
+        outputs = _make_outputs(base, dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
         if merging_plan.is_classifier(merged):
             raise fail(
@@ -344,6 +344,30 @@ def make_plan(
         return MergePlan((), error.reason, size, common)
     cut = tuple(merging_shards.cut(outputs, int(spec.shard_size_gb * 1e9)))
     return MergePlan(cut, None, sum(shard.bytes for shard in cut), common)
+
+
+def _make_outputs(
+    base: Path,
+    tensors: dict[str, WeightSource],
+    merged: Sequence[Adapter],
+    dtype: torch.dtype | None,
+    settings: dict[str, Any],
+) -> list[MergedTensor]:
+    """Return every tensor of the merged model; raises NeedsPeftError and ProblemError.
+
+    Where the modules in memory have other names than the tensors in the files, transformers says which.
+    """
+    try:
+        return merging_plan.make_outputs(tensors, merged, dtype, settings)
+    except NeedsPeftError as error:
+        names = text_model.map_stored_names(base, tensors)
+        if all(name == stored for name, stored in names.items()):
+            raise
+        renamed = [adapter_files.rename(adapter, names) for adapter in merged]
+        try:
+            return merging_plan.make_outputs(tensors, renamed, dtype, settings)
+        except NeedsPeftError:
+            raise error from None
 
 
 def _get_key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
@@ -399,11 +423,12 @@ def merge_in_memory(
 
     Raises ProblemError when the adapter doesn't fit the model or the result isn't finite.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
     job.report_progress(text("loading the base model"), 0, None)
     with translate_library_errors(lambda reason: unreadable_model_error(base, reason)):
-        model = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+        model = text_model.choose_class(config, text_only=False).from_pretrained(
             base, dtype=dtype, device_map="cpu", use_safetensors=True, trust_remote_code=False
         )
     if getattr(model, "is_quantized", False):

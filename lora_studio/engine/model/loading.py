@@ -18,7 +18,6 @@ import psutil
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedConfig,
@@ -38,7 +37,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.foreign_files import read_text
 from lora_studio.engine.devices import cpu_products, devices, grouped_attention, lock
 from lora_studio.engine.devices.devices import find_unused_gpu_problem
-from lora_studio.engine.model import capped_attention, safetensors_files, sources
+from lora_studio.engine.model import capped_attention, safetensors_files, sources, text_model
 from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import tokenizer as tokenizer_module
 from lora_studio.engine.model.folder import unreadable_model_error
@@ -94,6 +93,7 @@ def load(
     began = time.monotonic()
     model = _load_weights(
         folder,
+        config,
         dtype=dtype,
         trust_remote_code=model_code.is_allowed(folder, requested=spec.trust_remote_code),
         quantization_config=None if precision else _create_quantization_config(spec, dtype),
@@ -167,14 +167,14 @@ def _should_spread(
     )
 
 
-def _load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
+def _load_weights(folder: Path, config: PreTrainedConfig, **settings: Any) -> PreTrainedModel:
     """Load the model of a local folder; raises ProblemError if it can't be read or is incomplete."""
     settings = {name: value for name, value in settings.items() if value is not None}
     with (
         translate_library_errors(lambda reason: _loading_error(folder, reason)),
         raise_lack_of_memory(),
     ):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = text_model.choose_class(config).from_pretrained(
             folder,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are named below
@@ -379,9 +379,7 @@ def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None 
         translate_library_errors(lambda reason: _loading_error(folder, reason)),
         torch.device("meta"),
     ):
-        return AutoModelForCausalLM.from_config(
-            config, trust_remote_code=is_allowed, dtype=torch.bfloat16
-        )
+        return text_model.create(config, trust=is_allowed, dtype=torch.bfloat16)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

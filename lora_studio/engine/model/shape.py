@@ -48,7 +48,7 @@ def get_model_shape(model: PreTrainedModel) -> ModelShape:
         fused_attention=any(_FUSED.search(layer.name) for layer in layers),
         caps_scores=capped_attention.has_capped_scores(config),
         caps_logits=bool(getattr(config, "final_logit_softcapping", None)),
-        tied=bool(config.tie_word_embeddings),
+        tied=_is_tied(model),
         experts=int(
             _get_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)
         ),
@@ -67,9 +67,26 @@ def _is_plainly_gated(module: torch.nn.Module) -> bool:
     return has_parts and "silu" in type(getattr(module, "act_fn", None)).__name__.lower()
 
 
+def _is_tied(model: PreTrainedModel) -> bool:
+    """Return whether the head is the embedding; the configuration of a decoder with eyes doesn't say so."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    weights = [getattr(end, "weight", None) for end in ends]
+    return weights[0] is not None and weights[0] is weights[1]
+
+
 def _get_first(config: Any, names: tuple[str, ...], default: Any) -> Any:
-    values = (getattr(config, name, None) for name in names)
+    values = (_get_setting(config, name) for name in names)
     return next((value for value in values if value is not None), default)
+
+
+def _get_setting(config: Any, name: str) -> Any:
+    """Return a setting of a configuration, None without it; the mean where layers have different ones."""
+    try:
+        return getattr(config, name, None)
+    except RuntimeError:  # transformers refuses one value for all
+        values = [getattr(layer, name, None) for layer in config.per_layer_config]
+        numbers = [value for value in values if value is not None]
+        return round(sum(numbers) / len(numbers)) if numbers else None
 
 
 def _group_linear_layers(model: PreTrainedModel) -> list[LinearLayers]:
