@@ -72,6 +72,7 @@ def estimate_(
         for line in (describe(planned), _describe_steps(plan.training, planned)):
             display.print_line(line)
         display.print_findings(check_for(planned.task, plan.training))
+        display.print_findings(plan.inspected.adapter_notes)
         _print(memory, largest, helps, display)
         if placement := describe_placement(plan):
             display.print_line(placement)

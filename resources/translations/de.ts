@@ -488,6 +488,10 @@
             <translation>Alle linearen Schichten anpassen</translation>
         </message>
         <message>
+            <source>Adapt experts</source>
+            <translation>Experten anpassen</translation>
+        </message>
+        <message>
             <source>Adapt more layers, and check the colored tokens of a few rows: some of them must be trained.</source>
             <translation>Passen Sie mehr Schichten an und prüfen Sie die farbigen Tokens einiger Zeilen: Einige davon müssen trainiert werden.</translation>
         </message>
@@ -530,6 +534,10 @@
         <message>
             <source>Adapters and their scales</source>
             <translation>Adapter und ihre Stärke</translation>
+        </message>
+        <message>
+            <source>Adapters of these layers would have no effect: {names}.</source>
+            <translation>Adapter dieser Schichten hätten keine Wirkung: {names}.</translation>
         </message>
         <message>
             <source>Adapters…</source>
@@ -4960,6 +4968,10 @@
         <message>
             <source>In PEFT's method comparison (Llama-3.2-3B, MetaMathQA), the loss on Wikipedia articles rose by only 0.03, compared with 0.05 for LoRA with rank 32 on q and v. 49.4 % of the answers were correct instead of 47.8 %, and training used 23.0 GiB instead of 20.8 GiB.</source>
             <translation>Im Methodenvergleich von PEFT (Llama-3.2-3B, MetaMathQA) stieg der Loss auf Wikipedia-Artikeln nur um 0,03, bei LoRA mit Rang 32 in q und v um 0,05. 49,4 % der Antworten waren richtig statt 47,8 %; das Training brauchte 23,0 GiB statt 20,8 GiB.</translation>
+        </message>
+        <message>
+            <source>In a mixture of experts, also adapts the stacked weights of all experts. This takes as much additional memory as these weights take in 16 bits. Routers always stay frozen.</source>
+            <translation>Passt in einem Mixture-of-Experts-Modell auch die gestapelten Gewichte aller Experten an. Das braucht so viel zusätzlichen Speicher, wie diese Gewichte in 16 Bit belegen. Router bleiben immer eingefroren.</translation>
         </message>
         <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data, and Ollama on this computer work as usual. Anything that needs the Hub waits until you turn it off.</source>
@@ -11329,8 +11341,12 @@
             <translation>Das Betriebssystem hat etwas verweigert, was die App braucht: einen Ordner, Speicher oder offene Dateien. Ihre Projekte und Läufe sind nicht betroffen.</translation>
         </message>
         <message>
-            <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
-            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie die Zielmodule nach Namen und nehmen Sie {names} auf.</translation>
+            <source>The other layers are adapted. You don't need to change anything.</source>
+            <translation>Die anderen Schichten werden angepasst. Sie müssen nichts ändern.</translation>
+        </message>
+        <message>
+            <source>The other linear layers are adapted. To adapt the experts too, turn on “{setting}”.</source>
+            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, schalten Sie „{setting}“ ein.</translation>
         </message>
         <message>
             <source>The other project's job continues in the background.</source>
@@ -11979,6 +11995,10 @@
         <message>
             <source>These labels have fewer than {limit} rows each: {labels} ({rows}). Add rows, or remove these labels: a classifier needs dozens of rows to learn a label.</source>
             <translation>Diese Labels haben jeweils weniger als {limit} Zeilen: {labels} ({rows}). Fügen Sie Zeilen hinzu oder entfernen Sie diese Labels: Um ein Label zu lernen, braucht ein Klassifikator Dutzende Zeilen.</translation>
+        </message>
+        <message>
+            <source>These layers get no adapter: {names}. The model hands their weights to a fused kernel, which would ignore an adapter.</source>
+            <translation>Diese Schichten bekommen keinen Adapter: {names}. Das Modell übergibt ihre Gewichte einem fusionierten Kernel, der einen Adapter nicht berücksichtigen würde.</translation>
         </message>
         <message>
             <source>These rows are skipped. If their texts make sense without what they refer to, turn on the repair “Use rows with images, audio, or video as text only” (remove_media).</source>

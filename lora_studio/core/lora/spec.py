@@ -87,6 +87,14 @@ class LoraSpec(Spec):
         help_topic="target-modules",
     )
 
+    adapt_experts: bool = setting(
+        False,
+        "Adapt experts",
+        "In a mixture of experts, also adapts the stacked weights of all experts. This takes as much "
+        "additional memory as these weights take in 16 bits. Routers always stay frozen.",
+        help_topic="target-modules",
+    )
+
     use_rslora: bool = setting(
         False,
         "Rank-stabilized LoRA",

@@ -17,7 +17,6 @@ from lora_studio.core.protocol.events import ModelInspected, ParametersCounted
 
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNORECASE)
-_ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
 
 
 def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
@@ -30,6 +29,8 @@ def count_parameters(model: ModelInspected, lora: LoraSpec) -> ParametersCounted
     if model.shape is None or lora.bias != "none" or lora.start_from:
         return None
     if lora.modules_to_save or lora.new_tokens:
+        return None
+    if lora.adapt_experts and model.shape.expert_parameters:
         return None
     layers = _select_layers(model.shape.linear, lora)
     blocks = lora.block_numbers
@@ -72,7 +73,7 @@ def with_head(model: ModelInspected, outputs: int) -> ModelInspected:
 
 
 def _select_layers(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
-    candidates = [layer for layer in linear if not _ROUTER.search(layer.name)]
+    candidates = [layer for layer in linear if layer.adaptable]
     if lora.targets == "names":
         return [layer for layer in candidates if layer.name in lora.target_names]
     return [layer for layer in candidates if _is_target(layer, lora.targets)]

@@ -242,14 +242,14 @@ def list_adapted_layers(plan: MemoryPlan) -> Sequence[LinearLayers]:
     """Return the linear layers that get an adapter."""
     adapter = plan.inspected.adapter
     names = {name.rpartition(".")[2] for name in adapter.targets} if adapter else set()
-    return [layer for layer in plan.shape.linear if layer.name in names]
+    return [layer for layer in plan.shape.linear if layer.adaptable and layer.name in names]
 
 
 def estimate_expert_bytes(plan: MemoryPlan) -> int:
     """Return the bytes of adapted stacked experts, whose updated weights are computed and kept."""
     adapter = plan.inspected.adapter
     names = {layer.name for layer in plan.shape.linear}
-    stacked = (
+    stacked = plan.lora.adapt_experts or (
         any(name.rpartition(".")[2] not in names for name in adapter.targets) if adapter else False
     )
     return plan.bytes_each * plan.shape.expert_parameters if stacked else 0

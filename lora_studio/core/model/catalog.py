@@ -243,7 +243,7 @@ _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 class LinearLayers(BaseModel):
     """All linear layers with one name: `inputs` and `outputs` are widths, `count` is their number.
 
-    Layers with the same `reads` share an input tensor, as q, k and v do.
+    Layers with the same `reads` share an input tensor, as q, k and v do. `adaptable`: they can have an adapter.
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
@@ -253,6 +253,7 @@ class LinearLayers(BaseModel):
     outputs: int
     count: int
     reads: str
+    adaptable: bool = True
 
     @property
     def parameters(self) -> int:

@@ -177,7 +177,8 @@ class ModelInspected(BaseEvent):
 
     `disk_bytes` is the size of its files, of which `missing_bytes` are not downloaded yet; `gated`:
     its terms have to be accepted on the Hub. A model unpacked from a GGUF file has the quantization and
-    size of that file as `gguf_type` and `gguf_bytes`. `adapter_problem` is why there is no `adapter`.
+    size of that file as `gguf_type` and `gguf_bytes`. `adapter_problem` is why there is no `adapter`, and
+    `adapter_notes` are warnings about what has none.
     `teacher` is the model's teacher, if it has one, and `teacher_problem` why it can't be.
     `export_problem` is why the model can't become a GGUF file.
     """
@@ -204,6 +205,7 @@ class ModelInspected(BaseEvent):
     linear_names: tuple[str, ...]
     adapter: ParametersCounted | None = None
     adapter_problem: Problem | None = None
+    adapter_notes: tuple[Problem, ...] = ()
     shape: ModelShape | None = None
     teacher: ModelInspected | None = None
     teacher_problem: Problem | None = None

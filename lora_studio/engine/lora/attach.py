@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,39 @@ from lora_studio.engine.runtime.channel import JobContext
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNORECASE)
-_ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
+#: Routers of experts, or the layer inside of one.
+_ROUTER = re.compile(r"(^|\.)(gate|router|shared_expert_gate)(\.\w+)?\Z")
 
 
 @dataclass
 class Targets:
     """What gets an adapter: layers by full name, and stacked expert weights by name.
 
-    `left_out` are expert weights that the chosen preset includes but doesn't adapt.
+    `left_out` are expert weights, and `bypassed` layers, that the choice includes but that get no adapter.
     """
 
     layers: dict[str, torch.nn.Module] = field(default_factory=dict)
     experts: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    bypassed: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the last parts of the names of layers and experts."""
-        return (*_get_last_parts(self.layers), *_get_last_parts(dict.fromkeys(self.experts)))
+        """Return the short names of layers and experts."""
+        short = *_get_last_parts(self.layers), *_shorten_expert_names(self.experts)
+        return tuple(dict.fromkeys(short))
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """Return warnings about what gets no adapter, and what an adapter of experts can't do."""
+        notes = []
+        if self.bypassed:
+            notes.append(_bypassed_layers_problem(self.bypassed))
+        if self.left_out:
+            notes.append(_skipped_experts_problem(self.left_out))
+        if self.experts:
+            notes.append(_experts_warning(_shorten_expert_names(self.experts)))
+        return tuple(notes)
 
 
 def attach_adapter(
@@ -113,16 +129,13 @@ def _cast_output(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -
 def create_adapter_config(
     model: PreTrainedModel, spec: LoraSpec, job: JobContext, token_ids: Sequence[int] = ()
 ) -> peft.LoraConfig | peft.MissConfig:
-    """Return PEFT's settings of the adapter on this model; emits Warned where experts are left out.
+    """Return PEFT's settings of the adapter on this model; emits Warned where something gets no adapter.
 
     Raises ProblemError when nothing would train.
     """
     config, targets = _create_config_and_targets(model, spec, token_ids)
-    if targets.left_out:
-        job.emit(events.Warned(problem=_skipped_experts_problem(targets)))
-    if targets.experts:
-        names = _get_last_parts(dict.fromkeys(targets.experts))
-        job.emit(events.Warned(problem=_experts_warning(names)))
+    for note in targets.notes:
+        job.emit(events.Warned(problem=note))
     return config
 
 
@@ -146,7 +159,7 @@ def _create_config_and_targets(
         return adapter_weights.read_lora_config(Path(spec.start_from), spec.dropout), Targets()
     targets = find_targets(model, spec)
     if spec.adapter_type == "lora":
-        _require_supported_experts(spec, _get_last_parts(dict.fromkeys(targets.experts)))
+        _require_supported_experts(spec, _shorten_expert_names(targets.experts))
     config = _create_config(model, spec, targets)
     if token_ids:
         config.trainable_token_indices = tokenizer_module.list_trained_rows(model, token_ids)
@@ -162,7 +175,7 @@ def is_prepared(model: torch.nn.Module) -> bool:
     """
     is_quantized = bool(getattr(model, "is_quantized", False))
     is_narrow = next(model.parameters()).dtype == torch.bfloat16
-    return is_quantized and not is_narrow and not _get_expert_names(model)
+    return is_quantized and not is_narrow and not model_shape.get_expert_names(model)
 
 
 def count_parameters(
@@ -190,6 +203,7 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
     text_config = config.get_text_config()
     parameters, vocabulary_size = loading.count_parameters(model), text_config.vocab_size
     token_ids, tokens_problem = _extend_vocabulary(model, spec, lora, job)
+    adapter_problem, notes = _check_adapter(model, lora)
     return events.ModelInspected(
         source=spec.source,
         folder=str(folder),
@@ -212,8 +226,9 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
             model, devices.get_dtype("auto", devices.choose_device("auto"))
         ),
         linear_names=tuple(get_linear_names(model)),
-        shape=model_shape.get_model_shape(model),
-        adapter_problem=tokens_problem or _find_adapter_problem(model, lora),
+        shape=model_shape.get_model_shape(model, _get_linear_layers(model)),
+        adapter_problem=tokens_problem or adapter_problem,
+        adapter_notes=notes,
         adapter=None
         if tokens_problem
         else count_on_meta(model, lora, token_ids),  # wraps the layers: last
@@ -234,15 +249,17 @@ def _extend_vocabulary(
         return (), error.problems[0]
 
 
-def _find_adapter_problem(model: PreTrainedModel, spec: LoraSpec) -> Problem | None:
-    """Return why the adapter can't be attached to the model, None if it can."""
+def _check_adapter(
+    model: PreTrainedModel, spec: LoraSpec
+) -> tuple[Problem | None, tuple[Problem, ...]]:
+    """Return why the adapter can't be attached to the model, None if it can, and what gets no adapter."""
     try:
-        _create_config_and_targets(model, spec)
+        _, targets = _create_config_and_targets(model, spec)
     except ProblemError as error:
-        return error.problems[0]
+        return error.problems[0], ()
     except Exception:  # an unusual model: training reports what goes wrong with it
-        return None
-    return None
+        return None, ()
+    return None, targets.notes
 
 
 def count_on_meta(
@@ -259,24 +276,33 @@ def count_on_meta(
 
 def get_linear_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the layers that can be adapted, as in `LoraSpec.target_names`."""
-    return [
+    names = (
         *_get_last_parts(_get_linear_layers(model)),
-        *_get_last_parts(dict.fromkeys(_get_expert_names(model))),
-    ]
+        *_shorten_expert_names(model_shape.get_expert_names(model)),
+    )
+    return list(dict.fromkeys(names))
 
 
 def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
     """Return the layers that a spec selects in this model; raises ProblemError when there are none."""
     layers = _get_linear_layers(model)
-    experts = _get_expert_names(model)
+    experts = model_shape.get_expert_names(model)
     if spec.targets == "names":
-        return _find_by_name(model, spec.target_names, layers, experts)
-    chosen = {name: layer for name, layer in layers.items() if _is_selected(name, spec.targets)}
-    if not chosen:
-        why = text("It has no layer that the preset {preset} selects.", preset=spec.targets)
-        raise _nothing_trains_error(model, why)
-    covers_mlp = spec.targets in ("mlp", "attention_mlp", "all_linear")
-    return Targets(layers=chosen, left_out=experts if covers_mlp else [])
+        targets = _find_by_name(model, spec, layers, experts)
+    else:
+        chosen = {name: layer for name, layer in layers.items() if _is_selected(name, spec.targets)}
+        if not chosen:
+            why = text("It has no layer that the preset {preset} selects.", preset=spec.targets)
+            raise _nothing_trains_error(model, why)
+        covers_mlp = spec.targets in ("mlp", "attention_mlp", "all_linear")
+        is_left_out = covers_mlp and not spec.adapt_experts
+        targets = Targets(layers=chosen, left_out=experts if is_left_out else [])
+        targets.bypassed = [
+            name for name in _find_bypassed(model) if _is_selected(name, spec.targets)
+        ]
+    if spec.adapt_experts:
+        targets.experts = experts
+    return targets
 
 
 def _is_selected(name: str, preset: str) -> bool:
@@ -295,12 +321,12 @@ def _is_selected(name: str, preset: str) -> bool:
 
 def _find_by_name(
     model: PreTrainedModel,
-    names: tuple[str, ...],
+    spec: LoraSpec,
     layers: dict[str, torch.nn.Module],
     experts: list[str],
 ) -> Targets:
     targets = Targets()
-    for target in names:
+    for target in spec.target_names:
         matching = {
             name: layer
             for name, layer in layers.items()
@@ -309,14 +335,22 @@ def _find_by_name(
         matching_experts = [
             name for name in experts if name == target or name.endswith(f".{target}")
         ]
-        if not matching and not matching_experts:
+        bypassed = [
+            name for name in _find_bypassed(model) if name == target or name.endswith(f".{target}")
+        ]
+        targets.bypassed += bypassed
+        if not matching and not matching_experts and not bypassed:
             _require_no_whole_module(model, target)
             why = text("It has no linear layer named {name}.", name=target)
             raise _nothing_trains_error(model, why)
         targets.layers |= matching
         targets.experts += matching_experts
-    if not targets.layers and not targets.experts:
-        raise _nothing_trains_error(model, text("No target module is specified."))
+    if not targets.layers and not targets.experts and not spec.adapt_experts:
+        why = text("No target module is specified.")
+        if targets.bypassed:
+            names = ", ".join(_get_last_parts(dict.fromkeys(targets.bypassed)))
+            why = text("Adapters of these layers would have no effect: {names}.", names=names)
+        raise _nothing_trains_error(model, why)
     return targets
 
 
@@ -343,23 +377,62 @@ def _require_no_whole_module(model: PreTrainedModel, target: str) -> None:
 
 
 def _get_linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
-    """Return the linear layers by full name, without the output layer and routers of experts."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
-        and not loading.is_head(model, name, module)
-        and not _ROUTER.search(name)
-    }
+    """Return the linear layers by full name that can have an adapter.
+
+    The output layer and routers of experts can't, and layers can't that the model computes by their weights alone.
+    """
+    bypassed = set(_find_bypassed(model))
+    return {name: layer for name, layer in _iter_linear_layers(model) if name not in bypassed}
 
 
-def _get_expert_names(model: torch.nn.Module) -> list[str]:
-    """Return the names of parameters that stack the weights of all experts in 3 dimensions."""
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.dim() == 3 and "expert" in name
-    ]
+def _iter_linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
+    for name, module in model.named_modules():
+        if (
+            isinstance(module, torch.nn.Linear | Conv1D)
+            and not loading.is_head(model, name, module)
+            and not _ROUTER.search(name)
+        ):
+            yield name, module
+
+
+def _find_bypassed(model: PreTrainedModel) -> list[str]:
+    """Return the names of linear layers whose adapter would be without effect, at least on a GPU.
+
+    Layers with a state, such as Mamba's, hand the weights of some of their linear layers to a fused kernel, which
+    doesn't see adapters. PEFT refuses some of them, by the model's type; all of them are in the layers' source.
+    """
+    bypassed = []
+    for name, _ in _iter_linear_layers(model):
+        parent, _, last = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        has_convolution = any(isinstance(part, torch.nn.Conv1d) for part in owner.children())
+        is_read = has_convolution and last in _find_weights_read(owner.__class__)
+        if is_read or _is_refused_by_peft(model, last):
+            bypassed.append(name)
+    return bypassed
+
+
+@lru_cache(maxsize=64)
+def _find_weights_read(owner: type[torch.nn.Module]) -> frozenset[str]:
+    """Return the parts of a module whose weights its own code computes with."""
+    try:
+        source = inspect.getsource(owner)
+    except (OSError, TypeError):  # no source files
+        return frozenset()
+    return frozenset(
+        re.findall(r"\bself\.(\w+)\.weight\b(?!\.(?:dtype|device|shape|size)\b)", source)
+    )
+
+
+def _is_refused_by_peft(model: PreTrainedModel, last: str) -> bool:
+    check: Any = getattr(peft.LoraModel, "_check_target_module_compatiblity", None)
+    if check is None:  # another version, which raises for nothing or for other reasons
+        return False
+    try:
+        check(None, peft.LoraConfig(), model, last)
+    except ValueError:
+        return True
+    return False
 
 
 def _create_config(
@@ -448,6 +521,13 @@ def _get_last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list
     return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
+def _shorten_expert_names(names: Sequence[str]) -> list[str]:
+    """Return the last parts of names, with the module's where the parameter is called `weight`."""
+    parts = (name.rsplit(".", 2)[-2:] for name in names)
+    short = (".".join(part) if part[-1] == "weight" else part[-1] for part in parts)
+    return list(dict.fromkeys(short))
+
+
 def _nothing_trains_error(model: PreTrainedModel, why: Text) -> ProblemError:
     names = ", ".join(get_linear_names(model))
     return fail(
@@ -461,15 +541,26 @@ def _nothing_trains_error(model: PreTrainedModel, why: Text) -> ProblemError:
     )
 
 
-def _skipped_experts_problem(targets: Targets) -> Problem:
+def _skipped_experts_problem(experts: Sequence[str]) -> Problem:
     return warning(
         "lora.experts_left_out",
         "The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting "
         "it takes as much additional memory as the experts themselves.",
-        "The other linear layers are adapted. To adapt the experts too, select target modules by name "
-        "and add {names}.",
+        "The other linear layers are adapted. To adapt the experts too, turn on “{setting}”.",
+        where=Where(step="lora", field="adapt_experts"),
+        names=", ".join(_shorten_expert_names(experts)),
+        setting=text(get_facts(LoraSpec, "adapt_experts").title),
+    )
+
+
+def _bypassed_layers_problem(layers: Sequence[str]) -> Problem:
+    return warning(
+        "lora.layers_left_out",
+        "These layers get no adapter: {names}. The model hands their weights to a fused kernel, which would "
+        "ignore an adapter.",
+        "The other layers are adapted. You don't need to change anything.",
         where=Where(step="lora", field="targets"),
-        names=", ".join(_get_last_parts(dict.fromkeys(targets.left_out))),
+        names=", ".join(_get_last_parts(dict.fromkeys(layers))),
     )
 
 

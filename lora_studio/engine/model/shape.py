@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -21,18 +22,29 @@ _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
 
 
-def get_model_shape(model: PreTrainedModel) -> ModelShape:
-    """Return the shape of a model; its layers may be on the meta device."""
+def get_expert_names(model: torch.nn.Module) -> list[str]:
+    """Return the names of parameters that stack the weights of all experts in 3 dimensions."""
+    return [
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() == 3
+        and ("expert" in path or "expert" in type(module).__name__.lower())
+        and not isinstance(module, torch.nn.Conv1d)
+    ]
+
+
+def get_model_shape(model: PreTrainedModel, adaptable: Container[str] | None = None) -> ModelShape:
+    """Return the shape of a model; its layers may be on the meta device.
+
+    `adaptable` are the names of the linear layers that can have an adapter; None: all.
+    """
     config = model.config.get_text_config()
     heads = int(_get_first(config, ("num_attention_heads", "n_head"), 1))
     head_size = int(_get_first(config, ("head_dim",), 0) or config.hidden_size // heads)
     kv_heads = int(_get_first(config, ("num_key_value_heads",), 0) or heads)
-    experts = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if parameter.dim() == 3 and "expert" in name
-    ]
-    layers = _group_linear_layers(model)
+    experts = [model.get_parameter(name) for name in get_expert_names(model)]
+    layers = _group_linear_layers(model, adaptable)
     dense = [layer for layer in layers if ".mlp" in layer.reads or "feed" in layer.reads]
     inner = max((max(layer.inputs, layer.outputs) for layer in dense), default=0)
     fused = any("gate_up" in layer.name for layer in dense)
@@ -89,9 +101,11 @@ def _get_setting(config: Any, name: str) -> Any:
         return round(sum(numbers) / len(numbers)) if numbers else None
 
 
-def _group_linear_layers(model: PreTrainedModel) -> list[LinearLayers]:
+def _group_linear_layers(
+    model: PreTrainedModel, adaptable: Container[str] | None
+) -> list[LinearLayers]:
     """Return the linear layers of the blocks, with the same name and widths grouped."""
-    counts: dict[tuple[str, int, int, str], int] = {}
+    counts: dict[tuple[str, int, int, str, bool], int] = {}
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear | Conv1D) or loading.is_head(model, name, module):
             continue
@@ -101,11 +115,13 @@ def _group_linear_layers(model: PreTrainedModel) -> list[LinearLayers]:
         parent, _, last = name.rpartition(".")
         group = re.sub(r"\.\d+", "", f".{parent}")
         reads = f"{group}.{last}" if _READS_OWN.search(last) else group
-        key = last, int(inputs), int(outputs), reads
+        key = last, int(inputs), int(outputs), reads, adaptable is None or name in adaptable
         counts[key] = counts.get(key, 0) + 1
     return [
-        LinearLayers(name=name, inputs=inputs, outputs=outputs, count=count, reads=reads)
-        for (name, inputs, outputs, reads), count in counts.items()
+        LinearLayers(
+            name=name, inputs=inputs, outputs=outputs, count=count, reads=reads, adaptable=can_adapt
+        )
+        for (name, inputs, outputs, reads, can_adapt), count in counts.items()
     ]
 
 

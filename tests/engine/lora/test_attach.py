@@ -15,7 +15,13 @@ import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
 
 import lora_studio.engine
 from lora_studio.core.lora.adapters import AdapterMix, ModuleFilter, WeightedAdapter
@@ -28,6 +34,7 @@ from lora_studio.engine.chat.adapters import AdapterSwitch
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import adapter_files, attach
 from lora_studio.engine.model import loading
+from lora_studio.engine.model.shape import get_model_shape
 from tests.engine.conftest import TinyModel
 from tests.helpers.models.tiny_models import FAMILIES, random_adapter
 from tests.helpers.runs.jobs import RecordingChannel, handle, make_job
@@ -192,6 +199,58 @@ def test_named_stacked_experts_are_adapted(tiny: TinyModel) -> None:
     grads = [p.grad for name, p in wrapped.named_parameters() if "experts" in name and "lora_B" in name]  # fmt: skip
     assert grads
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+
+
+def test_all_experts_are_adapted_if_chosen(tiny: TinyModel) -> None:
+    network = base(tiny, "qwen3_moe")
+    wrapped = attach.attach_adapter(network, LoraSpec(adapt_experts=True, rank=2), make_job())
+    trained = [name for name, value in wrapped.named_parameters() if value.requires_grad]
+    # 2 blocks; q, k, v, and o, and the two stacked tensors of the experts have A and B each; no router has.
+    assert len(trained) == 2 * (4 + 2) * 2
+    assert not any(".gate." in name for name in trained)
+
+
+def build_mamba_model(kind: str) -> PreTrainedModel:
+    """Return a tiny model of attention and Mamba layers."""
+    shared = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_attention_heads": 4,
+    }
+    own: dict[str, dict[str, Any]] = {
+        "falcon_h1": {"num_hidden_layers": 1, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8},
+        "bamba": {"num_hidden_layers": 2, "attn_layer_indices": [1], "mamba_n_heads": 8, "mamba_d_head": 8},
+        "jamba": {"num_hidden_layers": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
+    }  # fmt: skip
+    config = AutoConfig.for_model(kind, **shared, num_key_value_heads=2, **own[kind])
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("falcon_h1", "out_proj"), ("bamba", "out_proj"), ("jamba", "dt_proj")]
+)
+def test_layers_whose_weights_a_kernel_reads_get_no_adapter(kind: str, name: str) -> None:
+    network = build_mamba_model(kind)
+    assert any(path.endswith(name) for path, _ in network.named_modules())
+    targets = attach.find_targets(network, LoraSpec())
+    assert "in_proj" in targets.names
+    assert name not in targets.names
+    assert name not in attach.get_linear_names(network)
+    shape = get_model_shape(network, targets.layers)
+    expected = sum(
+        2 * (layer.inputs + layer.outputs) * layer.count
+        for layer in shape.linear
+        if layer.adaptable
+    )
+    channel = RecordingChannel()
+    wrapped = attach.attach_adapter(network, LoraSpec(rank=2), make_job(channel))
+    (warned,) = (
+        event for event in channel.of(events.Warned) if event.problem.code == "lora.layers_left_out"
+    )
+    assert name in str(warned.problem.what)
+    counted = attach.count_parameters(wrapped)
+    assert counted.trainable == expected
 
 
 @pytest.mark.slow

@@ -131,6 +131,7 @@ class LoraPage(StepPage):
             self.add_editor("targets", style="combo"),
             self.drawing,
             self.add_editor("target_names"),
+            self.add_editor("adapt_experts"),
         )
         result = Card()
         result.add(self.sentence, self.detail)
@@ -272,6 +273,7 @@ class LoraPage(StepPage):
             sentence = _describe_size(counted)
         self.sentence.setText(sentence)
         details = [_describe_detail(counted), self._describe_memory()] if counted and model else []
+        details += [localize(note.what) for note in model.adapter_notes] if model else []
         if self._started is not None and isinstance(spec, LoraSpec):
             shape = adapters.describe(adapters.read_config(Path(spec.start_from)))
             note = tr(
