@@ -40,6 +40,12 @@ def choose_class(config: PreTrainedConfig, *, text_only: bool = True) -> Any:
     return _without_towers(unified) if text_only else unified
 
 
+def name_auto_class(config: PreTrainedConfig) -> str:
+    """Return the name of the automatic class of transformers that loads what `choose_class` chooses."""
+    is_causal = choose_class(config) is AutoModelForCausalLM
+    return "AutoModelForCausalLM" if is_causal else "AutoModelForMultimodalLM"
+
+
 def create(config: PreTrainedConfig, *, trust: bool, dtype: torch.dtype) -> PreTrainedModel:
     """Return the model of a configuration with weights that aren't set, on the current device."""
     chosen = choose_class(config)

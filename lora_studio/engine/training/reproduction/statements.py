@@ -23,7 +23,7 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.kernels.logprobs import is_dropping
 from lora_studio.engine.lora import initialization
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import loading, text_model
 from lora_studio.engine.model.capped_attention import has_capped_scores
 from lora_studio.engine.tasks import classification
 from lora_studio.engine.tokens.batches import BatchPlan
@@ -75,6 +75,9 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
     quantization = _get_quantization(facts)
     if quantization:
         arguments.append("quantization_config=quantization")
+    model_class = facts.objective.model_class
+    if model_class == "AutoModelForCausalLM":
+        model_class = text_model.name_auto_class(facts.tuned.base.model.config)
     return {
         "base": format_assignment(
             "BASE", source["source"] if commit else str(facts.tuned.base.folder)
@@ -83,9 +86,7 @@ def build_base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]
         "quantization": quantization
         and format_call("quantization = transformers.BitsAndBytesConfig", quantization),
         "load": (_LABELS if facts.label_counts else "")
-        + format_call(
-            f"model = transformers.{facts.objective.model_class}.from_pretrained", arguments
-        ),
+        + format_call(f"model = transformers.{model_class}.from_pretrained", arguments),
     }
 
 
@@ -101,7 +102,8 @@ def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
     if is_hub:
         arguments.append(f"revision={format_literal(source['commit'])}")
     arguments.append('device_map={"": DEVICE}')
-    if has_capped_scores(loading.read_config(Path(source["folder"]), model)):
+    config = loading.read_config(Path(source["folder"]), model)
+    if has_capped_scores(config):
         arguments.append(_CAPPING_ATTENTION)
     if model.precision in ("8bit", "4bit"):
         settings = _get_bits(model)
@@ -114,7 +116,8 @@ def build_teacher(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
             "TEACHER", model.source if is_hub else source.get("folder", "")
         ),
         "load_teacher": format_call(
-            "teacher = transformers.AutoModelForCausalLM.from_pretrained", arguments
+            f"teacher = transformers.{text_model.name_auto_class(config)}.from_pretrained",
+            arguments,
         ),
         "distillation": {
             "weight": spec.distillation_weight,
