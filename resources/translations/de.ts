@@ -15199,6 +15199,10 @@
             <translation>llama.cpp kann ihr Vokabular nicht lesen</translation>
         </message>
         <message>
+            <source>llama.cpp can't run this model: a size in its configuration isn't one that llama.cpp expects. Use the merged model with transformers or vLLM, or try a newer llama.cpp.</source>
+            <translation>llama.cpp kann dieses Modell nicht ausführen: Eine Größe in seiner Konfiguration entspricht nicht dem, was llama.cpp erwartet. Nutze das zusammengeführte Modell mit transformers oder vLLM, oder versuche ein neueres llama.cpp.</translation>
+        </message>
+        <message>
             <source>llama.cpp can't write this type for this model</source>
             <translation>llama.cpp kann diesen Typ für dieses Modell nicht schreiben</translation>
         </message>
@@ -15241,6 +15245,10 @@
         <message>
             <source>llama.cpp sets `enable_thinking` to true unless a request sets it, and training doesn't set it</source>
             <translation>llama.cpp setzt `enable_thinking` auf true, wenn eine Anfrage es nicht setzt, und das Training setzt es nicht</translation>
+        </message>
+        <message>
+            <source>llama.cpp stopped while it evaluated {file}: {reason}.</source>
+            <translation>llama.cpp ist beim Auswerten von {file} abgebrochen: {reason}.</translation>
         </message>
         <message>
             <source>llama.cpp writes the system message before the first question, because the chat template omits it</source>

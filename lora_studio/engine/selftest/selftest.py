@@ -56,6 +56,7 @@ from lora_studio.engine.runtime import disk, model_code
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system, translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import BATCH, EmbeddingLlama, Llama
+from lora_studio.engine.runtime.llama_trial import require_computable
 from lora_studio.engine.selftest import judging, limits, problems, reading
 from lora_studio.engine.selftest.expected_model import (
     ExpectedModel,
@@ -537,6 +538,7 @@ class _Test:
         if file.parent == self._folder.gguf and not comparison.is_reproduced:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
         reference, cases, job = self._get_reference(), self._cases, self._job
+        require_computable(file, job)
         longest = max(len(case.ids) for case in cases)
         context = longest + reading.ANSWER_TOKENS + 8
         with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:

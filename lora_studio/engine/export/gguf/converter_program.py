@@ -14,6 +14,9 @@ other GGUF files (`tensor_comparison.py`).
 
 - The file of an embedding model says how it pools.
 
+- Weights for multi-token prediction are announced only if the folder has them. transformers leaves them out
+when it saves a model, and keeps their number in the settings.
+
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.
 
@@ -26,6 +29,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import re
 import runpy
 import sys
 from collections.abc import Callable
@@ -37,11 +41,15 @@ from lora_studio.core.model import remote_code
 from lora_studio.core.model.embedding_files import list_pooling_modes, read_pooling
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import consent
-from lora_studio.core.system.foreign_files import read_bytes, read_json
+from lora_studio.core.system.foreign_files import parse_json, read_bytes, read_json
+from lora_studio.engine.model import safetensors_header
 from lora_studio.engine.runtime import model_code
 
 #: Exit status where the script's own gguf package reads weights in a way that is not known here.
 OTHER_WAY = 73
+
+#: The number of a layer of the language model in a tensor's name.
+_LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d+)\.")
 
 #: Prefix of a line with a Problem as JSON.
 PROBLEM = "PROBLEM "
@@ -119,6 +127,23 @@ def _restrict_model_code(model: Path) -> Callable[[Any], None]:
     return restrict
 
 
+def skip_absent_prediction(base: Any, model: Path) -> None:
+    """Make llama.cpp's `conversion.base` leave out multi-token prediction if a folder has no weights for it.
+
+    They are `mtp.*`, or layers after the last one.
+    """
+    try:
+        settings = read_json(model / "config.json")
+        layers = int((settings.get("text_config") or settings)["num_hidden_layers"])
+        headers = map(safetensors_header.read_header_bytes, model.glob("*.safetensors"))
+        names = [name for header in headers for name in parse_json(header, limits.WEIGHTS_VALUES)]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return  # the converter reports it
+    last = max((int(match[1]) for name in names if (match := _LAYER.match(name))), default=layers)
+    if last < layers and not any(name.startswith(("mtp.", "model.mtp.")) for name in names):
+        base.ModelBase.no_mtp = True
+
+
 def has_bos(model: Path) -> bool:
     """Return whether the tokenizer of a model folder names a BOS token."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -160,6 +185,7 @@ def _main() -> None:
     _call_after_import("gguf", mend)
     model = Path(sys.argv[1])
     _call_after_import("conversion.base", lambda base: recognize_without_end(base, model))
+    _call_after_import("conversion.base", lambda base: skip_absent_prediction(base, model))
     _call_after_import("transformers.dynamic_module_utils", _restrict_model_code(model))
     try:
         runpy.run_path(script, run_name="__main__")

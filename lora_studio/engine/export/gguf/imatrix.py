@@ -27,6 +27,7 @@ from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime.llama_trial import require_computable
 
 #: Tokens that are read, and the maximum in one conversation. llama.cpp's users read 50,000
 #: to 100,000 tokens of any text; with the training data itself, the order of the columns converges much
@@ -126,6 +127,7 @@ def measure(
     collector = ActivationCollector()
     longest = max(map(len, chosen))
     done = 0
+    require_computable(file, job)
     with Llama(
         file, context=longest + 8, cancelled=job.flags.cancel.is_set, observe=collector
     ) as llama:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -31,6 +32,7 @@ from lora_studio.engine import jobs
 from lora_studio.engine.export.gguf import (
     conversion,
     converter,
+    converter_program,
     direct_gguf,
     quantizer,
 )
@@ -660,3 +662,23 @@ def test_quantizer_names_the_tensor_that_is_too_large(tmp_path: Path) -> None:
     problem: Problem = caught.value.problems[0]
     assert problem.code == "quantize.out_of_range"
     assert "blk.1.attn_v.weight contains values that are too large for F16" in str(problem.what)
+
+
+@pytest.mark.parametrize(
+    ("names", "skips"),
+    [
+        (["model.layers.1.mlp.up_proj.weight"], True),
+        (["model.layers.1.mlp.up_proj.weight", "mtp.fc.weight"], False),
+        (["model.layers.1.mlp.up_proj.weight", "model.layers.2.eh_proj.weight"], False),
+        (["model.language_model.layers.1.q.weight", "model.visual.layers.7.q.weight"], True),
+    ],
+    ids=["none", "mtp", "layer after the last", "vision layers"],
+)
+def test_prediction_of_several_tokens_needs_weights(
+    names: list[str], skips: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 2}', "utf-8")
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / SINGLE)
+    base = SimpleNamespace(ModelBase=SimpleNamespace(no_mtp=False))
+    converter_program.skip_absent_prediction(base, tmp_path)
+    assert base.ModelBase.no_mtp is skips
