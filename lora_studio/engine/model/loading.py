@@ -379,7 +379,7 @@ def load_on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None 
         translate_library_errors(lambda reason: _loading_error(folder, reason)),
         torch.device("meta"),
     ):
-        return text_model.create(config, trust=is_allowed, dtype=torch.bfloat16)
+        return text_model.create(config, is_allowed=is_allowed, dtype=torch.bfloat16)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -1,7 +1,7 @@
 """The class of transformers that loads a model for text: the one that wrote the checkpoint, without its eyes and ears.
 
-Most models of today are unified: one checkpoint holds a text decoder and towers for pictures and sound. Loaded by a
-class of the decoder alone, its weights would have other names than in the checkpoint, and neither adapters nor merged
+Most models of today are unified: one checkpoint holds a text decoder and towers for pictures and sound. If a class of
+the decoder alone loaded it, its weights would have other names than in the checkpoint, and neither adapters nor merged
 models would fit what others load.
 """
 
@@ -46,11 +46,11 @@ def name_auto_class(config: PreTrainedConfig) -> str:
     return "AutoModelForCausalLM" if is_causal else "AutoModelForMultimodalLM"
 
 
-def create(config: PreTrainedConfig, *, trust: bool, dtype: torch.dtype) -> PreTrainedModel:
+def create(config: PreTrainedConfig, *, is_allowed: bool, dtype: torch.dtype) -> PreTrainedModel:
     """Return the model of a configuration with weights that aren't set, on the current device."""
     chosen = choose_class(config)
     if chosen is AutoModelForCausalLM:
-        return chosen.from_config(config, trust_remote_code=trust, dtype=dtype)
+        return chosen.from_config(config, trust_remote_code=is_allowed, dtype=dtype)
     return chosen._from_config(config, dtype=dtype)
 
 
@@ -110,7 +110,7 @@ def map_stored_names(folder: Path, stored: Iterable[str]) -> dict[str, str]:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with torch.device("meta"):
-            model = create(config, trust=False, dtype=torch.bfloat16)
+            model = create(config, is_allowed=False, dtype=torch.bfloat16)
     except (OSError, ValueError):
         return {}
     conversions = get_model_conversion_mapping(model)

@@ -88,7 +88,7 @@ def test_forgetting_names_the_category_and_the_points() -> None:
     assert str(calm.sentence).startswith("No forgetting shown; 120 items can show a loss of about ")
 
 
-def test_few_equal_answers_do_not_show_that_nothing_was_forgotten() -> None:
+def test_few_equal_answers_do_not_rule_out_forgetting() -> None:
     facts = EvaluationFacts(metrics={forgetting.KEY: (OWN_METRIC,)})
     results = EvaluationResults(Path(), _plan(), facts)
     for row in range(12):

@@ -377,7 +377,7 @@ def test_weights_are_loaded_on_one_gpu_where_they_fit(
     monkeypatch.setattr(loading.sources, "resolve_intact", lambda *_: tmp_path)
     chosen: dict[str, Any] = {}
 
-    def load(_: Path, **settings: Any) -> None:
+    def load(*_: Any, **settings: Any) -> None:
         chosen.update(settings)
         raise _LoadedError
 

@@ -375,7 +375,7 @@ def test_merge_needs_at_most_three_times_its_largest_tensor(tmp_path: Path) -> N
     assert "memory" in theirs.stderr.lower() or theirs.returncode < 0, theirs.stderr
 
 
-def test_parameter_of_one_number_is_viewed_as_bytes_with_any_stride() -> None:
+def test_one_number_is_viewed_as_bytes_with_any_stride() -> None:
     """Apertus has such parameters; a slice of one row of a file has stride 0."""
     number = torch.tensor([1.5, 2.5], dtype=torch.bfloat16).as_strided((1,), (0,))
     assert safetensors_files.view_bytes(number).tobytes() == bytes.fromhex("c03f")
