@@ -3324,8 +3324,8 @@
             <translation>DoRA funktioniert nicht mit 8-Bit-Gewichten: Es braucht die Normen ihrer Zeilen.</translation>
         </message>
         <message>
-            <source>Documents of more than {limit} tokens are split: {rows} of the rows. The longest row has {longest} tokens.</source>
-            <translation>Dokumente mit mehr als {limit} Tokens werden geteilt: {rows} der Zeilen. Die längste Zeile hat {longest} Tokens.</translation>
+            <source>Documents longer than {limit} tokens are split ({rows} of the rows). The longest row has {longest} tokens.</source>
+            <translation>Dokumente mit mehr als {limit} Tokens werden geteilt ({rows} der Zeilen). Die längste Zeile hat {longest} Tokens.</translation>
         </message>
         <message>
             <source>Don't change the dataset's files while training starts, and start it again.</source>
@@ -18196,8 +18196,8 @@
             </translation>
         </message>
         <message>
-            <source>{n} items are too few: they can show a loss only from about {smallest} points.</source>
-            <translation>{n} Aufgaben sind zu wenige: Sie können einen Verlust erst ab etwa {smallest} Punkten zeigen.</translation>
+            <source>{n} items are too few: only a loss of about {smallest} points or more would show.</source>
+            <translation>{n} Aufgaben sind zu wenige: Erst ein Verlust von etwa {smallest} Punkten würde sich zeigen.</translation>
         </message>
         <message numerus="yes">
             <source>{n} items that all evaluations have</source>

@@ -21,7 +21,7 @@ Finding = Literal["better", "worse", "unclear", "too_few"]
 _PERPLEXITY = "perplexity"
 #: Number of items from which the deviation of their differences is trusted.
 _RELIABLE_ROWS = 30
-#: A loss that shows only from so many points on is too large to say that nothing was forgotten.
+#: If only losses above this show, nothing is said about forgetting.
 _COARSE_POINTS = 30
 
 
@@ -283,7 +283,7 @@ def _describe_nothing_forgotten(verdicts: Mapping[str, DifferenceVerdict]) -> Te
     smallest = math.ceil(100 * statistics.compute_smallest_difference(rows, deviation)) or 1
     if smallest > _COARSE_POINTS:
         return text(
-            "{n} items are too few: they can show a loss only from about {smallest} points.",
+            "{n} items are too few: only a loss of about {smallest} points or more would show.",
             n=rows,
             smallest=smallest,
         )

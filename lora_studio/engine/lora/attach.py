@@ -386,9 +386,11 @@ def _get_linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
 
 
 def _iter_linear_layers(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
+    decoder = text_model.get_decoder_prefix(model)
     for name, module in model.named_modules():
         if (
             isinstance(module, torch.nn.Linear | Conv1D)
+            and name.startswith(decoder)
             and not loading.is_head(model, name, module)
             and not _ROUTER.search(name)
         ):

@@ -80,7 +80,7 @@ def _is_plainly_gated(module: torch.nn.Module) -> bool:
 
 
 def _is_tied(model: PreTrainedModel) -> bool:
-    """Return whether the head is the embedding; the configuration of a decoder with eyes doesn't say so."""
+    """Return whether the head is the embedding; a decoder's own configuration may not say so."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     weights = [getattr(end, "weight", None) for end in ends]
     return weights[0] is not None and weights[0] is weights[1]

@@ -1,14 +1,12 @@
-"""The class of transformers that loads a model for text: the one that wrote the checkpoint, without its eyes and ears.
+"""The class of transformers that loads a model for text: that of the checkpoint, without vision and audio towers.
 
-Most models of today are unified: one checkpoint holds a text decoder and towers for pictures and sound. If a class of
-the decoder alone loaded it, its weights would have other names than in the checkpoint, and neither adapters nor merged
-models would fit what others load.
+Many checkpoints are multimodal: they hold a text decoder, and towers for images and audio. A class of the decoder
+alone would give the weights other names than the checkpoint, so other programs couldn't load the adapters.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
 )
 
-_SENSES = ("image", "video", "audio")
+_MODALITIES = ("image", "video", "audio")
 
 
 def choose_class(config: PreTrainedConfig, *, text_only: bool = True) -> Any:
     """Return the class to load a model with: that of its checkpoint, or else AutoModelForCausalLM.
 
-    With `text_only`, the class has no towers: they take no memory, and their weights aren't read.
+    With `text_only`, the class leaves out the towers: their weights take no memory, and aren't read.
     """
     written = set(config.architectures or ())
     unified = _get_class(MODEL_FOR_MULTIMODAL_LM_MAPPING, config)
@@ -60,7 +58,7 @@ def _get_class(mapping: Any, config: PreTrainedConfig) -> type[PreTrainedModel] 
 
 
 def _without_towers(unified: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """Return a class whose models are like those of another, but can't see or hear."""
+    """Return a class like a multimodal one, whose models have no towers."""
 
     class TextModel(unified):  # type: ignore[misc,valid-type]
         def __init__(self, config: PreTrainedConfig, *arguments: Any, **named: Any) -> None:
@@ -69,26 +67,36 @@ def _without_towers(unified: type[PreTrainedModel]) -> type[PreTrainedModel]:
             for name in self.removed_towers:
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, torch.nn.Identity())
-            # PEFT misses the excluded modules, which only those who load the adapter have.
-            warnings.filterwarnings("ignore", message="You have passed exclude_modules")
 
-    # transformers looks classes up by their names, and writes the name into config.json.
+    # transformers looks up classes by name.
     TextModel.__name__, TextModel.__qualname__ = unified.__name__, unified.__qualname__
     TextModel.__module__ = unified.__module__
     return TextModel
 
 
+def get_decoder_prefix(model: PreTrainedModel) -> str:
+    """Return what the names of the text decoder's modules begin with, "" for a model that is only a decoder."""
+    if not getattr(model, "removed_towers", ()):
+        return ""
+    decoder = model.get_decoder()
+    return next(f"{name}." for name, module in model.named_modules() if module is decoder)
+
+
 def exclude_towers(model: PreTrainedModel) -> str | None:
-    """Return a pattern of the modules that were left out, for PEFT: who loads the adapter has them."""
-    towers = getattr(model, "removed_towers", ())
-    return rf"({'|'.join(map(re.escape, towers))})\..*" if towers else None
+    """Return PEFT's pattern of all modules outside of the text decoder.
+
+    Training has no towers, but other programs load the adapter into the whole model, where modules of the towers
+    may have the names of the decoder's.
+    """
+    prefix = get_decoder_prefix(model)
+    return rf"(?!{re.escape(prefix)}).*" if prefix else None
 
 
 def list_towers(model: PreTrainedModel) -> list[str]:
-    """Return the names of the modules that encode pictures and sound."""
+    """Return the names of the modules that encode images and audio."""
     if not hasattr(model, "get_encoder"):
         return []
-    towers = {model.get_encoder(modality=sense) for sense in _SENSES}
+    towers = {model.get_encoder(modality=modality) for modality in _MODALITIES}
     decoder = model.get_decoder()
     return [
         name
@@ -105,7 +113,7 @@ def map_stored_names(folder: Path, stored: Iterable[str]) -> dict[str, str]:
     """Return the names of a model's tensors in its files, by their names in memory.
 
     transformers renames tensors when it loads a model. Those that it joins or changes meanwhile have no entry.
-    Empty for a model that it doesn't know.
+    Empty for a model that it doesn't know. The self-test has its own, to find mistakes of this one.
     """
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -297,6 +297,7 @@ class _Test:
         self._comparer, self._scratch, self._job = comparer, scratch, job
         self._results: list[events.SelfTested] = []
         self._answers: dict[str, list[str]] = {}
+        self._is_computable = False
         pooling = get_pooling(folder)
         self._vectors = pooling and VectorComparer(folder, project, pooling, job)
         self._reference: Reference | None = None
@@ -538,7 +539,9 @@ class _Test:
         if file.parent == self._folder.gguf and not comparison.is_reproduced:
             checksums.require_intact(self._folder, file.parent, [file.name], self._job.check)
         reference, cases, job = self._get_reference(), self._cases, self._job
-        require_computable(file, job)
+        if not self._is_computable:  # the other files have the same layers
+            require_computable(file, job)
+            self._is_computable = True
         longest = max(len(case.ids) for case in cases)
         context = longest + reading.ANSWER_TOKENS + 8
         with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:

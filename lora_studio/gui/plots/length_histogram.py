@@ -204,7 +204,7 @@ class LengthHistogram(FocusFrame):
             ).format(limit=limit, longest=longest)
         if self._too_long == "split":
             return tr(
-                "Documents of more than {limit} tokens are split: {rows} of the rows. The longest row has "
+                "Documents longer than {limit} tokens are split ({rows} of the rows). The longest row has "
                 "{longest} tokens."
             ).format(limit=limit, rows=formatting.format_percent(rows), longest=longest)
         if self._too_long == "skip":

@@ -430,7 +430,7 @@ def test_sentence_says_how_many_rows_the_limit_cuts(histogram: LengthHistogram) 
     assert "skips 3.1 % of the rows." in histogram.sentence.text()
     histogram.set_limit(2048, "split")
     assert "truncates" not in histogram.sentence.text()
-    assert "split: 3.1 % of the rows." in histogram.sentence.text()
+    assert "split (3.1 % of the rows)." in histogram.sentence.text()
     histogram.set_limit(4096)
     assert (
         histogram.sentence.text()

@@ -246,6 +246,9 @@ class LoraPage(StepPage):
         )
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")
+        has_experts = bool(model and model.shape and model.shape.experts)
+        is_on = bool(self._get_effective("adapt_experts"))
+        self.editors["adapt_experts"].setVisible(has_experts or is_on)
 
     def _show_sentence(self) -> None:
         model, spec = self.state.facts.model, self.state.get_spec(_STEP)

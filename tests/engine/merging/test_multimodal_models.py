@@ -1,8 +1,7 @@
-"""Models that also see: loaded for text by the class that wrote them, and merged with all that was not trained."""
+"""Multimodal models: the text decoder is loaded by the checkpoint's class, and the merge keeps all else."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.attach import find_targets
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, text_model
 from lora_studio.engine.model.safetensors_files import SINGLE
@@ -24,21 +25,21 @@ from tests.helpers.models.tiny_models import tiny_model
 from tests.helpers.runs.jobs import recorded_job
 
 TEXT = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}  # fmt: skip
-EYES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
-QWEN_EYES = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64}  # fmt: skip
+VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
+QWEN_VISION = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64}  # fmt: skip
 LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "qwen3_5": {"text_config": TEXT | LINEAR | {"layer_types": ["linear_attention", "full_attention"]}, "vision_config": QWEN_EYES},
-    "qwen3_vl": {"text_config": TEXT | {"rope_scaling": {"rope_type": "default", "mrope_section": [2, 3, 3]}}, "vision_config": QWEN_EYES | {"deepstack_visual_indexes": [0]}},
-    "gemma3": {"text_config": TEXT, "vision_config": EYES, "mm_tokens_per_image": 1},
-    "gemma4": {"text_config": TEXT | {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512}, "vision_config": EYES},
-    "mistral3": {"text_config": TEXT | {"model_type": "ministral3"}, "vision_config": EYES | {"model_type": "pixtral", "head_dim": 16}},
-    "smolvlm": {"text_config": TEXT | {"model_type": "llama"}, "vision_config": EYES, "scale_factor": 2},
+    "qwen3_5": {"text_config": TEXT | LINEAR | {"layer_types": ["linear_attention", "full_attention"]}, "vision_config": QWEN_VISION},
+    "qwen3_vl": {"text_config": TEXT | {"rope_scaling": {"rope_type": "default", "mrope_section": [2, 3, 3]}}, "vision_config": QWEN_VISION | {"deepstack_visual_indexes": [0]}},
+    "gemma3": {"text_config": TEXT, "vision_config": VISION, "mm_tokens_per_image": 1},
+    "gemma4": {"text_config": TEXT | {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 512}, "vision_config": VISION},
+    "mistral3": {"text_config": TEXT | {"model_type": "ministral3"}, "vision_config": VISION | {"model_type": "pixtral", "head_dim": 16}},
+    "smolvlm": {"text_config": TEXT | {"model_type": "llama"}, "vision_config": VISION, "scale_factor": 2},
 }  # fmt: skip
 
 
 def make(kind: str, folder: Path) -> Path:
-    """Write a tiny random model of a class that sees, with a block that transformers doesn't know."""
+    """Write a tiny random multimodal model, with a tensor that transformers doesn't know."""
     tiny_model("llama3", folder)
     config = AutoConfig.for_model(kind, **MODELS[kind])
     torch.manual_seed(1)
@@ -62,6 +63,8 @@ def test_text_is_trained_and_all_else_is_kept(kind: str, tmp_path: Path) -> None
     assert towers
     assert not [name for name, _ in model.named_parameters() if name.startswith(tuple(towers))]
     assert get_model_shape(model).heads == 4
+    decoder = text_model.get_decoder_prefix(model)
+    assert all(name.startswith(decoder) for name in find_targets(model, LoraSpec()).layers)
     adapter = tmp_path / "adapter"
     settings = LoraConfig(
         r=4,
@@ -95,4 +98,3 @@ def test_text_is_trained_and_all_else_is_kept(kind: str, tmp_path: Path) -> None
     with torch.no_grad():
         merged = written.from_pretrained(target, dtype=torch.float32)
         assert torch.allclose(merged(input_ids=ids).logits, trained, atol=1e-3)
-    shutil.rmtree(target)
