@@ -304,6 +304,26 @@ def test_sentence_shows_the_number_of_trainable_parameters(
     assert page.sentence.text().startswith("No trainable parameters")
 
 
+def test_experts_are_drawn_as_adapted_only_if_they_are(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    dense = plans.inspected()
+    opened.set_answer(dense)
+    assert page.editors["adapt_experts"].isHidden()
+    assert dense.shape is not None
+    names = [layer.name for layer in dense.shape.linear]
+    mixture = dense.shape.model_copy(update={"experts": 4})
+    opened.set_answer(
+        dense.model_copy(update={"shape": mixture, "linear_names": (*names, "gate_up_proj")})
+    )
+    assert not page.editors["adapt_experts"].isHidden()
+    assert set(page.drawing.list_enabled()) == set(names)
+    opened.set("lora", "adapt_experts", True)
+    assert set(page.drawing.list_enabled()) == {*names, "gate_up_proj"}
+    opened.undo.undo()
+    assert set(page.drawing.list_enabled()) == set(names)
+
+
 def test_rank_card_keeps_the_alpha_ratio_in_one_undo_step(
     qtbot: QtBot, opened: ProjectState
 ) -> None:

@@ -244,11 +244,17 @@ class LoraPage(StepPage):
             if is_preset
             else set()
         )
+        adapts_experts = bool(self._get_effective("adapt_experts"))
+        experts: set[str] = set()
+        if model and model.shape and model.shape.experts:
+            experts = {*model.linear_names} - {layer.name for layer in model.shape.linear}
+        if adapts_experts:
+            chosen |= experts
+        elif targets != "names":  # presets leave them out
+            chosen -= experts
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")
-        has_experts = bool(model and model.shape and model.shape.experts)
-        is_on = bool(self._get_effective("adapt_experts"))
-        self.editors["adapt_experts"].setVisible(has_experts or is_on)
+        self.editors["adapt_experts"].setVisible(bool(experts) or adapts_experts)
 
     def _show_sentence(self) -> None:
         model, spec = self.state.facts.model, self.state.get_spec(_STEP)
@@ -331,7 +337,12 @@ DEFAULT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
 #: Patterns of layer names and their columns; the first match counts.
 _COLUMN_PATTERNS: tuple[tuple[BlockColumn, re.Pattern[str]], ...] = (
     ("down", re.compile(r"down|fc2|c_proj_mlp|w2\Z|dense_4h_to_h|wo_mlp|output_linear", re.I)),
-    ("up", re.compile(r"gate|up_proj|fc1|c_fc|w1\Z|w3\Z|dense_h_to_4h|input_linear|wi\Z", re.I)),
+    (
+        "up",
+        re.compile(
+            r"(?<!input_)gate|up_proj|fc1|c_fc|w1\Z|w3\Z|dense_h_to_4h|input_linear|wi\Z", re.I
+        ),
+    ),
     ("out", re.compile(r"(\bo|out|dense|^wo|^c)(_proj|_lin)?\Z", re.I)),
     ("in", re.compile(r"(\bq|\bk|\bv|qkv|query|key|value|c_attn|wq|wk|wv|_a|_b)", re.I)),
 )
