@@ -50,6 +50,7 @@ def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, StepP
 
 _WANTED_BY = {
     "target_names": ("targets", "names"),
+    "adapt_experts": ("adapt_experts", True),
     "lm_studio_folder": ("lm_studio", True),
     "lowest_rate": ("schedule", "polynomial"),
     "schedule_cycles": ("schedule", "cosine_with_restarts"),
@@ -78,6 +79,8 @@ def test_every_field_can_be_revealed_and_focused(
     page.show()
     qtbot.waitExposed(page)
     for field, editor in page.editors.items():
+        if field in _WANTED_BY:  # shown only where it applies
+            page.state.set(step, *_WANTED_BY[field])
         if not editor.is_searchable:  # the data can't use it
             continue
         for settings, task in _TASKS.items():
@@ -86,8 +89,6 @@ def test_every_field_can_be_revealed_and_focused(
                 QApplication.processEvents()  # moves their group to the top
         if field in DistillationSettings.model_fields:
             page.state.set(step, "teacher", "org/large")
-        if field in _WANTED_BY:  # shown only where it applies
-            page.state.set(step, *_WANTED_BY[field])
         page.focus_field(field)
         assert editor.isVisible(), f"{step}.{field} stays hidden"
         focused = page.focusWidget()

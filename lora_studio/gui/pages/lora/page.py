@@ -254,7 +254,9 @@ class LoraPage(StepPage):
             chosen -= experts
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")
-        self.editors["adapt_experts"].setVisible(bool(experts) or adapts_experts)
+        for_experts = self.editors["adapt_experts"]
+        for_experts.is_searchable = bool(experts) or adapts_experts
+        for_experts.setVisible(for_experts.is_searchable)
 
     def _show_sentence(self) -> None:
         model, spec = self.state.facts.model, self.state.get_spec(_STEP)
