@@ -48,6 +48,7 @@ from lora_studio.engine.model.loading import load_for_inference, release_gpu
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime.llama_trial import require_computable
 
 #: Context of a GGUF file at first, in tokens; a longer conversation gets a larger one.
 _CONTEXT = 4096
@@ -402,6 +403,7 @@ def _load_gguf(
     room = _CONTEXT
     while room < context:
         room *= 2
+    require_computable(file, job)
     llama = Llama(file, context=room, cancelled=cancelled)
     try:
         if chat_model.tokenizer:

@@ -27,6 +27,7 @@ from lora_studio.engine.runtime import llama_scores
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_scores import ScoreRequest
+from lora_studio.engine.runtime.llama_trial import require_computable
 from lora_studio.engine.servers.openai_client import Reply
 
 #: Sequences of a context: those of answers, and the one that holds their shared beginning.
@@ -220,6 +221,7 @@ def create_gguf_runner(project: Project, chat_model: GgufChatModel, job: JobCont
             file=file.name,
         )
     checksums.require_intact_source(file, job.check)
+    require_computable(file, job)
     if chat_model.tokenizer:
         trust = project.model.trust_remote_code
         tokenizer = loading.load_tokenizer(Path(chat_model.tokenizer), trust=trust)

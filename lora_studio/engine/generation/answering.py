@@ -33,6 +33,7 @@ from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime.llama_trial import require_computable
 
 
 def answer_in_torch(
@@ -88,6 +89,7 @@ def answer_gguf(
     end = create_turn_end_criteria(tokenizer)
     prompts = [render_prompt(tokenizer, turns) for turns in command.conversations]
     longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip
+    require_computable(file, job)
     with Llama(
         file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
     ) as llama:

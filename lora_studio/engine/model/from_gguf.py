@@ -27,6 +27,7 @@ from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
+from lora_studio.engine.runtime.llama_trial import require_computable
 
 if TYPE_CHECKING:
     import torch
@@ -195,6 +196,7 @@ def _verify(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext)
 
     job.report_progress(text("comparing with llama.cpp"), 0, None)
     ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids
+    require_computable(file, job)
     with Llama(file, context=len(ids) + 8, cancelled=job.flags.cancel.is_set) as original:
         same_tokens = original.tokenize(_SAMPLE) == ids
         positions = range(len(ids))

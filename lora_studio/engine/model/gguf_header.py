@@ -234,6 +234,7 @@ class GgufValue:
 class GgufTensor:
     """A tensor: its shape, slowest axis first, its ggml type, and its bytes in the file.
 
+    The shape has no first axes of length 1: some programs write them, and llama.cpp doesn't tell the difference.
     `bytes` is None for a type that the package gguf doesn't know.
     """
 
@@ -338,7 +339,14 @@ def _read_tensor_info(stream: BinaryIO) -> tuple[str, tuple[int, ...], int, int]
         raise InvalidContentError("a tensor has more than eight dimensions")
     shape = struct.unpack(f"<{dimensions}Q", read_exactly(stream, 8 * dimensions))
     kind, offset = struct.unpack("<IQ", read_exactly(stream, 12))
-    return name, shape[::-1], kind, offset
+    return name, drop_first_ones(shape[::-1]), kind, offset
+
+
+def drop_first_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without its first axes of length 1, as GgufTensor has it."""
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _read_texts(raw: bytes, length: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,7 +78,8 @@ class Stage:
     values are known to be right. `find_rounding` returns rounding as a cause where it alone loses as much
     as was measured: KL divergence in nats. `inherited` is the loss of the model that it was made from.
     `is_conversion_proven`: an unquantized file of the same conversion predicts what was trained.
-    `computed_in` is the dtype of the computation; llama.cpp adds up in 32 bits.
+    `computed_in` is the dtype of the computation; llama.cpp adds up in 32 bits, but with `rounds_products` it rounds
+    to 16 bits what it multiplies.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Stage:
     inherited: limits.InheritedLoss = limits.InheritedLoss()  # noqa: RUF009 - frozen
     is_conversion_proven: bool = False
     computed_in: str = "float32"
+    rounds_products: bool = False
 
 
 def judge_stage(
@@ -142,12 +144,22 @@ def choose_limit(stage: Stage, reference: Reference, positions: int) -> limits.L
         and not limits.is_exact(stage.name)
     ):
         return limits.OWN_LOSS
-    # Base + adapter may have run on the CPU in 32 bits, and the merged model on a GPU that was free again.
+    precision = _get_precision(stage, reference)
+    known = (positions, reference.parameters, stage.inherited)
+    limit = limits.get_limit(stage.name, precision, *known)
+    if not stage.rounds_products or precision != "float32":
+        return limit
+    rounded = limits.get_limit(stage.name, "bfloat16", *known)
+    return replace(rounded, own=limit.own or limit)
+
+
+def _get_precision(stage: Stage, reference: Reference) -> str:
+    """Return the dtype of the less precise computation of a stage and its reference.
+
+    Base + adapter may have run on the CPU in 32 bits, and the merged model on a GPU that was free again.
+    """
     is_wide = reference.computed_in == "float32"
-    computed_in = stage.computed_in if is_wide else reference.computed_in
-    return limits.get_limit(
-        stage.name, computed_in, positions, reference.parameters, stage.inherited
-    )
+    return stage.computed_in if is_wide else reference.computed_in
 
 
 def _warn(result: events.SelfTested, cause: Cause, job: JobContext) -> None:
@@ -238,12 +250,13 @@ def _measure(
 ) -> tuple[float, float, int]:
     """Return top-1 agreement, mean KL divergence in nats, and the number of positions compared."""
     agreeing, divergence, done = 0, 0.0, 0
+    tie = limits.get_tie(_get_precision(stage, reference))
     for number, case in enumerate(cases):
         job.report_progress(
             reading.format_reading_stage(stage.name), number, len(cases), "conversations"
         )
         rows = reference.log_probabilities[done : done + len(case.positions)]
-        same, kl = reading.compare_logits(np.asarray(rows), stage.read(case))
+        same, kl = reading.compare_logits(np.asarray(rows), stage.read(case), tie)
         agreeing += same
         divergence += kl
         done += len(case.positions)

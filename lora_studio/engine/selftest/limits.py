@@ -36,6 +36,17 @@ EXACT = Limit(0.97, 0.001, text("the weights have the same values"))
 #: The same where base + adapter is computed in 16 bits, whose own rounding is that large.
 EXACT_IN_16_BITS = Limit(0.95, 0.01, text("the weights have the same values, computed in 16 bits"))
 
+
+def get_tie(computed_in: str) -> float:
+    """Return by how many nats the likeliest tokens must differ for a computation to tell which is likelier.
+
+    Errors of σ in each logit give a mean KL divergence of about σ²/2, so the largest that correct weights may
+    have allows for σ = √(2 KL), and for √2 σ in the difference of two logits.
+    """
+    base = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
+    return 2 * math.sqrt(base.kl)
+
+
 #: A quantization within this limit is usable without a check: one top-1 token in five may differ.
 USABLE = Limit(0.80, 0.20)
 

@@ -215,11 +215,14 @@ def generate_in_llama(
     return answers
 
 
-def compare_logits(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
+def compare_logits(
+    reference: np.ndarray, logits: np.ndarray, tie: float = 0.0
+) -> tuple[int, float]:
     """Return how many rows have the same top-1 token, and the sum of their KL divergences in nats.
 
     `reference` holds log probabilities, `logits` is unnormalized; both [positions, vocabulary]. One
-    may have more columns, for tokens that do not exist: they are left out of both.
+    may have more columns, for tokens that do not exist: they are left out of both. Another token counts as the
+    same if its log probability in `reference` is at most `tie` nats below the highest.
     """
     width = min(reference.shape[1], logits.shape[1])
     same, divergence = 0, 0.0
@@ -227,6 +230,7 @@ def compare_logits(reference: np.ndarray, logits: np.ndarray) -> tuple[int, floa
         rows = slice(begin, begin + 16)
         p = torch.from_numpy(np.array(reference[rows, :width])).double().log_softmax(-1)
         q = torch.from_numpy(np.array(logits[rows, :width])).double().log_softmax(-1)
-        same += int((p.argmax(-1) == q.argmax(-1)).sum())
+        chosen = p.gather(-1, q.argmax(-1, keepdim=True)).squeeze(-1)
+        same += int((chosen >= p.max(-1).values - tie).sum())
         divergence += float((p.exp() * (p - q)).sum())
     return same, divergence

@@ -49,7 +49,13 @@ from lora_studio.engine.export.gguf.direct_gguf import DirectMerge
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import merge
 from lora_studio.engine.merging import merge as merging
-from lora_studio.engine.model import capped_attention, loading, safetensors_files, sources
+from lora_studio.engine.model import (  # fmt: skip
+    capped_attention,
+    gguf_header,
+    loading,
+    safetensors_files,
+    sources,
+)
 from lora_studio.engine.model.loading import release_gpu, run_where_it_fits
 from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk, model_code
@@ -553,6 +559,7 @@ class _Test:
                 comparison=comparison,
                 inherited=self._get_inherited(name),
                 is_conversion_proven=any(limits.is_exact(r.stage) and r.stage != "merged" and r.verdict == "passed" for r in self._results),
+                rounds_products=_rounds_products(file),
             )  # fmt: skip
             result = judge_stage(stage, cases, reference, job)
             self._answers[name] = reading.generate_in_llama(llama, cases, name, job)
@@ -991,3 +998,8 @@ def _change(settings: MergingSpec, recorded: dict[str, Any]) -> MergingSpec:
 def _not_compared(error: ProblemError) -> StageComparison:
     reason = error.problems[0].what
     return StageComparison(compared=text("not compared by value: {reason}", reason=reason))
+
+
+def _rounds_products(file: Path) -> bool:
+    """Return whether llama.cpp rounds to bfloat16, 8 bits, what it multiplies with the weights of a file."""
+    return gguf_header.get_file_type(gguf_header.read(file)) == "BF16"

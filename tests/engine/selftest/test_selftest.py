@@ -78,9 +78,17 @@ def test_agreement_matches_a_hand_computed_example() -> None:
     same, divergence = reading.compare_logits(reference, logits)
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     second = 0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)
-    assert same == 0
+    assert same == 1  # both likeliest tokens of the first row are as likely
     assert divergence == pytest.approx(first + second, rel=1e-5)
     assert reading.compare_logits(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
+
+
+@pytest.mark.parametrize(("gap", "same"), [(0.05, 1), (0.08, 0)])
+def test_nearly_equal_tokens_count_as_the_same(gap: float, same: int) -> None:
+    reference = np.array([[0.0, -gap, -3.0]], np.float32)
+    logits = np.array([[-0.01, 0.0, -3.0]], np.float32)
+    assert reading.compare_logits(reference, logits, limits.get_tie("float32"))[0] == same
+    assert reading.compare_logits(reference, logits)[0] == 0
 
 
 def test_padding_columns_do_not_change_agreement() -> None:
@@ -533,7 +541,7 @@ def test_files_of_a_rounded_model_come_from_the_adapter(
 def test_rounding_of_the_merged_model_is_not_a_converter_fault(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 0.001))
+    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 1e-5))
     merge_small_updates(run)
     merged, _ = check(run)
     assert merged["merged"].verdict == "lossy"
@@ -557,7 +565,7 @@ def test_direct_files_may_lose_what_the_merged_model_lost(
     run: RunFolder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 0.001))
+    monkeypatch.setattr(limits, "EXACT", limits.Limit(1.0, 1e-5))
     merge_small_updates(run, dtype)
     merged, _ = check(run)
     assert merged["merged"].verdict == "lossy"

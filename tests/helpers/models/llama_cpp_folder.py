@@ -20,6 +20,7 @@ SPLITS = {
     "qwen2": "qwen2",
     "qwen3": "qwen2",
     "qwen3_moe": "qwen2",
+    "glm4": "glm4",
     "granite": "refact",
 }
 

@@ -84,6 +84,7 @@ class Family:
     end_of_turn: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     rstrip: tuple[str, ...] = ()
+    names_all_special: bool = False
 
 
 def tiny_model(
@@ -105,6 +106,7 @@ def tiny_model(
         unk_token=about.unk,
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
+        **({"extra_special_tokens": list(about.special)} if about.names_all_special else {}),
     )
     tokenizer.chat_template = _chat_template(tokens_of or family)
     tokenizer.save_pretrained(folder)
@@ -182,6 +184,7 @@ _PRE_TOKENIZERS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     "qwen2": lambda: _split_then_bytes(_QWEN_SPLIT),
     "qwen3": lambda: _split_then_bytes(_QWEN_SPLIT),
     "qwen3_moe": lambda: _split_then_bytes(_QWEN_SPLIT),
+    "glm4": lambda: _split_then_bytes(_LLAMA3_SPLIT),
     "granite": _digits_then_bytes,
 }
 
@@ -212,6 +215,11 @@ def _sentencepiece_gemma(family: Family) -> Tokenizer:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     return _with_added(tokenizer, family)
+
+
+def _sentencepiece_gemma4(family: Family) -> Tokenizer:
+    """Return the same for a family that has a token of its own for a new line, and no `tokenizer.model`."""
+    return _sentencepiece_gemma(family)
 
 
 def _with_added(tokenizer: Tokenizer, family: Family) -> Tokenizer:
@@ -278,6 +286,7 @@ def _train_sentencepiece(family: Family) -> bytes:
         eos_piece=_eos_piece(family),
         pad_piece="<pad>",
         control_symbols=control,
+        user_defined_symbols=["\n"] if family.tokenizer is _sentencepiece_gemma4 else [],
         num_threads=1,
         minloglevel=2,
     )
@@ -362,6 +371,16 @@ _FAMILIES: dict[str, Family] = {
         settings={"query_pre_attn_scalar": 16, "sliding_window": 8, "attn_logit_softcapping": 2.0},
     ),
     "gemma3": _GEMMA3,
+    "gemma4": replace(
+        _GEMMA3,
+        tokenizer=_sentencepiece_gemma4,
+        special=(
+            "<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>",
+            "<|image|>", "<|video|>", "<|audio|>", "<|image>", "<image|>",
+        ),
+        end_of_turn=("<eos>", "<turn|>"),
+        names_all_special=True,  # llama.cpp's converter takes the others for words
+    ),
     "mistral": Family(
         config="mistral",
         tokenizer=_sentencepiece_prefixed,
@@ -400,6 +419,17 @@ _FAMILIES: dict[str, Family] = {
             "logits_scaling": 4.0,
             "tie_word_embeddings": True,
         },
+    ),
+    "glm4": Family(
+        config="glm4",
+        tokenizer=_byte_level,
+        special=(
+            "<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>",
+            "<|observation|>",
+        ),
+        eos="<|endoftext|>",
+        pad="<|endoftext|>",
+        end_of_turn=("<|endoftext|>", "<|user|>", "<|observation|>"),
     ),
     "smollm3": Family(
         config="smollm3",

