@@ -121,7 +121,7 @@ def test_export_matches_its_events_and_leaves_no_scratch_files(
     assert codes(recorder) == []
     results = recorder.of(events.SelfTested)[-4:]
     assert [(result.stage, result.verdict) for result in results] == [
-        ("merged", "passed"), ("converted", "passed"), ("Q8_0", "passed"), ("Q4_K_M", "lossy"),
+        ("merged", "passed"), ("converted", "passed"), ("Q8_0", "passed"), ("Q4_K_M", "passed"),
     ]  # fmt: skip
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is True
     (model,) = fake.models.values()

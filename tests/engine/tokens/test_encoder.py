@@ -16,7 +16,7 @@ from lora_studio.core.tasks.samples import Message, Role, Sample, UnusableRow
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, render
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES
+from tests.helpers.models.tiny_models import ALL_FAMILIES, FAMILIES, TEMPLATES
 
 #: The end of an answer, by family. Phi-3's end token includes the line break after it.
 END = {
@@ -266,7 +266,7 @@ def test_prompt_with_open_thinking_block_keeps_the_answer(tiny: TinyModel) -> No
 @pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
 def test_every_test_template_trains_the_last_answer(name: str, tiny: TinyModel) -> None:
     template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
-    tokenizer = with_template(tiny, template, name if name in FAMILIES else "llama3")
+    tokenizer = with_template(tiny, template, name if name in ALL_FAMILIES else "llama3")
     texts = trained_texts(tokenizer, CHAT)
     assert "Köln 🚢, 3.50." in texts[-1]
     assert all("evil" not in text and "And?" not in text for text in texts)

@@ -25,7 +25,7 @@ from lora_studio.engine.tokens.encoder import Encoder
 from lora_studio.engine.tokens.exact_rendering import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
-from tests.helpers.models.tiny_models import FAMILIES, TEMPLATES
+from tests.helpers.models.tiny_models import ALL_FAMILIES, FAMILIES, TEMPLATES
 
 OURS = sorted(
     file.stem for file in (paths.get_resources_folder() / "chat_templates").glob("*.jinja")
@@ -60,7 +60,7 @@ rounds = st.lists(st.tuples(questions, questions), min_size=1, max_size=3)
 )
 def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
     name = request.param.removeprefix("our ")
-    result = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
+    result = load_tokenizer(tiny(name if name in ALL_FAMILIES else "llama3"))
     if request.param != name:
         result.chat_template = tokenizer_module.get_template(name, result)
     else:

@@ -459,6 +459,10 @@ _FAMILIES: dict[str, Family] = {
         },
     ),
 }  # fmt: skip
+_FAMILIES["pixtral"] = replace(_FAMILIES["llama3"], plain=("[IMG]", "[IMG_BREAK]", "[IMG_END]"))
+
+#: `FAMILIES`, and those that only have a tokenizer and a template of their own.
+ALL_FAMILIES = tuple(_FAMILIES)
 
 
 def write_config(folder: Path, **changes: Any) -> None:
