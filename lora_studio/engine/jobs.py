@@ -388,7 +388,9 @@ def export(command: commands.Export, job: JobContext) -> None:
             results = selftest.run(run, project, converted.get_stages(), job)
             tested = {result.stage: result.passed for result in results}
     if project.export.lm_studio:
-        _add_to_lm_studio(run, project, converted.files.values(), derived, job)
+        projector = run.get_projector_file(project.name)
+        files = [*converted.files.values(), *([projector] if projector.is_file() else [])]
+        _add_to_lm_studio(run, project, files, derived, job)
     if project.export.ollama_create and (embeds or derived is not None):
         before = selftest_report.list_stages_before(first, tested, is_direct=converted.is_direct)
         if stage := next((name for name in (*before, first) if tested.get(name) is False), ""):

@@ -5256,6 +5256,10 @@
             <translation>Er wurde auf {named} trainiert. Auf einem anderen Modell gleicher Form ist seine Ausgabe sinnlos.</translation>
         </message>
         <message>
+            <source>It wrote none of their weights.</source>
+            <translation>Es hat keines ihrer Gewichte geschrieben.</translation>
+        </message>
+        <message>
             <source>Italian</source>
             <translation>Italienisch</translation>
         </message>
@@ -10310,6 +10314,10 @@
             <translation>Die GGUF-Datei {file} existiert nicht.</translation>
         </message>
         <message>
+            <source>The GGUF files read text only, because llama.cpp can't convert this model's encoders of images and audio. {reason}</source>
+            <translation>Die GGUF-Dateien lesen nur Text, weil llama.cpp die Encoder dieses Modells für Bilder und Audio nicht umwandeln kann. {reason}</translation>
+        </message>
+        <message>
             <source>The GPU</source>
             <translation>Die GPU</translation>
         </message>
@@ -10943,6 +10951,10 @@
             <translation>Der Ausdruck brauchte länger als {seconds} s.</translation>
         </message>
         <message>
+            <source>The file with the encoders of images and audio differs from the model: {tensors}.</source>
+            <translation>Die Datei mit den Encodern für Bilder und Audio weicht vom Modell ab: {tensors}.</translation>
+        </message>
+        <message>
             <source>The file {file} doesn't exist.</source>
             <translation>Die Datei {file} gibt es nicht.</translation>
         </message>
@@ -11240,6 +11252,10 @@
         <message>
             <source>The model in Ollama doesn't match the trained model: {differences}.</source>
             <translation>Das Modell in Ollama passt nicht zum trainierten Modell: {differences}.</translation>
+        </message>
+        <message>
+            <source>The model in Ollama reads text only: Ollama {version} doesn't accept a separate file for images and audio.</source>
+            <translation>Das Modell in Ollama liest nur Text: Ollama {version} nimmt keine eigene Datei für Bilder und Audio an.</translation>
         </message>
         <message>
             <source>The model in {folder} can't be read: {reason}.</source>
@@ -13011,6 +13027,10 @@
             <translation>Aktualisieren Sie Ollama und exportieren Sie erneut.</translation>
         </message>
         <message>
+            <source>Update Ollama to 0.30.4 or later, then create the model again.</source>
+            <translation>Aktualisieren Sie Ollama auf 0.30.4 oder neuer und erstellen Sie das Modell dann erneut.</translation>
+        </message>
+        <message>
             <source>Update Ollama, or use the model without tools. Nothing else is affected.</source>
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Tools. Nichts anderes ist betroffen.</translation>
         </message>
@@ -13241,6 +13261,14 @@
         <message>
             <source>Use the form {example}.</source>
             <translation>Verwenden Sie die Form {example}.</translation>
+        </message>
+        <message>
+            <source>Use the merged model with transformers or vLLM to read images, or try a newer llama.cpp.</source>
+            <translation>Verwenden Sie für Bilder das zusammengeführte Modell mit transformers oder vLLM, oder versuchen Sie es mit einem neueren llama.cpp.</translation>
+        </message>
+        <message>
+            <source>Use the projector file together with a model file (`{command}`).</source>
+            <translation>Verwenden Sie die Projector-Datei zusammen mit einer Modelldatei (`{command}`).</translation>
         </message>
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>

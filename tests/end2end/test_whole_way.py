@@ -35,6 +35,9 @@ _EACH_KIND = ("qwen3", "lfm2", "qwen3_moe", "qwen3_5")
 #: Those of the slow tier; the thorough one has all.
 _COMMON = ("llama", "gemma3", "gemma4", "gpt_oss", "granitemoehybrid", "ministral3", "qwen3_vl", "smolvlm")  # fmt: skip
 
+#: Architectures whose encoders llama.cpp's converter reads from other checkpoints only.
+_WITHOUT_PROJECTOR = ("internvl",)
+
 _QUESTION = ((Message(role="user", content="Which lamp burns longest?"),),)
 _PAIRS = [
     {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
@@ -101,7 +104,12 @@ def walk(
     cells["files"] = _compare_files(base, run.merged)
     exported = do("export", commands.Export(run=path))
     if ollama_host:
-        cells["Ollama"] = _check_created(exported, ollama_host)
+        is_seeing = bool(ARCHITECTURES[name].vision) and name not in _WITHOUT_PROJECTOR
+        cells["Ollama"] = _check_created(exported, ollama_host, is_seeing=is_seeing)
+    if ARCHITECTURES[name].vision:
+        written = [event.quantization for event in exported.of(events.GgufWritten)]
+        is_known = name not in _WITHOUT_PROJECTOR
+        cells["projector"] = "" if ("projector" in written) == is_known else f"wrote {written}"
     tested = {event.stage: event for event in exported.of(events.SelfTested)}
     for stage in dict.fromkeys(("merged", "F16", "Q8_0", *tested)):
         cells[f"self-test {stage}"] = _judge(tested.get(stage))
@@ -171,7 +179,7 @@ def _judge(tested: events.SelfTested | None) -> str:
     return f"{tested.verdict}, top-1 {tested.top1}, KL {tested.kl}: {faults} {tested.cause}"
 
 
-def _check_created(exported: RecordingChannel, host: str) -> str:
+def _check_created(exported: RecordingChannel, host: str, *, is_seeing: bool) -> str:
     created, derived = exported.of(events.OllamaCreated), exported.of(events.TemplateDerived)
     if not created or not derived:
         return "not created"
@@ -179,6 +187,10 @@ def _check_created(exported: RecordingChannel, host: str) -> str:
         return "its template isn't proven"
     with ollama.Client(host=host) as client:
         shown = client.show(created[-1].name)
+    codes = [event.problem.code for event in exported.of(events.Warned)]
+    is_seeing = is_seeing and "ollama.no_projector" not in codes  # of a server before 0.30.4
+    if is_seeing != ("vision" in (shown.capabilities or ())):
+        return f"it has the capabilities {shown.capabilities}"
     missing = [stop for stop in derived[-1].stops if stop not in (shown.parameters or "")]
     return f"the server has no stop {missing}" if missing else ""
 

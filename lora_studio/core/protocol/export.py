@@ -99,9 +99,9 @@ class EstimateSizes(BaseCommand):
 class GgufWritten(BaseEvent):
     """A GGUF file was written; `tool` is the llama.cpp that wrote it.
 
-    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is the estimate of the
-    quantizer's dry run, None for unquantized files; `imatrix`: quantized with an importance matrix;
-    `is_direct`: made from base and adapter, not from the merged model.
+    `quantization` is "adapter" for the adapter alone, and "projector" for the encoders of images and audio.
+    `estimated_bytes` is the estimate of the quantizer's dry run, None for unquantized files; `imatrix`: quantized
+    with an importance matrix; `is_direct`: made from base and adapter, not from the merged model.
     """
 
     kind: Literal["gguf_written"] = "gguf_written"
@@ -113,6 +113,9 @@ class GgufWritten(BaseEvent):
     imatrix: bool = False
     is_direct: bool = False
 
+
+#: Files that hold no language model, in the place of a quantization.
+PARTS = ("adapter", "projector")
 
 #: `failed`: something is wrong; `lossy`: the differences are explained by the quantization alone.
 Verdict = Literal["passed", "lossy", "failed"]

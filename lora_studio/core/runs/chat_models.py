@@ -20,7 +20,7 @@ from lora_studio.core.lora.adapters import WeightedAdapter, writes_text
 from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import names as run_names
-from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.folder import PROJECTOR_PREFIX, RunFolder
 from lora_studio.core.system.offline import is_local_address
 
 _CONFIG = "adapter_config.json"
@@ -79,7 +79,11 @@ def list_gguf_files(run: RunFolder) -> list[Path]:
     """Return the GGUF files of a run that hold a complete model."""
     if not run.gguf.is_dir():
         return []
-    return sorted(file for file in run.gguf.glob("*.gguf") if not file.stem.endswith("-adapter"))
+    return sorted(
+        file
+        for file in run.gguf.glob("*.gguf")
+        if not (file.stem.endswith("-adapter") or file.name.startswith(PROJECTOR_PREFIX))
+    )
 
 
 def create_gguf_chat_model(run: RunFolder, file: Path) -> GgufChatModel:

@@ -50,6 +50,10 @@ _LOG_IN_CACHE = ("logs", "debug-core.log")
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
 
+#: What names of projector files begin with; LM Studio and llama.cpp recognize them by it.
+PROJECTOR_PREFIX = "mmproj-"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run. Everything in it is written to a temporary name and renamed."""
@@ -209,6 +213,10 @@ class RunFolder:
     def get_gguf_file(self, name: str, quantization: str) -> Path:
         """Return the GGUF file of one quantization."""
         return self.gguf / f"{project.to_file_name(name)}-{quantization}.gguf"
+
+    def get_projector_file(self, name: str) -> Path:
+        """Return the GGUF file of the encoders of images and audio, which llama.cpp calls the projector."""
+        return self.gguf / f"{PROJECTOR_PREFIX}{project.to_file_name(name)}-F16.gguf"
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint after `step` optimizer steps."""

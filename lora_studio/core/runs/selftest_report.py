@@ -10,6 +10,7 @@ from lora_studio.core import limits
 from lora_studio.core.export import DIRECT_SOURCE, ExportSpec, is_direct_export
 from lora_studio.core.problems import InvalidContentError, ProblemError, Where, fail
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.export import PARTS
 from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -116,7 +117,7 @@ def list_tests_of_files(
     """
     results = list(tested)
     stages = {result.stage for result in results}
-    files = [event for event in written if event.quantization != "adapter"]
+    files = [event for event in written if event.quantization not in PARTS]
     if not files or not all(file.is_direct and file.quantization in stages for file in files):
         return results
     return [result for result in results if result.stage != "merged"]

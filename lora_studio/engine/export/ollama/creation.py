@@ -58,6 +58,10 @@ _TRIAL_TOKENS = 48
 _WHERE = Where(step="export", field="ollama_host")
 
 
+#: The version of Ollama that recognizes a projector among several files.
+_READS_PROJECTORS = (0, 30, 4)
+
+
 class ModelJudge(Protocol):
     """Checks a Modelfile, or the model that a server has stored, against the trained model."""
 
@@ -105,6 +109,7 @@ def create_on(
         stops=derived.stops,
         system=project.export.system_prompt,
         parameters=derivation.list_parameters(project.export),
+        projector=_choose_projector(run, project, ollama.version, job),
     )
     if problem := checks.check_gemma4_name(recipe.name, model.architecture, facts.parameters):
         job.warn(problem)
@@ -166,6 +171,28 @@ def _prove(
         _ask_first_question(run, judged.host, judged.name, job)
     elif proof.unasked:
         job.log(_describe_untested_model(judged.name, proof.unasked))
+
+
+def _choose_projector(
+    run: RunFolder, project: Project, version: str, job: JobContext
+) -> Path | None:
+    """Return the file with the encoders of images and audio, if there is one; warns if Ollama is too old for it."""
+    file = run.get_projector_file(project.name)
+    if not file.is_file():
+        return None
+    checksums.require_intact(run, run.gguf, [file.name], job.check)
+    if parse_version(version) >= _READS_PROJECTORS:
+        return file
+    job.warn(
+        warning(
+            "ollama.no_projector",
+            "The model in Ollama reads text only: Ollama {version} doesn't accept a separate file for images and audio.",
+            "Update Ollama to 0.30.4 or later, then create the model again.",
+            where=_WHERE,
+            version=version,
+        )
+    )
+    return None
 
 
 def _create_and_read(

@@ -61,6 +61,11 @@ def write_modelfile(
         project.export.system_prompt or None,
         list_parameters(project.export),
     )
+    projector = run.get_projector_file(project.name)
+    if projector.is_file():  # Ollama takes every FROM, and recognizes the projector by its header
+        first, _, others = content.partition("\n")
+        second = f"FROM ./{PurePosixPath(run.gguf.name, projector.name)}"
+        content = "\n".join((first, second, others))
     write_atomic(run.modelfile, content)
     return derived
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,13 +73,17 @@ def inspect_server(host: str) -> events.OllamaFound:
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """The name, TEMPLATE ("" for none) and parameters of a new model in Ollama, besides its weights."""
+    """The name, TEMPLATE ("" for none) and parameters of a new model in Ollama, besides its weights.
+
+    `projector` is the file with the encoders of images and audio.
+    """
 
     name: str
     template: str
     stops: tuple[str, ...]
     system: str = ""
     parameters: Mapping[str, float | int] = field(default_factory=dict)
+    projector: Path | None = None
 
     def describe_parameters(self) -> dict[str, Any]:
         """Return the parameters with the stop strings, as a server stores them."""
@@ -88,11 +93,14 @@ class CreateRequest:
 def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str:
     """Upload a GGUF file and create the model; returns the file's digest. Raises ProblemError."""
     server = create_client(host)
+    digests: dict[str, str] = {}
     with translate_ollama_errors(server):
-        digest = digest_file(gguf, job)
-        run_cancellable(job, lambda: _upload(server, gguf, digest, job))
-        run_cancellable(job, lambda: _create(server, gguf, digest, recipe, job))
-    return digest
+        for file in (gguf, recipe.projector):
+            if file is not None:
+                digest = digests[file.name] = digest_file(file, job)
+                run_cancellable(job, partial(_upload, server, file, digest, job))
+        run_cancellable(job, lambda: _create(server, digests, recipe, job))
+    return digests[gguf.name]
 
 
 @dataclass(frozen=True)
@@ -270,13 +278,13 @@ def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> N
 
 
 def _create(
-    server: OllamaClient, gguf: Path, digest: str, recipe: CreateRequest, job: JobContext
+    server: OllamaClient, files: Mapping[str, str], recipe: CreateRequest, job: JobContext
 ) -> None:
     status = ""
     with server.create_client() as client:
         for part in client.create(
             recipe.name,
-            files={gguf.name: digest},
+            files=dict(files),
             template=recipe.template or None,
             system=recipe.system or None,
             parameters=recipe.describe_parameters(),

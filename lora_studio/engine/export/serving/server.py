@@ -62,6 +62,7 @@ class PreparedModel:
     """What llama-server runs: a GGUF file, and adapters with their files, for one chat template.
 
     `longest` is the number of tokens of the longest text that an embedding model reads, 0 for other models.
+    `projector` is the file with the encoders of images and audio.
     """
 
     file: Path
@@ -71,6 +72,7 @@ class PreparedModel:
     adapters: tuple[ServedAdapter, ...] = ()
     adapter_files: tuple[Path, ...] = ()
     longest: int = 0
+    projector: Path | None = None
 
 
 def serve(command: commands.Serve, job: JobContext) -> None:
@@ -139,6 +141,8 @@ def list_options(model: PreparedModel) -> list[str]:
     for file in model.adapter_files:
         # Newer versions read a comma as the start of the next file, unless it is quoted.
         options += ["--lora", f'"{file}"' if "," in str(file) else str(file)]
+    if model.projector is not None:
+        options += ["--mmproj", str(model.projector)]
     if model.longest:
         # A text is embedded in one physical batch, or refused.
         batch = str(model.longest)
@@ -182,7 +186,14 @@ def _prepare_file(command: commands.Serve, job: JobContext) -> PreparedModel:
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     context = project.export.num_ctx
     longest = min(project.dataset.max_length, context) if _yields_vectors(run) else 0
-    return PreparedModel(file, project.name, tokenizer, context, longest=longest)
+    projector: Path | None = run.get_projector_file(project.name)
+    if projector is not None and projector.is_file():
+        checksums.require_intact_source(projector, job.check)
+    else:
+        projector = None
+    return PreparedModel(
+        file, project.name, tokenizer, context, longest=longest, projector=projector
+    )
 
 
 def _yields_vectors(run: RunFolder) -> bool:

@@ -83,7 +83,7 @@ def require_as_trained(
             differences.append(
                 text("{key} can't be read ({reason})", key="Modelfile", reason=reason)
             )
-        differences += _find_command_differences(commands, run.modelfile.parent, wanted)
+        differences += _find_command_differences(commands, run.modelfile.parent, wanted, run.get_projector_file(project.name))  # fmt: skip
         stated = _summarize(commands)
         if derived is not None and not stated.template:
             differences.append(describe_difference("TEMPLATE", derived.template, MISSING))
@@ -177,10 +177,18 @@ def _summarize(commands: Sequence[tuple[str, str]]) -> StatedModel:
 
 
 def _find_command_differences(
-    commands: Sequence[tuple[str, str]], folder: Path, wanted: Path
+    commands: Sequence[tuple[str, str]], folder: Path, wanted: Path, projector: Path
 ) -> list[Text]:
-    """Return the commands that are missing, repeated, or too many, and another file than `wanted`."""
+    """Return the commands that are missing, repeated, or too many, and other files than `wanted` and `projector`.
+
+    `projector` is only wanted if it exists.
+    """
     differences: list[Text] = []
+    if projector.is_file():
+        others = [each for each in commands if each[0] != "FROM" or (folder / each[1]).resolve() != projector.resolve()]  # fmt: skip
+        if len(others) != len(commands) - 1:
+            differences.append(describe_difference("FROM", projector.name, MISSING))
+        commands = others
     names = [name for name, _ in commands if name != "PARAMETER stop"]
     for name in dict.fromkeys(names):
         known = name in ("FROM", "TEMPLATE", "SYSTEM") or name.startswith("PARAMETER ")

@@ -14,7 +14,7 @@ from lora_studio.core import formatting, limits, serving
 from lora_studio.core.chat import AnyChatModel
 from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
-from lora_studio.core.protocol.export import VectorProof
+from lora_studio.core.protocol.export import PARTS, VectorProof
 from lora_studio.core.runs import chat_models, selftest_report
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.foreign_files import read_json, read_text
@@ -264,7 +264,7 @@ def format_self_test_answers(run: RunFolder | None) -> str:
 
 def format_llama_command(written: Sequence[events.GgufWritten], *, embeds: bool) -> str:
     """Return the command that chats with the smallest GGUF file, or serves its vectors; "" without one."""
-    models = [event for event in written if event.quantization != "adapter"]
+    models = [event for event in written if event.quantization not in PARTS]
     smallest = min(models, key=lambda event: event.bytes, default=None)
     if smallest is None:
         return ""
@@ -340,7 +340,7 @@ class ResultsCard(Card):
         if created is not None:
             host = str(self.state.get("export", "ollama_host"))
             return chat_models.create_ollama_chat_model(created, host)
-        models = [event for event in self.result.written if event.quantization != "adapter"]
+        models = [event for event in self.result.written if event.quantization not in PARTS]
         if run is None or not models:
             return None
         return chat_models.create_gguf_chat_model(run, Path(models[0].file))

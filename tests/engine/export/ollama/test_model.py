@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFWriter
+from gguf.constants import GGUFType
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import checksums
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.server.terms import ServerNeed
 from lora_studio.engine import jobs
@@ -51,6 +56,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def _no_verdict(run: RunFolder) -> Iterator[None]:
     yield
     run.selftest_file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def projector(run: RunFolder) -> Iterator[Path]:
+    """Give the run a file for the encoders of images."""
+    file = run.get_projector_file(run.load_project().name)
+    writer = GGUFWriter(file, "clip")
+    writer.add_type(GGUFType.MMPROJ)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    checksums.record_checksums(run, run.gguf, [each.name for each in run.gguf.glob("*.gguf")])
+    yield file
+    file.unlink()
 
 
 def create(run: RunFolder, host: str, **options: object) -> Recorder:
@@ -153,6 +172,23 @@ def test_server_too_old_for_call_ids_gives_a_warning(
         warned = create(run, fake.host, force=True).of(events.Warned)
         # Both merge neighbors of one role, which is another warning.
         assert ("ollama.no_calls" in [event.problem.code for event in warned]) is is_too_old
+
+
+def test_projector_goes_to_servers_that_accept_one(
+    run: RunFolder, fake: FakeOllama, projector: Path
+) -> None:
+    for version, accepts in (("0.30.3", False), ("0.30.4", True)):
+        fake.version = version
+        warned = create(run, fake.host, force=True).of(events.Warned)
+        assert ("ollama.no_projector" in [event.problem.code for event in warned]) is not accepts
+        assert (projector.name in fake.models["pim:v1"]["projectors"]) is accepts
+        assert len(re.findall(r"^FROM ", run.modelfile.read_text("utf-8"), re.M)) == 2
+
+
+def test_changed_projector_is_refused(run: RunFolder, fake: FakeOllama, projector: Path) -> None:
+    projector.write_bytes(b"GGUF of another model")
+    with refused("run.damaged_gguf"):
+        create(run, fake.host)
 
 
 def test_missing_quantization_lists_available_files(run: RunFolder, fake: FakeOllama) -> None:
