@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -52,10 +52,37 @@ CONVERSATIONS = (
 )
 
 
+LEARNED = ("The one lit last, said the keeper.", "He writes every ship down.", "They come to 147.")
+
+
+def memorize(run: RunFolder) -> None:
+    """Train the adapter on `LEARNED`, so that no rounding decides between two tokens."""
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(run.load_project().model.source)
+    model = PeftModel.from_pretrained(base, run.adapter, is_trainable=True)
+    tokenizer = load_tokenizer(run.adapter)
+    optimizer = torch.optim.AdamW(
+        (weight for weight in model.parameters() if weight.requires_grad), lr=0.01
+    )
+    batch = []
+    for conversation, answer in zip(CONVERSATIONS, LEARNED, strict=True):
+        turns = [turn.model_dump(include={"role", "content"}) for turn in conversation]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        batch.append((prompt, tokenizer(answer, add_special_tokens=False).input_ids))
+    for _ in range(100):
+        for prompt, answer in batch:
+            labels = [-100] * len(prompt) + answer
+            model(torch.tensor([prompt + answer]), labels=torch.tensor([labels])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(run.adapter)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of a tiny Llama with its adapter, merged model and 16-bit GGUF file."""
     new_run = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
+    memorize(new_run)
     job, _ = recorded_job()
     merge.merge(new_run, job)
     conversion.write(new_run, new_run.load_project(), job)

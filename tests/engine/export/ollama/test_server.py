@@ -164,7 +164,7 @@ def test_create_uploads_the_file_and_sends_all_settings(server: FakeOllama, gguf
     recorder = create(server, gguf)
     digest = f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
     assert server.blobs == {digest: gguf.read_bytes()}
-    added = ("architecture", "header", "jinja", "parser", "renderer")  # by the server
+    added = ("architecture", "header", "jinja", "parser", "projectors", "renderer")
     sent = {key: sent for key, sent in server.models["harbour:v1"].items() if key not in added}
     assert sent == {
         "model": "harbour:v1",
