@@ -144,7 +144,7 @@ def _shown(state: FakeOllama, model: dict[str, Any]) -> dict[str, Any]:
         "details": {"family": model["architecture"], "quantization_level": "Q8_0"},
         "capabilities": [
             *state.rules.capabilities(selected, created, jinja),
-            *["vision"] * bool(model["projectors"]),
+            *["vision"] * bool(model.get("projectors")),
         ],
         "model_info": model["header"],
     }
