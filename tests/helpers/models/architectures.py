@@ -216,7 +216,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "gemma4",
         {"num_hidden_layers": 6, "sliding_window": 64, "hidden_size_per_layer_input": 8,
          "global_head_dim": 32, "final_logit_softcapping": 30.0},
-        _TOWER,
+        _TOWER | {"head_dim": 16, "num_key_value_heads": 2, "patch_size": 16},
     ),
     "ministral3": Architecture(
         "multimodal", model_type="mistral3", text={"model_type": "ministral3", "max_position_embeddings": 262144}, tokens_of="pixtral",
