@@ -22,15 +22,13 @@ from lora_studio.engine.generation import answering
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_weights import (
     add_adapter_tokens,
-    grow_for_adapter,
+    attach_trained,
     read_new_tokens,
 )
 from lora_studio.engine.merging import library
 from lora_studio.engine.merging.plan import new_tokens_error
 from lora_studio.engine.model.loading import load_for_inference
-from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import translate_library_errors
 
 
 def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
@@ -159,22 +157,11 @@ class AdapterSwitch:
         key = _get_key(folder)
         if key in self._names:
             return self._names[key]
-        with fast_imports.speed_up_imports():
-            from peft import PeftModel
         checksums.require_intact_source(folder)
         require_generative(adapter_files.read_config(folder))
         self._at_work = None  # loading makes the new adapter the only active one
         name = f"adapter{len(self._names)}"
-        with translate_library_errors(
-            lambda reason: adapter_files.foreign_adapter_error(folder, reason)
-        ):
-            grow_for_adapter(self._base, folder)
-            if self._tuned is None:
-                self._tuned = PeftModel.from_pretrained(
-                    self._base, str(folder), adapter_name=name, torch_device="cpu"
-                ).eval()
-            else:
-                self._tuned.load_adapter(str(folder), adapter_name=name, torch_device="cpu")
+        self._tuned = attach_trained(self._tuned or self._base, folder, name)
         self._names[key] = name
         return name
 

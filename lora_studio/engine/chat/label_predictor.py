@@ -26,7 +26,7 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import NotFiniteError, translate_library_errors
+from lora_studio.engine.runtime.failures import NotFiniteError
 from lora_studio.engine.tasks.classification import SCORE_HEAD
 
 #: The most tokens of a batch, padding included.
@@ -173,7 +173,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
 
     It is loaded as for training, also with quantized weights; the head is in 32-bit, as in training.
     """
-    from peft import PeftModel
+    from lora_studio.engine.lora.adapter_weights import attach_trained
 
     checksums.require_intact(run, run.adapter)
     adapter = adapter_files.read(run.adapter)
@@ -184,10 +184,7 @@ def _load(run: RunFolder, project: Project, job: JobContext) -> LabelPredictor:
     size = base.config.get_text_config().hidden_size
     device = base.get_output_embeddings().weight.device
     base.add_module(SCORE_HEAD, torch.nn.Linear(size, len(labels), bias=False, device=device))
-    with translate_library_errors(
-        lambda reason: adapter_files.foreign_adapter_error(run.adapter, reason)
-    ):
-        tuned = PeftModel.from_pretrained(base, str(run.adapter), torch_device="cpu").eval()
+    tuned: Any = attach_trained(base, run.adapter)
     decoder = find_decoder(base)
     assert decoder is not None, "no classifier is trained without one"
     return LabelPredictor(

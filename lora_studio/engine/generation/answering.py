@@ -24,14 +24,12 @@ from lora_studio.engine.generation.turn_boundaries import (
     render_prompt,
 )
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.lora.adapter_files import foreign_adapter_error
-from lora_studio.engine.lora.adapter_weights import add_adapter_tokens, grow_for_adapter
+from lora_studio.engine.lora.adapter_weights import add_adapter_tokens
 from lora_studio.engine.model import loading
 from lora_studio.engine.model.folder import require_same_base
 from lora_studio.engine.model.loading import load_for_inference
 from lora_studio.engine.runtime import fast_imports
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import translate_library_errors
 from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.runtime.llama_trial import require_computable
 
@@ -119,7 +117,7 @@ def _answer_of_llama(
 def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     """Return the base model with the run's adapter attached, not merged."""
     with fast_imports.speed_up_imports():
-        from peft import PeftModel
+        from lora_studio.engine.lora.adapter_weights import attach_trained
     if not (run.adapter / "adapter_config.json").is_file():
         raise fail(
             "chat.no_adapter",
@@ -129,9 +127,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
         )
     checksums.require_intact(run, run.adapter)
     require_generative(adapter_files.read_config(run.adapter))
-    with translate_library_errors(lambda reason: foreign_adapter_error(run.adapter, reason)):
-        grow_for_adapter(base, run.adapter)
-        return PeftModel.from_pretrained(base, str(run.adapter), torch_device="cpu").eval()
+    return attach_trained(base, run.adapter)
 
 
 def answer(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +36,66 @@ class AdapterMismatchError(Exception):
         self.reason = Text.model_validate(reason)
 
 
-def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
-    """Set the adapter's weights by the names in PEFT's files.
+def attach_trained(
+    model: PreTrainedModel | peft.PeftModel, folder: Path, name: str = "default"
+) -> peft.PeftModel:
+    """Return the model with a trained adapter, not merged, and enough rows for the adapter's new tokens.
+
+    A PEFT model gets one more adapter, the only active one then. Raises ProblemError unless all weights fit.
+    """
+    try:
+        with (
+            translate_library_errors(
+                lambda reason: foreign_adapter_error(folder, reason), AdapterMismatchError
+            ),
+            ignore_unused_patterns(),
+        ):
+            config = peft.PeftConfig.from_pretrained(str(folder))
+            config.inference_mode = True
+            config.base_model_name_or_path = None  # where the base was when it was trained on
+            if isinstance(model, peft.PeftModel):
+                wrapped = model
+                grow_for_adapter(model.get_base_model(), folder)
+                wrapped.add_adapter(name, config)
+                wrapped.set_adapter(name, inference_mode=True)
+            else:
+                grow_for_adapter(model, folder)
+                wrapped = peft.get_peft_model(model, config, adapter_name=name)
+            load_adapter_weights(wrapped, peft.load_peft_weights(str(folder), device="cpu"), name)
+    except AdapterMismatchError as error:
+        raise foreign_adapter_error(folder, error.reason) from error
+    return wrapped.eval()
+
+
+@contextlib.contextmanager
+def ignore_unused_patterns() -> Iterator[None]:
+    """Ignore PEFT's warning about a rank that it added itself, for experts that transformers stacks.
+
+    It says so whether these experts are adapted or not: it looks for modules only, and they are parameters.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="(?s)The following (rank|alpha)_pattern keys.*gate_up"
+        )
+        yield
+
+
+def load_adapter_weights(
+    model: peft.PeftModel, state: dict[str, torch.Tensor], name: str = "default"
+) -> None:
+    """Set the weights of the adapter called `name` by the names in PEFT's files.
 
     Raises AdapterMismatchError unless all fit. PEFT itself ignores a missing one, which would keep its
     random or zero initial value.
     """
     with translate_library_errors(AdapterMismatchError):
-        result: Any = peft.set_peft_model_state_dict(model, state)
+        result: Any = peft.set_peft_model_state_dict(model, state, adapter_name=name)
     # Of this adapter only: preference training may also have loaded a reference.
-    missing = {name for name in result.missing_keys if "default" in name.split(".")}
+    missing = {each for each in result.missing_keys if name in each.split(".")}
     # Tied layers share the rows of new tokens, and the file has them once.
-    names = dict(model.named_parameters(remove_duplicate=False)) if missing else {}
-    loaded = {id(value) for name, value in names.items() if name not in missing}
-    empty = sorted(name for name in missing if id(names.get(name)) not in loaded)
+    values = dict(model.named_parameters(remove_duplicate=False)) if missing else {}
+    loaded = {id(value) for each, value in values.items() if each not in missing}
+    empty = sorted(each for each in missing if id(values.get(each)) not in loaded)
     if result.unexpected_keys:
         raise AdapterMismatchError(
             text("the model doesn't have {tensor}", tensor=result.unexpected_keys[0])

@@ -97,9 +97,7 @@ def attach_adapter(
         )
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    with warnings.catch_warnings():
-        # PEFT adds a rank and a scale for experts that transformers stacks, whether they are adapted or not.
-        warnings.filterwarnings("ignore", message="(?s)The following (rank|alpha)_pattern keys.*gate_up")  # fmt: skip
+    with adapter_weights.ignore_unused_patterns():
         wrapped = (
             adapter_weights.attach_existing(model, config, Path(spec.start_from))
             if spec.start_from

@@ -29,7 +29,6 @@ from lora_studio.core.system.files import create_folder, name_newest_file
 from lora_studio.core.system.foreign_files import open_regular, read_bytes
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
-from lora_studio.engine.lora.adapter_weights import grow_for_adapter
 from lora_studio.engine.merging import model_files
 from lora_studio.engine.merging import (
     plan as merging_plan,
@@ -491,26 +490,11 @@ def _forget_quantization(model: Any) -> None:
 
 def _with_adapter(model: Any, adapter: Adapter) -> Any:
     """Return the model with the adapter's weights, after checking that all of them fit."""
-    from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.tuners.lora import LoraLayer
 
-    from lora_studio.engine.lora import adapter_weights
+    from lora_studio.engine.lora.adapter_weights import attach_trained
 
-    def to_error(reason: Text | str) -> ProblemError:
-        return adapter_files.foreign_adapter_error(adapter.folder, reason)
-
-    try:
-        with translate_library_errors(to_error, adapter_weights.AdapterMismatchError):
-            config = PeftConfig.from_pretrained(str(adapter.folder))
-            config.inference_mode = True
-            config.base_model_name_or_path = None  # where the base was when it was trained on
-            grow_for_adapter(model, adapter.folder)
-            wrapped = get_peft_model(model, config)
-            adapter_weights.load_adapter_weights(
-                wrapped, load_peft_weights(str(adapter.folder), device="cpu")
-            )
-    except adapter_weights.AdapterMismatchError as error:
-        raise to_error(error.reason) from error
+    wrapped = attach_trained(model, adapter.folder)
     for module in wrapped.modules():
         if isinstance(module, LoraLayer) and adapter.weight != 1.0:
             module.set_scale("default", adapter.weight)
